@@ -1,0 +1,22 @@
+//! The treaty: what vDC, hosts, browsers and tools say to each other.
+//!
+//! Protos stand in `proto/` by noun; their Rust types are generated at build and never kept in git.
+//! Beside them this crate holds the conversion of [`quantix_model::fault::Fault`] to and from the wire,
+//! because every room that speaks needs it. It holds no business rule and does no I/O.
+
+pub mod fault;
+pub mod time;
+
+/// Generated types and services, as `quantix::<noun>::v1`.
+#[allow(missing_docs, clippy::all, clippy::unwrap_used, unused_qualifications)]
+pub mod proto {
+    connectrpc::include_generated!();
+}
+
+pub use proto::quantix;
+
+/// Everything the protos say, for reflection and for the OpenAPI document.
+pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
+
+/// OpenAPI 3.1 document of the JSON face, as served by the vDC.
+pub const OPENAPI_JSON: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));

@@ -1,0 +1,112 @@
+//! What the daemon asks of a hypervisor, whichever it is.
+
+use async_trait::async_trait;
+use quantix_model::Fault;
+use quantix_model::host::{Accelerator, Engine};
+use quantix_model::id::VmId;
+use quantix_model::time::UnixMs;
+use quantix_model::vm::{Firmware, NicKind, PowerState, PowerVerb};
+use quantix_model::volume::VolumeFormat;
+use std::os::unix::net::UnixStream;
+use tokio::sync::broadcast;
+
+/// A hypervisor error is a fault from the start.
+pub type Result<T> = std::result::Result<T, Fault>;
+
+/// A hypervisor. Every method has its own deadline inside; none blocks the caller's thread.
+#[async_trait]
+pub trait Driver: Send + Sync + 'static {
+    /// Versions and accelerator. Its `fault` is set, not returned, when the hypervisor does not answer.
+    async fn engine(&self) -> Engine;
+    /// Makes or replaces the persistent definition.
+    async fn define(&self, machine: &Machine) -> Result<()>;
+    /// Removes the definition of a stopped machine; `false` when it was not there.
+    async fn undefine(&self, id: VmId) -> Result<bool>;
+    /// Changes power. `Already` cases are successes.
+    async fn power(&self, id: VmId, verb: PowerVerb) -> Result<()>;
+    /// One machine; `None` when the hypervisor has none of that id.
+    async fn get(&self, id: VmId) -> Result<Option<MachineReport>>;
+    /// All machines, ours and others'.
+    async fn list(&self) -> Result<Vec<MachineReport>>;
+    /// A stream that speaks RFB: the machine's screen.
+    async fn console(&self, id: VmId) -> Result<UnixStream>;
+    /// Tells that a machine changed; lagging receivers should list again.
+    fn events(&self) -> broadcast::Receiver<MachineEvent>;
+}
+
+/// A VM as the hypervisor needs it: everything resolved to paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Also the domain's UUID.
+    pub id: VmId,
+    /// Domain name.
+    pub name: String,
+    /// Generation of the intent, kept in the definition's metadata.
+    pub generation: u64,
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Guest memory.
+    pub memory_bytes: u64,
+    /// Boots how.
+    pub firmware: Firmware,
+    /// In boot order.
+    pub disks: Vec<MachineDisk>,
+    /// An empty drive is there too, so that media can be changed.
+    pub cdrom: Option<String>,
+    /// In slot order.
+    pub nics: Vec<MachineNic>,
+    /// How guests run on this host.
+    pub accelerator: Accelerator,
+}
+
+/// A disk with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineDisk {
+    /// Absolute path.
+    pub path: String,
+    /// Given explicitly: QEMU must never probe it.
+    pub format: VolumeFormat,
+    /// Serial the guest sees: the first 20 characters of the volume id.
+    pub serial: String,
+}
+
+/// A network card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineNic {
+    /// Reaches out how.
+    pub kind: NicKind,
+    /// Colon form.
+    pub mac: String,
+}
+
+/// What the hypervisor says of a machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MachineReport {
+    /// Domain UUID.
+    pub id: VmId,
+    /// Domain name.
+    pub name: String,
+    /// From the definition's metadata; `None` when Quantix did not make it.
+    pub generation: Option<u64>,
+    /// Now.
+    pub power_state: PowerState,
+    /// As the hypervisor words it, e.g. `destroyed`.
+    pub power_reason: String,
+    /// CPU time of all vCPUs since start, nanoseconds; `None` when not active.
+    pub cpu_time_ns: Option<u64>,
+    /// Resident memory of QEMU in bytes; `None` when not active.
+    pub memory_used_bytes: Option<u64>,
+    /// vCPUs.
+    pub vcpus: u32,
+}
+
+/// A machine changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineEvent {
+    /// Which.
+    pub id: VmId,
+    /// In the hypervisor's words: `started`, `stopped: destroyed`, `shutdown: guest`.
+    pub what: String,
+    /// Seen then.
+    pub at: UnixMs,
+}

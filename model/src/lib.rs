@@ -1,0 +1,19 @@
+//! The rules: what things are, which states they may be in, and what follows from what was reported.
+//!
+//! Everything here is pure. Time and ids are arguments; there is no async, clock, randomness, SQL or wire
+//! format, so each rule can be tested with nothing running.
+
+pub mod fault;
+pub mod host;
+pub mod id;
+pub mod image;
+pub mod name;
+pub mod placement;
+pub mod pool;
+pub mod task;
+pub mod time;
+pub mod vm;
+pub mod volume;
+
+pub use fault::{Fault, FaultCode};
+pub use time::UnixMs;
