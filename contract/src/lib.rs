@@ -1,11 +1,19 @@
 //! The treaty: what vDC, hosts, browsers and tools say to each other.
 //!
 //! Protos stand in `proto/` by noun; their Rust types are generated at build and never kept in git.
-//! Beside them this crate holds the conversion of [`quantix_model::fault::Fault`] to and from the wire,
-//! because every room that speaks needs it. It holds no business rule and does no I/O.
+//! Beside them this crate holds, one file per noun, the conversions between the rules' types and the wire's,
+//! because every room that speaks needs them. It holds no business rule and does no I/O.
 
+pub mod action;
 pub mod fault;
+pub mod host;
+pub mod image;
+pub mod pool;
+pub mod task;
 pub mod time;
+pub mod twin;
+pub mod vm;
+pub mod volume;
 
 /// Generated types and services, as `quantix::<noun>::v1`.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used, unused_qualifications)]

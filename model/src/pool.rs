@@ -93,7 +93,7 @@ pub fn check_path(field: &str, path: &str) -> Result<(), Fault> {
         ));
     }
     let below = |tree: &&str| path.strip_prefix(*tree).is_some_and(|rest| rest.starts_with('/'));
-    if SYSTEM_FOLDERS.contains(&path) || SYSTEM_TREES.iter().any(|tree| below(&tree)) {
+    if SYSTEM_FOLDERS.contains(&path) || SYSTEM_TREES.iter().any(below) {
         return bad(format!("{path} belongs to the system."));
     }
     Ok(())

@@ -90,7 +90,7 @@ impl VmSpec {
             ));
         }
         if !(MEMORY_BYTES_MIN..=MEMORY_BYTES_MAX).contains(&self.memory_bytes)
-            || self.memory_bytes % (1 << 20) != 0
+            || !self.memory_bytes.is_multiple_of(1 << 20)
         {
             return Err(Fault::invalid(
                 "memory_bytes",

@@ -45,7 +45,7 @@ pub enum VolumePhase {
 /// Checks a wished size: in range and a multiple of 512, the sector size.
 pub fn check_size(field: &str, size_bytes: u64) -> Result<(), Fault> {
     let remedy = "Choose from 1 MiB to 64 TiB, a multiple of 512 bytes.";
-    if !(SIZE_BYTES_MIN..=SIZE_BYTES_MAX).contains(&size_bytes) || size_bytes % 512 != 0 {
+    if !(SIZE_BYTES_MIN..=SIZE_BYTES_MAX).contains(&size_bytes) || !size_bytes.is_multiple_of(512) {
         return Err(Fault::invalid(field, format!("A disk of {size_bytes} bytes cannot be made."), remedy));
     }
     Ok(())
