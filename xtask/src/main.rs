@@ -1,0 +1,39 @@
+//! The workshop: everything that builds, checks, starts and measures Quantix. `./x` compiles it and hands over.
+
+mod args;
+#[allow(dead_code, reason = "the tasks that follow use the rest")]
+mod child;
+mod failure;
+#[allow(dead_code, reason = "the tasks that follow use the rest")]
+mod libvirt;
+
+use args::Args;
+use failure::{Failure, Result};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+./x libvirt --dir D [--cache D] [--stop-guests]
+                     runs a libvirt of its own in D and prints READY once it answers";
+
+fn main() -> ExitCode {
+    match dispatch(std::env::args().skip(1)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(mut words: impl Iterator<Item = String>) -> Result<()> {
+    let task = words.next().unwrap_or_else(|| "help".to_owned());
+    match task.as_str() {
+        "libvirt" => libvirt::outside(Args::new("libvirt", words)),
+        "libvirt-inside" => libvirt::inside(Args::new("libvirt", words)),
+        "help" | "-h" | "--help" => {
+            eprintln!("{HELP}");
+            Ok(())
+        }
+        other => Err(Failure::new(format!("`{other}` is no task")).remedy("`./x help` lists them")),
+    }
+}
