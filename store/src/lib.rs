@@ -1,1 +1,32 @@
-//! Placeholder.
+//! The memory: what the vDC must still know after a restart, on SQLite (embedded) or PostgreSQL.
+//!
+//! One file per noun holds its record, its table and its methods, named `noun_verb`. Each method is one
+//! transaction; what cannot be is a value of [`StoreError`]. Nothing here decides: callers bring rules, time and ids.
+//! Writes are durable when they return. Moving figures (load, beats) stay in memory and never come here.
+
+mod connection;
+mod error;
+mod host;
+mod image;
+mod migration;
+mod page;
+mod pool;
+mod row;
+mod session;
+mod setting;
+mod task;
+mod user;
+mod vm;
+mod volume;
+
+pub use connection::Store;
+pub use error::StoreError;
+pub use host::HostRecord;
+pub use image::ImageRecord;
+pub use page::{Page, PageRequest};
+pub use pool::{PoolAssignmentRecord, PoolContents, PoolRecord, PoolStatusRecord};
+pub use session::SessionRecord;
+pub use task::TaskRecord;
+pub use user::UserRecord;
+pub use vm::VmRecord;
+pub use volume::VolumeRecord;

@@ -1,0 +1,106 @@
+//! Opening the store: which engine, with which guarantees, and how transactions begin on it.
+
+use crate::error::StoreError;
+use crate::migration::Migrator;
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
+};
+use sea_orm_migration::MigratorTrait;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a statement waits for another process's lock before it gives up.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a caller waits for its turn.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Readers beside the one writer.
+const READERS_MAX: u32 = 4;
+
+/// The store. Cheap to clone; all clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+}
+
+impl Store {
+    /// Opens, and where needed makes or migrates, the SQLite file. Only this process may write to it.
+    pub async fn open_file(path: &Path) -> Result<Store, StoreError> {
+        let writer = Database::connect(sqlite(path, 1)).await?;
+        let mut store = Store { reader: writer.clone(), writer };
+        store.migrate().await?;
+        store.reader = Database::connect(sqlite(path, READERS_MAX)).await?;
+        Ok(store)
+    }
+
+    /// Opens, and where needed migrates, a PostgreSQL database, as `postgres://user@host/name`.
+    pub async fn open_postgres(url: &str) -> Result<Store, StoreError> {
+        let mut options = ConnectOptions::new(url);
+        options.max_connections(16).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
+        let writer = Database::connect(options).await?;
+        let store = Store { reader: writer.clone(), writer };
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    async fn migrate(&self) -> Result<(), StoreError> {
+        Ok(Migrator::up(&self.writer, None).await?)
+    }
+
+    /// Lets go of all connections, so that the file is whole by itself.
+    pub async fn close(self) {
+        if let Err(err) = self.reader.close().await {
+            tracing::warn!(%err, "closing the store's readers");
+        }
+        if let Err(err) = self.writer.close().await {
+            tracing::warn!(%err, "closing the store's writer");
+        }
+    }
+
+    /// For reading only.
+    pub(crate) fn reader(&self) -> &DatabaseConnection {
+        &self.reader
+    }
+
+    /// Begins a transaction that may write. Dropped without `commit`, it never was.
+    pub(crate) async fn begin(&self) -> Result<DatabaseTransaction, StoreError> {
+        let sqlite_transaction_mode = (self.writer.get_database_backend() == DbBackend::Sqlite)
+            .then_some(SqliteTransactionMode::Immediate);
+        Ok(self
+            .writer
+            .begin_with_options(TransactionOptions { sqlite_transaction_mode, ..Default::default() })
+            .await?)
+    }
+}
+
+fn sqlite(path: &Path, connections_max: u32) -> ConnectOptions {
+    let file = path.to_owned();
+    let mut options = ConnectOptions::new("sqlite:store.db");
+    options
+        .min_connections(connections_max.min(1))
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None::<Duration>)
+        .max_lifetime(None::<Duration>)
+        .test_before_acquire(false)
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(move |base: SqliteConnectOptions| {
+            base.filename(&file)
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .busy_timeout(BUSY_TIMEOUT)
+                .foreign_keys(true)
+        });
+    options
+}
+
+/// How text compares on this engine so that both sort alike: by bytes.
+pub(crate) fn byte_order(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Postgres => "COLLATE \"C\"",
+        _ => "COLLATE BINARY",
+    }
+}

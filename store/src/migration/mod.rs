@@ -1,0 +1,14 @@
+//! How the tables came to be. One set for both engines; a step once released is never edited.
+
+mod m2026_11_first;
+
+use sea_orm_migration::{MigrationTrait, MigratorTrait};
+
+/// All steps, oldest first.
+pub(crate) struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m2026_11_first::Migration)]
+    }
+}

@@ -1,0 +1,220 @@
+//! What all tables have in common: text ids, a row that reads as a record, and the few statements over both.
+
+use crate::error::{StoreError, write_error};
+use crate::page::{Page, PageRequest, token};
+use quantix_model::UnixMs;
+use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr};
+use sea_orm::{
+    ActiveModelBehavior, ActiveModelTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, Order,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A record that lives in a table with a text `id`.
+pub(crate) trait Row: Clone + PartialEq + Send + Sync + Sized {
+    /// The noun, for errors.
+    const KIND: &'static str;
+    /// Its table.
+    type Entity: EntityTrait<Model = Self::Model>;
+    /// A row of it.
+    type Model: IntoActiveModel<Self::Active>
+        + sea_orm::ModelTrait<Entity = Self::Entity>
+        + sea_orm::FromQueryResult
+        + Send
+        + Sync;
+    /// The same for writing.
+    type Active: ActiveModelTrait<Entity = Self::Entity> + ActiveModelBehavior + Send + Sync;
+
+    fn id_text(&self) -> String;
+    /// What a conflict is called after.
+    fn title(&self) -> &str;
+    fn to_model(&self) -> Self::Model;
+    fn from_model(model: Self::Model) -> Result<Self, StoreError>;
+}
+
+/// Adds the row; a name or id that is there already is [`StoreError::Taken`].
+pub(crate) async fn insert<R: Row>(db: &impl ConnectionTrait, record: &R) -> Result<(), StoreError> {
+    let active = record.to_model().into_active_model().reset_all();
+    R::Entity::insert(active)
+        .exec_without_returning(db)
+        .await
+        .map(drop)
+        .map_err(|err| write_error(R::KIND, &record.id_text(), record.title(), err))
+}
+
+/// The row, if it is there.
+pub(crate) async fn find<R: Row>(db: &impl ConnectionTrait, id: &str) -> Result<Option<R>, StoreError> {
+    R::Entity::find().filter(Expr::col("id").eq(id)).one(db).await?.map(R::from_model).transpose()
+}
+
+/// The row, or [`StoreError::NotFound`].
+pub(crate) async fn get<R: Row>(db: &impl ConnectionTrait, id: &str) -> Result<R, StoreError> {
+    find(db, id).await?.ok_or_else(|| StoreError::NotFound { kind: R::KIND, id: id.to_owned() })
+}
+
+/// The row, held against other writers until the transaction ends.
+pub(crate) async fn get_locked<R: Row>(db: &impl ConnectionTrait, id: &str) -> Result<R, StoreError> {
+    let found = R::Entity::find().filter(Expr::col("id").eq(id)).lock_exclusive().one(db).await?;
+    match found {
+        Some(model) => R::from_model(model),
+        None => Err(StoreError::NotFound { kind: R::KIND, id: id.to_owned() }),
+    }
+}
+
+/// Overwrites the row.
+pub(crate) async fn put<R: Row>(db: &impl ConnectionTrait, record: &R) -> Result<(), StoreError> {
+    let active = record.to_model().into_active_model().reset_all();
+    R::Entity::update(active)
+        .exec_without_returning(db)
+        .await
+        .map(drop)
+        .map_err(|err| write_error(R::KIND, &record.id_text(), record.title(), err))
+}
+
+/// Reads the row, lets `change` alter it, and writes it back when it differs.
+pub(crate) async fn alter<R: Row, E: From<StoreError>>(
+    db: &impl ConnectionTrait,
+    id: &str,
+    change: impl FnOnce(&mut R) -> Result<(), E> + Send,
+) -> Result<R, E> {
+    let before: R = get_locked(db, id).await?;
+    let mut after = before.clone();
+    change(&mut after)?;
+    if after != before {
+        put(db, &after).await?;
+    }
+    Ok(after)
+}
+
+/// Takes the row away; whether it was there.
+pub(crate) async fn delete<R: Row>(db: &impl ConnectionTrait, id: &str) -> Result<bool, StoreError> {
+    let done = R::Entity::delete_many()
+        .filter(Expr::col("id").eq(id))
+        .exec(db)
+        .await
+        .map_err(|err| write_error(R::KIND, id, id, err))?;
+    Ok(done.rows_affected > 0)
+}
+
+/// Every row that meets `condition`, by id.
+pub(crate) async fn all<R: Row>(
+    db: &impl ConnectionTrait,
+    condition: Condition,
+) -> Result<Vec<R>, StoreError> {
+    let rows = R::Entity::find().filter(condition).order_by(Expr::col("id"), Order::Asc).all(db).await?;
+    rows.into_iter().map(R::from_model).collect()
+}
+
+/// How many rows meet `condition`.
+pub(crate) async fn count<R: Row>(db: &impl ConnectionTrait, condition: Condition) -> Result<u64, StoreError>
+where
+    R::Model: Send + Sync,
+{
+    Ok(R::Entity::find().filter(condition).count(db).await?)
+}
+
+/// A page of rows that meet `condition`, by name and id. Tables listed so have a `name_key` in lower case.
+pub(crate) async fn page_by_name<R: Row>(
+    db: &impl ConnectionTrait,
+    request: &PageRequest,
+    condition: Condition,
+) -> Result<Page<R>, StoreError> {
+    let mut wanted = condition;
+    if let Some(pattern) = request.pattern() {
+        wanted = wanted.add(Expr::col("name_key").like(LikeExpr::new(pattern).escape('\\')));
+    }
+    let total = R::Entity::find().filter(wanted.clone()).count(db).await?;
+    if let Some(after) = request.after()? {
+        let [key, id] = after.as_slice() else { return Err(StoreError::BadPageToken) };
+        // The first half lets the index find the place, the second is the exact order.
+        wanted = wanted.add(Expr::col("name_key").gte(key.as_str())).add(
+            Condition::any().add(Expr::col("name_key").gt(key.as_str())).add(Expr::col("id").gt(id.as_str())),
+        );
+    }
+    let found = R::Entity::find()
+        .filter(wanted)
+        .order_by(Expr::col("name_key"), Order::Asc)
+        .order_by(Expr::col("id"), Order::Asc)
+        .limit(request.rows() + 1)
+        .all(db)
+        .await?;
+    let rows: Vec<R> = found.into_iter().map(R::from_model).collect::<Result<_, _>>()?;
+    Ok(cut(rows, request, total, |last| token(&[&name_key(last.title()), &last.id_text()])))
+}
+
+/// Turns one row too many into a token for the next page.
+pub(crate) fn cut<R: Row>(
+    mut rows: Vec<R>,
+    request: &PageRequest,
+    total: u64,
+    token_of: impl Fn(&R) -> String,
+) -> Page<R> {
+    let limit = usize::try_from(request.rows()).expect("500 at most");
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next_token = rows.last().filter(|_| more).map(token_of).unwrap_or_default();
+    Page { rows, next_token, total }
+}
+
+/// The form in which names are compared and sorted, the same on both engines.
+pub(crate) fn name_key(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// A value as JSON text.
+pub(crate) fn to_json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("model types serialise")
+}
+
+/// A value from JSON text.
+pub(crate) fn from_json<T: DeserializeOwned>(table: &'static str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|err| StoreError::corrupt(table, err))
+}
+
+/// An optional value from JSON text.
+pub(crate) fn from_json_opt<T: DeserializeOwned>(
+    table: &'static str,
+    text: Option<&str>,
+) -> Result<Option<T>, StoreError> {
+    text.map(|t| from_json(table, t)).transpose()
+}
+
+/// The word of an enum.
+pub(crate) fn to_word<T: Serialize>(value: &T) -> String {
+    to_json(value).trim_matches('"').to_owned()
+}
+
+/// An enum from its word.
+pub(crate) fn from_word<T: DeserializeOwned>(table: &'static str, word: &str) -> Result<T, StoreError> {
+    serde_json::from_value(serde_json::Value::String(word.to_owned()))
+        .map_err(|err| StoreError::corrupt(table, err))
+}
+
+/// An id from its text.
+pub(crate) fn from_id<T: std::str::FromStr>(table: &'static str, text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::corrupt(table, format!("{text:?} is no id")))
+}
+
+/// An optional id from its text.
+pub(crate) fn from_id_opt<T: std::str::FromStr>(
+    table: &'static str,
+    text: Option<&str>,
+) -> Result<Option<T>, StoreError> {
+    text.map(|t| from_id(table, t)).transpose()
+}
+
+/// Both engines count in signed 64 bits; nothing of ours comes near their end.
+pub(crate) fn to_int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Back from the column.
+pub(crate) fn from_int(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// Optional time to column.
+pub(crate) fn to_ms(at: Option<UnixMs>) -> Option<i64> {
+    at.map(|at| at.0)
+}

@@ -1,0 +1,245 @@
+//! Virtual machines: the intent, and the last power state their host reported.
+
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::page::{Page, PageRequest};
+use crate::row::{
+    self, Row, from_id, from_int, from_json, from_json_opt, from_word, name_key, to_int, to_json, to_ms,
+    to_word,
+};
+use crate::task::TaskRecord;
+use crate::volume::{self, VolumeRecord};
+use quantix_model::id::{HostId, PoolId, VmId, VolumeId};
+use quantix_model::vm::{PowerState, VmPhase, VmSpec};
+use quantix_model::{Fault, UnixMs};
+use sea_orm::Condition;
+use sea_orm::sea_query::{Expr, ExprTrait};
+
+/// A VM.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VmRecord {
+    /// Which; also its libvirt UUID.
+    pub id: VmId,
+    /// Unique label.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// Where it is.
+    pub host_id: HostId,
+    /// What it should be.
+    pub spec: VmSpec,
+    /// Grows with every change of intent.
+    pub generation: u64,
+    /// What the vDC does with it.
+    pub phase: VmPhase,
+    /// Why it is in Error.
+    pub fault: Option<Fault>,
+    /// As its host said last; Unknown until it spoke.
+    pub power_state: PowerState,
+    /// The host's event behind it.
+    pub power_reason: String,
+    /// So since, by the host's clock.
+    pub power_since: Option<UnixMs>,
+    /// The host looked then, by its clock; written when something changed.
+    pub observed_at: Option<UnixMs>,
+    /// Made then.
+    pub created_at: UnixMs,
+}
+
+impl VmRecord {
+    /// Whether a disk or the ISO of the VM is on the pool.
+    pub fn uses_pool(&self, pool: PoolId) -> bool {
+        self.spec.disks.iter().any(|d| d.pool_id == pool)
+            || self.spec.cdrom.as_ref().is_some_and(|c| c.pool_id == pool)
+    }
+}
+
+pub(crate) mod table {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "vms")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        pub name: String,
+        pub name_key: String,
+        pub description: String,
+        pub host_id: String,
+        pub spec: String,
+        pub generation: i64,
+        pub phase: String,
+        pub fault: Option<String>,
+        pub power_state: String,
+        pub power_reason: String,
+        pub power_since: Option<i64>,
+        pub observed_at: Option<i64>,
+        pub created_at: i64,
+    }
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+impl Row for VmRecord {
+    const KIND: &'static str = "VM";
+    type Entity = table::Entity;
+    type Model = table::Model;
+    type Active = table::ActiveModel;
+
+    fn id_text(&self) -> String {
+        self.id.to_string()
+    }
+    fn title(&self) -> &str {
+        &self.name
+    }
+    fn to_model(&self) -> table::Model {
+        table::Model {
+            id: self.id.to_string(),
+            name: self.name.clone(),
+            name_key: name_key(&self.name),
+            description: self.description.clone(),
+            host_id: self.host_id.to_string(),
+            spec: to_json(&self.spec),
+            generation: to_int(self.generation),
+            phase: to_word(&self.phase),
+            fault: self.fault.as_ref().map(to_json),
+            power_state: to_word(&self.power_state),
+            power_reason: self.power_reason.clone(),
+            power_since: to_ms(self.power_since),
+            observed_at: to_ms(self.observed_at),
+            created_at: self.created_at.0,
+        }
+    }
+    fn from_model(m: table::Model) -> Result<VmRecord, StoreError> {
+        Ok(VmRecord {
+            id: from_id("vms", &m.id)?,
+            name: m.name,
+            description: m.description,
+            host_id: from_id("vms", &m.host_id)?,
+            spec: from_json("vms", &m.spec)?,
+            generation: from_int(m.generation),
+            phase: from_word("vms", &m.phase)?,
+            fault: from_json_opt("vms", m.fault.as_deref())?,
+            power_state: from_word("vms", &m.power_state)?,
+            power_reason: m.power_reason,
+            power_since: m.power_since.map(UnixMs),
+            observed_at: m.observed_at.map(UnixMs),
+            created_at: UnixMs(m.created_at),
+        })
+    }
+}
+
+fn of_host(host: HostId) -> Condition {
+    Condition::all().add(Expr::col("host_id").eq(host.to_string()))
+}
+
+impl Store {
+    /// Adds a VM with its new volumes, gives it the free volumes named in `attach`, and adds the task.
+    pub async fn vm_insert(
+        &self,
+        vm: &VmRecord,
+        new_volumes: &[VolumeRecord],
+        attach: &[VolumeId],
+        task: &TaskRecord,
+    ) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        row::insert(&tx, vm).await?;
+        for new in new_volumes {
+            row::insert(&tx, new).await?;
+        }
+        for id in attach {
+            volume::attach(&tx, *id, vm.id).await?;
+        }
+        row::insert(&tx, task).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The VM with this id.
+    pub async fn vm_get(&self, id: VmId) -> Result<VmRecord, StoreError> {
+        row::get(self.reader(), &id.to_string()).await
+    }
+
+    /// By name, on one host or on all.
+    pub async fn vm_page(
+        &self,
+        request: &PageRequest,
+        host: Option<HostId>,
+    ) -> Result<Page<VmRecord>, StoreError> {
+        row::page_by_name(self.reader(), request, host.map_or_else(Condition::all, of_host)).await
+    }
+
+    /// Every VM.
+    pub async fn vm_all(&self) -> Result<Vec<VmRecord>, StoreError> {
+        row::all(self.reader(), Condition::all()).await
+    }
+
+    /// VMs on a host.
+    pub async fn vm_of_host(&self, host: HostId) -> Result<Vec<VmRecord>, StoreError> {
+        row::all(self.reader(), of_host(host)).await
+    }
+
+    /// Reads, changes and writes a VM in one transaction; writes nothing when nothing changed.
+    pub async fn vm_update<E: From<StoreError>>(
+        &self,
+        id: VmId,
+        change: impl FnOnce(&mut VmRecord) -> Result<(), E> + Send,
+    ) -> Result<VmRecord, E> {
+        let tx = self.begin().await?;
+        let vm = row::alter(&tx, &id.to_string(), change).await?;
+        tx.commit().await.map_err(StoreError::from)?;
+        Ok(vm)
+    }
+
+    /// The same, and adds the task that carries the change out.
+    pub async fn vm_update_with_task<E: From<StoreError>>(
+        &self,
+        id: VmId,
+        task: &TaskRecord,
+        change: impl FnOnce(&mut VmRecord) -> Result<(), E> + Send,
+    ) -> Result<VmRecord, E> {
+        let tx = self.begin().await?;
+        let vm = row::alter(&tx, &id.to_string(), change).await?;
+        row::insert(&tx, task).await?;
+        tx.commit().await.map_err(StoreError::from)?;
+        Ok(vm)
+    }
+
+    /// Several changes of VMs in one transaction, for what a host reported; VMs that are gone are passed over.
+    /// Answers those that changed.
+    pub async fn vm_update_many(
+        &self,
+        ids: &[VmId],
+        change: impl Fn(&mut VmRecord) + Send + Sync,
+    ) -> Result<Vec<VmRecord>, StoreError> {
+        let tx = self.begin().await?;
+        let mut changed = Vec::new();
+        for id in ids {
+            let Some(before) = row::find::<VmRecord>(&tx, &id.to_string()).await? else { continue };
+            let mut after = before.clone();
+            change(&mut after);
+            if after != before {
+                row::put(&tx, &after).await?;
+                changed.push(after);
+            }
+        }
+        tx.commit().await?;
+        Ok(changed)
+    }
+
+    /// Forgets a VM and frees its volumes; with `volumes` forgets those too. Answers the volumes it had.
+    pub async fn vm_delete(&self, id: VmId, volumes: bool) -> Result<Vec<VolumeRecord>, StoreError> {
+        let tx = self.begin().await?;
+        let wanted = Condition::all().add(Expr::col("vm_id").eq(id.to_string()));
+        let had: Vec<VolumeRecord> = row::all(&tx, wanted).await?;
+        volume::detach_all(&tx, id).await?;
+        if volumes {
+            for one in &had {
+                row::delete::<VolumeRecord>(&tx, &one.id.to_string()).await?;
+            }
+        }
+        row::delete::<VmRecord>(&tx, &id.to_string()).await?;
+        tx.commit().await?;
+        Ok(had)
+    }
+}

@@ -1,0 +1,219 @@
+//! Virtual disks.
+
+use crate::connection::Store;
+use crate::error::StoreError;
+use crate::page::{Page, PageRequest};
+use crate::row::{
+    self, Row, from_id, from_id_opt, from_int, from_json_opt, from_word, name_key, to_int, to_json, to_word,
+};
+use crate::task::TaskRecord;
+use quantix_model::id::{ImageId, PoolId, VmId, VolumeId};
+use quantix_model::volume::{VolumeFormat, VolumePhase};
+use quantix_model::{Fault, UnixMs};
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{Condition, ConnectionTrait, EntityTrait, QueryFilter};
+
+/// A volume.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VolumeRecord {
+    /// Which.
+    pub id: VolumeId,
+    /// Title, unique on its pool.
+    pub name: String,
+    /// Where.
+    pub pool_id: PoolId,
+    /// Where it stands.
+    pub phase: VolumePhase,
+    /// Why it is in Error.
+    pub fault: Option<Fault>,
+    /// How its bytes are kept.
+    pub format: VolumeFormat,
+    /// What a guest sees.
+    pub size_bytes: u64,
+    /// The image it began as.
+    pub image_id: Option<ImageId>,
+    /// The VM that has it.
+    pub vm_id: Option<VmId>,
+    /// Made then.
+    pub created_at: UnixMs,
+}
+
+pub(crate) mod table {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "volumes")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        pub name: String,
+        pub name_key: String,
+        pub pool_id: String,
+        pub phase: String,
+        pub fault: Option<String>,
+        pub format: String,
+        pub size_bytes: i64,
+        pub image_id: Option<String>,
+        pub vm_id: Option<String>,
+        pub created_at: i64,
+    }
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+impl Row for VolumeRecord {
+    const KIND: &'static str = "volume";
+    type Entity = table::Entity;
+    type Model = table::Model;
+    type Active = table::ActiveModel;
+
+    fn id_text(&self) -> String {
+        self.id.to_string()
+    }
+    fn title(&self) -> &str {
+        &self.name
+    }
+    fn to_model(&self) -> table::Model {
+        table::Model {
+            id: self.id.to_string(),
+            name: self.name.clone(),
+            name_key: name_key(&self.name),
+            pool_id: self.pool_id.to_string(),
+            phase: to_word(&self.phase),
+            fault: self.fault.as_ref().map(to_json),
+            format: to_word(&self.format),
+            size_bytes: to_int(self.size_bytes),
+            image_id: self.image_id.map(|id| id.to_string()),
+            vm_id: self.vm_id.map(|id| id.to_string()),
+            created_at: self.created_at.0,
+        }
+    }
+    fn from_model(m: table::Model) -> Result<VolumeRecord, StoreError> {
+        Ok(VolumeRecord {
+            id: from_id("volumes", &m.id)?,
+            name: m.name,
+            pool_id: from_id("volumes", &m.pool_id)?,
+            phase: from_word("volumes", &m.phase)?,
+            fault: from_json_opt("volumes", m.fault.as_deref())?,
+            format: from_word("volumes", &m.format)?,
+            size_bytes: from_int(m.size_bytes),
+            image_id: from_id_opt("volumes", m.image_id.as_deref())?,
+            vm_id: from_id_opt("volumes", m.vm_id.as_deref())?,
+            created_at: UnixMs(m.created_at),
+        })
+    }
+}
+
+fn of_vm(vm: VmId) -> Condition {
+    Condition::all().add(Expr::col("vm_id").eq(vm.to_string()))
+}
+
+/// Frees all volumes of a VM.
+pub(crate) async fn detach_all(db: &impl ConnectionTrait, vm: VmId) -> Result<(), StoreError> {
+    table::Entity::update_many()
+        .col_expr(table::Column::VmId, Expr::value(None::<String>))
+        .filter(of_vm(vm))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Gives a free and ready volume to a VM.
+pub(crate) async fn attach(db: &impl ConnectionTrait, id: VolumeId, vm: VmId) -> Result<(), StoreError> {
+    let taken = |volume: &VolumeRecord, by: String| {
+        Err(StoreError::InUse { kind: "volume", id: volume.name.clone(), by })
+    };
+    let before: VolumeRecord = row::get_locked(db, &id.to_string()).await?;
+    if let Some(owner) = before.vm_id.filter(|owner| *owner != vm) {
+        let owner: crate::vm::VmRecord = row::get(db, &owner.to_string()).await?;
+        return taken(&before, format!("VM {}", owner.name));
+    }
+    if before.phase == VolumePhase::Deleting {
+        return taken(&before, "its deletion".into());
+    }
+    row::put(db, &VolumeRecord { vm_id: Some(vm), ..before }).await
+}
+
+impl Store {
+    /// Adds a volume and the task that makes it.
+    pub async fn volume_insert(&self, volume: &VolumeRecord, task: &TaskRecord) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        row::insert(&tx, volume).await?;
+        row::insert(&tx, task).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The volume with this id.
+    pub async fn volume_get(&self, id: VolumeId) -> Result<VolumeRecord, StoreError> {
+        row::get(self.reader(), &id.to_string()).await
+    }
+
+    /// By name, on one pool or on all.
+    pub async fn volume_page(
+        &self,
+        request: &PageRequest,
+        pool: Option<PoolId>,
+    ) -> Result<Page<VolumeRecord>, StoreError> {
+        let mut wanted = Condition::all();
+        if let Some(pool) = pool {
+            wanted = wanted.add(Expr::col("pool_id").eq(pool.to_string()));
+        }
+        row::page_by_name(self.reader(), request, wanted).await
+    }
+
+    /// Every volume.
+    pub async fn volume_all(&self) -> Result<Vec<VolumeRecord>, StoreError> {
+        row::all(self.reader(), Condition::all()).await
+    }
+
+    /// Volumes on a pool.
+    pub async fn volume_of_pool(&self, pool: PoolId) -> Result<Vec<VolumeRecord>, StoreError> {
+        let wanted = Condition::all().add(Expr::col("pool_id").eq(pool.to_string()));
+        row::all(self.reader(), wanted).await
+    }
+
+    /// Volumes a VM has.
+    pub async fn volume_of_vm(&self, vm: VmId) -> Result<Vec<VolumeRecord>, StoreError> {
+        row::all(self.reader(), of_vm(vm)).await
+    }
+
+    /// Reads, changes and writes a volume in one transaction; writes nothing when nothing changed.
+    pub async fn volume_update<E: From<StoreError>>(
+        &self,
+        id: VolumeId,
+        change: impl FnOnce(&mut VolumeRecord) -> Result<(), E> + Send,
+    ) -> Result<VolumeRecord, E> {
+        let tx = self.begin().await?;
+        let volume = row::alter(&tx, &id.to_string(), change).await?;
+        tx.commit().await.map_err(StoreError::from)?;
+        Ok(volume)
+    }
+
+    /// Marks a volume as going away and adds the task. While a VM has it: [`StoreError::InUse`], naming the VM.
+    pub async fn volume_mark_deleting(
+        &self,
+        id: VolumeId,
+        task: &TaskRecord,
+    ) -> Result<VolumeRecord, StoreError> {
+        let tx = self.begin().await?;
+        let before: VolumeRecord = row::get_locked(&tx, &id.to_string()).await?;
+        if let Some(vm) = before.vm_id {
+            let vm: crate::vm::VmRecord = row::get(&tx, &vm.to_string()).await?;
+            return Err(StoreError::InUse { kind: "volume", id: before.name, by: format!("VM {}", vm.name) });
+        }
+        let volume = VolumeRecord { phase: VolumePhase::Deleting, ..before };
+        row::put(&tx, &volume).await?;
+        row::insert(&tx, task).await?;
+        tx.commit().await?;
+        Ok(volume)
+    }
+
+    /// Forgets a volume; whether it was there.
+    pub async fn volume_delete(&self, id: VolumeId) -> Result<bool, StoreError> {
+        let tx = self.begin().await?;
+        let existed = row::delete::<VolumeRecord>(&tx, &id.to_string()).await?;
+        tx.commit().await?;
+        Ok(existed)
+    }
+}
