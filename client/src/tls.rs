@@ -1,0 +1,338 @@
+//! TLS identity: who may talk to whom, as rustls configurations.
+//!
+//! First contact is pinned by the certificate's fingerprint (it stands in the registration token). Afterwards both
+//! sides verify each other by the vDC's own CA, under fixed names: identity is the key, never the address.
+//! Everything is verified always; the one exception, [`unpinned`], is for the unauthenticated ping of hosts that
+//! are offered for adding, which sends no secret and trusts no answer.
+
+use crate::token::sha256;
+use quantix_model::id::HostId;
+use quantix_model::{Fault, FaultCode, UnixMs};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
+use std::fmt;
+use std::sync::Arc;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+/// Name every vDC certificate carries.
+pub const VDC_NAME: &str = "vdc.quantix.internal";
+
+/// Name a host's certificate carries once the vDC signed its key.
+pub fn host_name(id: HostId) -> String {
+    format!("{id}.host.quantix.internal")
+}
+
+/// A SHA-256, shown as hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Fingerprint of a whole certificate.
+pub fn fingerprint(certificate_der: &[u8]) -> Fingerprint {
+    Fingerprint(sha256(certificate_der))
+}
+
+/// What a certificate says, as far as we use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// Fingerprint of the public key (SPKI): stays when the key is certified anew.
+    pub key_fingerprint: Fingerprint,
+    /// The public key as DER `SubjectPublicKeyInfo`.
+    pub spki_der: Vec<u8>,
+    /// DNS names in the subject's alternative names.
+    pub dns_names: Vec<String>,
+    /// Valid from.
+    pub not_before: UnixMs,
+    /// Valid until.
+    pub not_after: UnixMs,
+}
+
+impl CertificateFacts {
+    /// Reads a certificate; a broken one is a TLS_ERROR.
+    pub fn read(der: &[u8]) -> Result<CertificateFacts, Fault> {
+        let (_, cert) = X509Certificate::from_der(der)
+            .map_err(|err| tls_fault("A certificate could not be read.").because(err))?;
+        let names = cert.subject_alternative_name().ok().flatten();
+        let dns_names = names.map_or_else(Vec::new, |names| {
+            let dns = |name: &GeneralName<'_>| match name {
+                GeneralName::DNSName(name) => Some((*name).to_owned()),
+                _ => None,
+            };
+            names.value.general_names.iter().filter_map(dns).collect()
+        });
+        let ms = |seconds: i64| UnixMs(seconds.saturating_mul(1000));
+        Ok(CertificateFacts {
+            key_fingerprint: Fingerprint(sha256(cert.public_key().raw)),
+            spki_der: cert.public_key().raw.to_vec(),
+            dns_names,
+            not_before: ms(cert.validity().not_before.timestamp()),
+            not_after: ms(cert.validity().not_after.timestamp()),
+        })
+    }
+
+    /// The host this certificate belongs to, by its name; `None` for any other certificate.
+    pub fn host_id(&self) -> Option<HostId> {
+        self.dns_names.iter().find_map(|name| name.strip_suffix(".host.quantix.internal")?.parse().ok())
+    }
+}
+
+/// A key and the certificates that speak for it.
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Identity {
+    /// Reads PEM: the leaf first, then its issuers, and the key.
+    pub fn from_pem(chain_pem: &str, key_pem: &str) -> Result<Identity, Fault> {
+        let chain = certificates(chain_pem)?;
+        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
+            .map_err(|err| Fault::internal(format!("the private key could not be read: {err}")))?;
+        Ok(Identity { chain, key })
+    }
+
+    /// The certificate that is shown to others.
+    pub fn leaf_der(&self) -> &[u8] {
+        &self.chain[0]
+    }
+}
+
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    match found {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) => Err(tls_fault("There is no certificate in the PEM text.")),
+        Err(err) => Err(tls_fault("A certificate could not be read.").because(err)),
+    }
+}
+
+fn roots(ca_pem: &str) -> Result<Arc<RootCertStore>, Fault> {
+    let mut roots = RootCertStore::empty();
+    for cert in certificates(ca_pem)? {
+        roots.add(cert).map_err(|err| tls_fault("The CA certificate cannot be used.").because(err))?;
+    }
+    Ok(Arc::new(roots))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+}
+
+fn client_builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, Fault> {
+    ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(Fault::internal)
+}
+
+/// Verifies the server by the CA; shows no certificate of its own.
+pub fn client(ca_pem: &str) -> Result<Arc<ClientConfig>, Fault> {
+    Ok(Arc::new(client_builder()?.with_root_certificates(roots(ca_pem)?).with_no_client_auth()))
+}
+
+/// Verifies the server by the CA and shows `identity`.
+pub fn mutual_client(identity: &Identity, ca_pem: &str) -> Result<Arc<ClientConfig>, Fault> {
+    let config = client_builder()?
+        .with_root_certificates(roots(ca_pem)?)
+        .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
+        .map_err(|err| tls_fault("Our own certificate and key do not fit.").because(err))?;
+    Ok(Arc::new(config))
+}
+
+/// Shows `identity`; asks clients for a certificate, checks it by the CA when they give one, and lets them in
+/// without: who may call what is decided per call. Without a CA no certificate is asked for.
+pub fn server(identity: &Identity, client_ca_pem: Option<&str>) -> Result<Arc<ServerConfig>, Fault> {
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(Fault::internal)?;
+    let builder = match client_ca_pem {
+        None => builder.with_no_client_auth(),
+        Some(pem) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots(pem)?, provider())
+                .allow_unauthenticated()
+                .build()
+                .map_err(|err| tls_fault("The CA certificate cannot be used.").because(err))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder
+        .with_single_cert(identity.chain.clone(), identity.key.clone_key())
+        .map_err(|err| tls_fault("Our own certificate and key do not fit.").because(err))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// First contact: accepts exactly the certificate with this fingerprint, within its dates.
+pub fn pinned(fingerprint: Fingerprint) -> Result<Arc<ClientConfig>, Fault> {
+    first_contact(Some(fingerprint))
+}
+
+/// Accepts any certificate. Only for the ping of hosts that are offered for adding: no secret may be sent and no
+/// answer trusted.
+pub fn unpinned() -> Result<Arc<ClientConfig>, Fault> {
+    first_contact(None)
+}
+
+fn first_contact(pin: Option<Fingerprint>) -> Result<Arc<ClientConfig>, Fault> {
+    let verifier = Arc::new(FirstContact { pin, provider: provider() });
+    Ok(Arc::new(
+        client_builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth(),
+    ))
+}
+
+/// Why a pinned contact was refused by us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinError {
+    /// Another certificate than the token names.
+    Fingerprint {
+        /// In the token.
+        expected: Fingerprint,
+        /// Shown by the host.
+        shown: Fingerprint,
+    },
+    /// The right certificate, outside its dates.
+    Expired {
+        /// Valid from.
+        not_before: UnixMs,
+        /// Valid until.
+        not_after: UnixMs,
+        /// Our clock.
+        now: UnixMs,
+    },
+}
+
+impl fmt::Display for PinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PinError::Fingerprint { expected, shown } => {
+                write!(f, "the token names certificate {expected}, the host shows {shown}")
+            }
+            PinError::Expired { not_before, not_after, now } => write!(
+                f,
+                "the certificate is valid from {} to {}, the vDC's clock says {}",
+                show(*not_before),
+                show(*not_after),
+                show(*now)
+            ),
+        }
+    }
+}
+
+impl std::error::Error for PinError {}
+
+/// A time as people read it, in UTC.
+pub(crate) fn show(at: UnixMs) -> String {
+    time::OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000)).map_or_else(
+        |_| at.0.to_string(),
+        |t| format!("{} {:02}:{:02}:{:02} UTC", t.date(), t.hour(), t.minute(), t.second()),
+    )
+}
+
+#[derive(Debug)]
+struct FirstContact {
+    pin: Option<Fingerprint>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for FirstContact {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let Some(expected) = self.pin else { return Ok(ServerCertVerified::assertion()) };
+        let refuse = |err: PinError| {
+            rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(err))))
+        };
+        let shown = fingerprint(end_entity);
+        if shown != expected {
+            return Err(refuse(PinError::Fingerprint { expected, shown }));
+        }
+        let facts = CertificateFacts::read(end_entity)
+            .map_err(|_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        let now = UnixMs(i64::try_from(now.as_secs()).unwrap_or(i64::MAX).saturating_mul(1000));
+        if now < facts.not_before || now > facts.not_after {
+            let (not_before, not_after) = (facts.not_before, facts.not_after);
+            return Err(refuse(PinError::Expired { not_before, not_after, now }));
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// A TLS_ERROR with the usual remedy.
+pub(crate) fn tls_fault(message: &str) -> Fault {
+    Fault::new(
+        FaultCode::TlsError,
+        message,
+        "Check that the address belongs to the right machine and that nothing between rewrites TLS.",
+    )
+}
+
+/// The pin error inside a rustls error, if that is what it was.
+pub(crate) fn pin_error(err: &rustls::Error) -> Option<PinError> {
+    match err {
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+            other.0.downcast_ref::<PinError>().cloned()
+        }
+        _ => None,
+    }
+}
+
+/// Checks that `leaf_pem` fits the CA under `name`: what a host does before it takes a certificate from the vDC.
+pub fn check_issued(leaf_pem: &str, ca_pem: &str, name: &str) -> Result<(), Fault> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots(ca_pem)?, provider())
+        .build()
+        .map_err(|err| tls_fault("The CA certificate cannot be used.").because(err))?;
+    let chain = certificates(leaf_pem)?;
+    let name = ServerName::try_from(name.to_owned())
+        .map_err(|_| Fault::invalid("name", format!("{name:?} is no DNS name."), "Use a DNS name."))?;
+    verifier
+        .verify_server_cert(&chain[0], &chain[1..], &name, &[], UnixTime::now())
+        .map_err(|err| tls_fault("The certificate does not fit its CA.").because(err))?;
+    Ok(())
+}

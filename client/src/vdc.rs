@@ -1,0 +1,103 @@
+//! The line to the vDC: for hosts (mutual TLS, reports) and for tools and tests (bearer token, everything).
+
+use crate::dial::{Dial, HostUrl};
+use crate::transport::{Transport, rpc, rpc_fault};
+use connectrpc::ConnectError;
+use connectrpc::client::{CallOptions, ClientConfig};
+use quantix_contract::quantix::host::v1::HostServiceClient;
+use quantix_contract::quantix::image::v1::ImageServiceClient;
+use quantix_contract::quantix::node::v1::{BeatRequest, BeatResponse, ReportServiceClient};
+use quantix_contract::quantix::pool::v1::PoolServiceClient;
+use quantix_contract::quantix::session::v1::SessionServiceClient;
+use quantix_contract::quantix::system::v1::SystemServiceClient;
+use quantix_contract::quantix::task::v1::TaskServiceClient;
+use quantix_contract::quantix::vm::v1::VmServiceClient;
+use quantix_contract::quantix::volume::v1::VolumeServiceClient;
+use quantix_contract::quantix::watch::v1::WatchServiceClient;
+use quantix_model::Fault;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A beat that is not answered by then is lost; the next one tells the same.
+const BEAT_DEADLINE: Duration = Duration::from_secs(10);
+/// For tools, unless a call says otherwise.
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A line to the vDC. Cheap to clone.
+#[derive(Clone)]
+pub struct VdcClient {
+    dial: Dial,
+    transport: Transport,
+    config: ClientConfig,
+}
+
+macro_rules! services {
+    ($($(#[$doc:meta])* $name:ident: $client:ident;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(&self) -> $client<Transport> {
+            $client::new(self.transport.clone(), self.config.clone())
+        }
+    )*};
+}
+
+impl VdcClient {
+    /// A line to the vDC at `url`, which must prove to be `server_name`.
+    ///
+    /// Hosts give a mutual `tls` and [`crate::tls::VDC_NAME`]; tools give [`crate::tls::client`] and a name of theirs.
+    pub fn new(url: &str, server_name: &str, tls: Arc<rustls::ClientConfig>) -> Result<VdcClient, Fault> {
+        let url: HostUrl = url.parse()?;
+        let dial = Dial::new(url, server_name, tls)?;
+        let base = format!("https://{server_name}").parse().map_err(Fault::internal)?;
+        let config = ClientConfig::new(base)
+            .with_default_timeout(CALL_DEADLINE)
+            .with_default_max_message_size(16 << 20);
+        Ok(VdcClient { transport: rpc(dial.clone()), dial, config })
+    }
+
+    /// The same line under a signed-in session's token.
+    pub fn with_token(mut self, token: &str) -> VdcClient {
+        self.config = self.config.with_default_header("authorization", format!("Bearer {token}"));
+        self
+    }
+
+    /// How the vDC is dialled, for what is no RPC (uploads, consoles).
+    pub fn dial(&self) -> &Dial {
+        &self.dial
+    }
+
+    /// Reports this host's state; answers what it should have.
+    pub async fn beat(&self, beat: BeatRequest) -> Result<BeatResponse, Fault> {
+        let client = ReportServiceClient::new(self.transport.clone(), self.config.clone());
+        let options = CallOptions::default().with_timeout(BEAT_DEADLINE);
+        match client.beat_with_options(beat, options).await {
+            Ok(answer) => Ok(answer.into_owned()),
+            Err(err) => Err(self.fault(&err)),
+        }
+    }
+
+    /// The fault behind a failed call of one of the services below.
+    pub fn fault(&self, err: &ConnectError) -> Fault {
+        rpc_fault(err, "The vDC")
+    }
+
+    services! {
+        /// Hosts.
+        hosts: HostServiceClient;
+        /// Images.
+        images: ImageServiceClient;
+        /// Pools.
+        pools: PoolServiceClient;
+        /// Signing in and out.
+        sessions: SessionServiceClient;
+        /// The vDC itself.
+        system: SystemServiceClient;
+        /// Tasks.
+        tasks: TaskServiceClient;
+        /// Virtual machines.
+        vms: VmServiceClient;
+        /// Volumes.
+        volumes: VolumeServiceClient;
+        /// What changes.
+        watch: WatchServiceClient;
+    }
+}
