@@ -147,6 +147,7 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
         | C::HostInUse
         | C::AcceleratorUnavailable
         | C::HypervisorRefused
+        | C::HostProgramMissing
         | C::NoHostFits
         | C::PoolNotReady
         | C::PoolNotAssigned

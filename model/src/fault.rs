@@ -63,6 +63,7 @@ codes! {
     AcceleratorUnavailable = 64, "ACCELERATOR_UNAVAILABLE";
     HypervisorRefused = 65, "HYPERVISOR_REFUSED";
     NoHostFits = 66, "NO_HOST_FITS";
+    HostProgramMissing = 67, "HOST_PROGRAM_MISSING";
     PoolNotReady = 80, "POOL_NOT_READY";
     PoolNotAssigned = 81, "POOL_NOT_ASSIGNED";
     PoolInUse = 82, "POOL_IN_USE";
