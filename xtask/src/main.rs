@@ -4,6 +4,7 @@ mod args;
 #[allow(dead_code, reason = "the tasks that follow use the rest")]
 mod child;
 mod failure;
+mod guest;
 #[allow(dead_code, reason = "the tasks that follow use the rest")]
 mod libvirt;
 
@@ -13,7 +14,8 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 ./x libvirt --dir D [--cache D] [--stop-guests]
-                     runs a libvirt of its own in D and prints READY once it answers";
+                     runs a libvirt of its own in D and prints READY once it answers
+./x guest [--out D]  builds the test guest: a bootable ISO and a qcow2 disk";
 
 fn main() -> ExitCode {
     match dispatch(std::env::args().skip(1)) {
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
 fn dispatch(mut words: impl Iterator<Item = String>) -> Result<()> {
     let task = words.next().unwrap_or_else(|| "help".to_owned());
     match task.as_str() {
+        "guest" => guest::task(Args::new("guest", words)),
         "libvirt" => libvirt::outside(Args::new("libvirt", words)),
         "libvirt-inside" => libvirt::inside(Args::new("libvirt", words)),
         "help" | "-h" | "--help" => {
