@@ -7,12 +7,15 @@ mod failure;
 mod guest;
 #[allow(dead_code, reason = "the tasks that follow use the rest")]
 mod libvirt;
+mod tidy;
 
 use args::Args;
 use failure::{Failure, Result};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const HELP: &str = "\
+./x tidy             checks what a reviewer would otherwise have to say
 ./x libvirt --dir D [--cache D] [--stop-guests]
                      runs a libvirt of its own in D and prints READY once it answers
 ./x guest [--out D]  builds the test guest: a bootable ISO and a qcow2 disk";
@@ -33,10 +36,20 @@ fn dispatch(mut words: impl Iterator<Item = String>) -> Result<()> {
         "guest" => guest::task(Args::new("guest", words)),
         "libvirt" => libvirt::outside(Args::new("libvirt", words)),
         "libvirt-inside" => libvirt::inside(Args::new("libvirt", words)),
+        "tidy" => {
+            Args::new("tidy", words).done()?;
+            tidy::run(&root())
+        }
         "help" | "-h" | "--help" => {
             eprintln!("{HELP}");
             Ok(())
         }
         other => Err(Failure::new(format!("`{other}` is no task")).remedy("`./x help` lists them")),
     }
+}
+
+/// The repository: this program was compiled inside it.
+fn root() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own).to_path_buf()
 }
