@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The brain: identity, intent, placement, tasks; serves the API and the web app.
+//!
+//! `api` is the edge, `services` decide, `reconcilers` put right, `tasks` do long work, `bus` tells who changed.
+//! Actual state comes from hosts only; nothing here invents any.
+#![allow(refining_impl_trait_internal)]
+
+pub mod api;
+pub mod bus;
+pub mod clock;
+pub mod config;
+pub mod core;
+pub mod ids;
+pub mod pki;
+pub mod reconcilers;
+pub mod services;
+pub mod tasks;
+
+pub use config::Config;
+pub use core::Core;

@@ -1,0 +1,140 @@
+//! What the vDC is started with: defaults, then a file, then the environment (`QUANTIX_…`), then the command line.
+
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use quantix_model::fault::Fault;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Read when it exists and no other file is named.
+const FILE_DEFAULT: &str = "/etc/quantix/vdc.toml";
+
+/// All settings of the vDC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the database and the certificates.
+    pub data_dir: PathBuf,
+    /// HTTPS for browsers, tools and hosts.
+    pub listen: SocketAddr,
+    /// Plain HTTP for browsers on this machine; loopback only.
+    #[serde(default)]
+    pub dev_listen: Option<SocketAddr>,
+    /// `https://…` under which hosts reach us; found out from `listen` when left out.
+    #[serde(default)]
+    pub host_facing_url: Option<String>,
+    /// Serve the web app from this folder instead of the one built in.
+    #[serde(default)]
+    pub web_dir: Option<PathBuf>,
+    /// More names and addresses for our certificate.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// `postgres://…` instead of the embedded database.
+    #[serde(default)]
+    pub database_url: Option<String>,
+    /// Hosts should report so often.
+    #[serde(default = "beat_interval_ms")]
+    pub beat_interval_ms: u64,
+}
+
+fn beat_interval_ms() -> u64 {
+    u64::try_from(quantix_model::host::BEAT_INTERVAL.as_millis()).unwrap_or(30_000)
+}
+
+impl Config {
+    /// Defaults over a data folder.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Config {
+        Config {
+            data_dir: data_dir.into(),
+            listen: SocketAddr::from(([0, 0, 0, 0], 8443)),
+            dev_listen: None,
+            host_facing_url: None,
+            web_dir: None,
+            names: Vec::new(),
+            database_url: None,
+            beat_interval_ms: beat_interval_ms(),
+        }
+    }
+
+    /// Puts the sources together. `arguments`: what the command line said, by field name.
+    pub fn load(file: Option<&Path>, arguments: &serde_json::Value) -> Result<Config, Fault> {
+        let mut figment = Figment::from(Serialized::defaults(Config::new("/var/lib/quantix/vdc")));
+        figment = match file {
+            Some(path) => figment.merge(Toml::file_exact(path)),
+            None => figment.merge(Toml::file(FILE_DEFAULT)),
+        };
+        let env = Env::prefixed("QUANTIX_").only(&[
+            "data_dir",
+            "listen",
+            "dev_listen",
+            "host_facing_url",
+            "web_dir",
+            "database_url",
+            "beat_interval_ms",
+        ]);
+        let config: Config =
+            figment.merge(env).merge(Serialized::defaults(arguments)).extract().map_err(|err| {
+                Fault::invalid("config", "The settings cannot be read.", "Correct the setting named below.")
+                    .because(err)
+            })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses what cannot work or would be unsafe.
+    pub fn check(&self) -> Result<(), Fault> {
+        if let Some(dev) = self.dev_listen
+            && !dev.ip().is_loopback()
+        {
+            return Err(Fault::invalid(
+                "dev_listen",
+                format!("Plain HTTP would be open to the network on {dev}."),
+                "Use a loopback address such as 127.0.0.1:8080, or HTTPS through `listen`.",
+            ));
+        }
+        if let Some(url) = &self.host_facing_url
+            && !url.starts_with("https://")
+        {
+            return Err(Fault::invalid(
+                "host_facing_url",
+                format!("Hosts cannot report to {url:?}."),
+                "Give an address that starts with https://.",
+            ));
+        }
+        if !(100..=600_000).contains(&self.beat_interval_ms) {
+            return Err(Fault::invalid(
+                "beat_interval_ms",
+                format!("Hosts cannot report every {} ms.", self.beat_interval_ms),
+                "Choose from 100 to 600000.",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("vdc.toml");
+        std::fs::write(&file, "listen = \"127.0.0.1:1\"\ndata_dir = \"/a\"\n").unwrap();
+        let config = Config::load(Some(&file), &json!({"data_dir": "/b"})).unwrap();
+        assert_eq!(config.listen.port(), 1);
+        assert_eq!(config.data_dir, Path::new("/b"));
+    }
+
+    #[test]
+    fn what_is_unsafe_or_unknown_is_refused() {
+        let dev = json!({"dev_listen": "0.0.0.0:8080"});
+        assert_eq!(Config::load(None, &dev).unwrap_err().field, "dev_listen");
+        let plain = json!({"host_facing_url": "http://x"});
+        assert_eq!(Config::load(None, &plain).unwrap_err().field, "host_facing_url");
+        assert!(Config::load(None, &json!({"listne": "127.0.0.1:1"})).is_err());
+        assert!(Config::load(Some(Path::new("/nowhere/vdc.toml")), &json!({})).is_err());
+    }
+}

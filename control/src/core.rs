@@ -1,0 +1,43 @@
+//! What every service stands on: store, clock, bus, tasks, certificates, settings. Made once at start.
+
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::pki::Pki;
+use crate::tasks::Tasks;
+use quantix_model::UnixMs;
+use quantix_store::Store;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The ground. Shared as `Arc<Core>`.
+#[derive(Debug)]
+pub struct Core {
+    /// What must survive.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// Who changed.
+    pub bus: Bus,
+    /// Long work.
+    pub tasks: Tasks,
+    /// Our certificate authority and our own certificate.
+    pub pki: Pki,
+    /// As started with.
+    pub config: Config,
+    /// New at each start.
+    pub epoch: String,
+    /// This start.
+    pub started_at: UnixMs,
+    /// Fires when the vDC stops: loops and streams end then.
+    pub stop: CancellationToken,
+    /// Background work that stopping waits for.
+    pub background: TaskTracker,
+}
+
+impl Core {
+    /// Starts background work that ends by itself when `stop` fires.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.background.spawn(work);
+    }
+}

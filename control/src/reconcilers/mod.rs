@@ -1,0 +1,1 @@
+//! What is put right without anybody asking, by noun: on a timer, on request, bounded, repeatable.

@@ -1,0 +1,1 @@
+//! What the vDC does, by noun: checks with the rules, writes intent and task, and keeps what hosts report.
