@@ -1,0 +1,341 @@
+//! The real thing, in processes: libvirt, vDC and node daemon, driven through the public API.
+//!
+//! ```text
+//!   test or bench ──API──▶ quantix-vdc ◀──mTLS──▶ quantix-node ──▶ libvirtd (private) ──▶ QEMU (emulated)
+//! ```
+//! Each process dies with this one. The programs are found beside the running test (`target/<profile>/`).
+
+use crate::process::{Process, free_port};
+use quantix_client::{VdcClient, tls};
+use quantix_contract::quantix::host::v1 as host;
+use quantix_contract::quantix::image::v1 as image;
+use quantix_contract::quantix::pool::v1 as pool;
+use quantix_contract::quantix::session::v1 as session;
+use quantix_contract::quantix::task::v1 as task;
+use quantix_contract::quantix::vm::v1 as vm;
+use quantix_model::Fault;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The password the rig's admin chooses.
+pub const PASSWORD: &str = "correct horse battery staple";
+/// Longer than any step of the main job takes under emulation on a busy machine.
+pub const STEP_DEADLINE: Duration = Duration::from_secs(120);
+
+/// All processes, and a signed-in client.
+pub struct Rig {
+    dir: PathBuf,
+    vdc_port: u16,
+    node_port: u16,
+    /// Signed in as admin; made anew by [`Rig::start_vdc`].
+    pub client: VdcClient,
+    node: Option<Process>,
+    vdc: Option<Process>,
+    libvirt: Option<Process>,
+}
+
+impl Rig {
+    /// Starts everything in `dir`, signs in, and adds this machine as host `host-1`.
+    pub async fn start(dir: &Path) -> Rig {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let libvirt = start_libvirt(&dir.join("lv"));
+        let (vdc_port, node_port) = (free_port(), free_port());
+        let vdc = spawn_vdc(dir, vdc_port);
+        let password = vdc
+            .said("First sign-in:")
+            .and_then(|line| line.split_whitespace().last().map(str::to_owned))
+            .expect("a new vDC prints its one-time password");
+        let node = spawn_node(dir, node_port);
+        let client = sign_in(dir, vdc_port, &password, true).await;
+        let rig = Rig {
+            dir: dir.to_owned(),
+            vdc_port,
+            node_port,
+            client,
+            node: Some(node),
+            vdc: Some(vdc),
+            libvirt: Some(libvirt),
+        };
+        rig.add_host().await;
+        rig
+    }
+
+    /// Where everything lives.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The running vDC.
+    pub fn vdc(&self) -> &Process {
+        self.vdc.as_ref().expect("the vDC is started")
+    }
+
+    /// The running node daemon.
+    pub fn node(&self) -> &Process {
+        self.node.as_ref().expect("the node is started")
+    }
+
+    /// What libvirt clients connect to.
+    pub fn libvirt_uri(&self) -> String {
+        libvirt_uri(&self.dir)
+    }
+
+    /// `kill -9` of the vDC.
+    pub fn kill_vdc(&mut self) {
+        self.vdc.take().expect("the vDC is started").kill();
+    }
+
+    /// Starts the vDC again on what it left behind, and signs in again.
+    pub async fn start_vdc(&mut self) {
+        self.vdc = Some(spawn_vdc(&self.dir, self.vdc_port));
+        self.client = sign_in(&self.dir, self.vdc_port, PASSWORD, false).await;
+    }
+
+    /// `kill -9` of the node daemon.
+    pub fn kill_node(&mut self) {
+        self.node.take().expect("the node is started").kill();
+    }
+
+    /// Starts the node daemon again on what it left behind.
+    pub fn start_node(&mut self) {
+        self.node = Some(spawn_node(&self.dir, self.node_port));
+    }
+
+    /// `kill -9` of libvirt. Its guests go on.
+    pub fn kill_libvirt(&mut self) {
+        self.libvirt.take().expect("libvirt is started").kill();
+    }
+
+    /// Starts libvirt again.
+    pub fn start_libvirt(&mut self) {
+        self.libvirt = Some(start_libvirt(&self.dir.join("lv")));
+    }
+
+    async fn add_host(&self) {
+        let state_dir = self.dir.join("node");
+        let output = Command::new(program("quantix-node"))
+            .arg("token")
+            .arg("--state-dir")
+            .arg(&state_dir)
+            .output()
+            .expect("quantix-node token runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let token = text
+            .split_whitespace()
+            .find(|word| word.starts_with("qxh1."))
+            .unwrap_or_else(|| panic!("no token: {text} {}", String::from_utf8_lossy(&output.stderr)));
+        let url = format!("https://127.0.0.1:{}", self.node_port);
+        let request = host::ProbeHostRequest { url, token: token.to_owned(), ..Default::default() };
+        let mut phases = self.client.hosts().probe_host(request).await.expect("the probe starts");
+        let mut probe_id = String::new();
+        while let Some(phase) = phases.message().await.expect("phases come") {
+            let phase = phase.to_owned_message();
+            assert!(phase.fault.is_unset(), "{:?}", phase.fault);
+            if !phase.probe_id.is_empty() {
+                probe_id = phase.probe_id.clone();
+            }
+        }
+        let request = host::AddHostRequest { probe_id, name: "host-1".into(), ..Default::default() };
+        self.ok(self.client.hosts().add_host(request).await.map(|answer| answer.into_owned()));
+        self.host_ready().await;
+    }
+
+    /// Waits until the host beats and its libvirt answers.
+    pub async fn host_ready(&self) -> host::Host {
+        until("the host is ready", STEP_DEADLINE, async || {
+            let hosts =
+                self.client.hosts().list_hosts(host::ListHostsRequest::default()).await.ok()?.into_owned();
+            hosts.hosts.into_iter().find(|h| h.phase == host::HostPhase::HOST_PHASE_READY)
+        })
+        .await
+    }
+
+    /// Makes a local pool on the host and waits until it is ready; answers its id.
+    pub async fn pool(&self, name: &str, path: &Path) -> String {
+        let host = self.host_ready().await;
+        let local = pool::LocalPool { path: path.display().to_string(), ..Default::default() };
+        let spec = pool::PoolSpec { backend: Some(local.into()), ..Default::default() };
+        let request = pool::CreatePoolRequest {
+            name: name.into(),
+            spec: spec.into(),
+            host_ids: vec![host.id],
+            ..Default::default()
+        };
+        let made = self.ok(self.client.pools().create_pool(request).await.map(|answer| answer.into_owned()));
+        self.task_done(&made.task_id).await;
+        let id = made.pool.as_option().expect("a pool comes back").id.clone();
+        until("the pool is ready", STEP_DEADLINE, async || {
+            let request = pool::GetPoolRequest { id: id.clone(), ..Default::default() };
+            let seen = self.client.pools().get_pool(request).await.ok()?.into_owned();
+            (seen.phase == pool::PoolPhase::POOL_PHASE_READY).then_some(())
+        })
+        .await;
+        id
+    }
+
+    /// Declares an image of `size_bytes`; answers its id, upload path and task.
+    pub async fn declare_image(
+        &self,
+        name: &str,
+        pool_id: &str,
+        size_bytes: u64,
+    ) -> image::CreateImageResponse {
+        let request = image::CreateImageRequest {
+            name: name.into(),
+            pool_id: pool_id.into(),
+            size_bytes,
+            ..Default::default()
+        };
+        self.ok(self.client.images().create_image(request).await.map(|answer| answer.into_owned()))
+    }
+
+    /// Waits for a task's end, whichever.
+    pub async fn task_end(&self, id: &str) -> task::Task {
+        until(&format!("task {id} ends"), STEP_DEADLINE, async || {
+            let request = task::GetTaskRequest { id: id.into(), ..Default::default() };
+            let seen = self.client.tasks().get_task(request).await.ok()?.into_owned();
+            (!seen.ended_at.is_unset()).then_some(seen)
+        })
+        .await
+    }
+
+    /// Waits for a task's good end.
+    pub async fn task_done(&self, id: &str) {
+        let end = self.task_end(id).await;
+        assert!(end.state == task::TaskState::TASK_STATE_DONE, "{}: {:?}", end.title, end.fault);
+    }
+
+    /// Creates a VM and waits for the end of its task; answers it.
+    pub async fn vm(&self, request: vm::CreateVmRequest) -> vm::Vm {
+        let made = self.ok(self.client.vms().create_vm(request).await.map(|answer| answer.into_owned()));
+        self.task_done(&made.task_id).await;
+        made.vm.as_option().expect("a VM comes back").clone()
+    }
+
+    /// Changes power and waits for the end of the task.
+    pub async fn power(&self, id: &str, verb: vm::PowerVerb) {
+        let request = vm::PowerVmRequest { id: id.into(), verb: verb.into(), ..Default::default() };
+        let made = self.ok(self.client.vms().power_vm(request).await.map(|answer| answer.into_owned()));
+        self.task_done(&made.task_id).await;
+    }
+
+    /// Waits until the host says the VM is in `state`.
+    pub async fn powered(&self, id: &str, state: vm::PowerState) -> vm::Vm {
+        until(&format!("VM {id} is {state:?}"), STEP_DEADLINE, async || {
+            let request = vm::GetVmRequest { id: id.into(), ..Default::default() };
+            let seen = self.client.vms().get_vm(request).await.ok()?.into_owned();
+            (seen.power_state == state).then_some(seen)
+        })
+        .await
+    }
+
+    /// The answer, or a panic with the fault.
+    pub fn ok<T>(&self, answer: Result<T, connectrpc::ConnectError>) -> T {
+        answer.unwrap_or_else(|err| panic!("{}", self.client.fault(&err)))
+    }
+
+    /// The fault of a call that must fail.
+    pub fn refused<T>(&self, answer: Result<T, connectrpc::ConnectError>) -> Fault {
+        match answer {
+            Ok(_) => panic!("this call must be refused"),
+            Err(err) => self.client.fault(&err),
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // In this order, so that nobody reports what is being taken away.
+        drop((self.node.take(), self.vdc.take()));
+        drop(self.libvirt.take());
+    }
+}
+
+/// What libvirt clients connect to for a libvirt kept in `dir`.
+pub fn libvirt_uri(dir: &Path) -> String {
+    format!("qemu+unix:///system?socket={}", dir.join("lv/run/libvirt-sock").display())
+}
+
+/// Starts a libvirt of our own; its guests end with it.
+pub fn start_libvirt(dir: &Path) -> Process {
+    let workshop = std::env::var_os("QUANTIX_X").expect("QUANTIX_X is not set: run this through `./x test`");
+    let mut command = Command::new(workshop);
+    command.arg("libvirt").arg("--dir").arg(dir).arg("--stop-guests");
+    let process = Process::start("libvirt", command);
+    process.wait_for("READY", STEP_DEADLINE);
+    process
+}
+
+/// A program of ours, beside the running test or bench.
+pub fn program(name: &str) -> PathBuf {
+    let here = std::env::current_exe().expect("the running program has a path");
+    let found = here.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is not built: run this through `./x test`"))
+}
+
+/// Starts the vDC on `dir/vdc` and waits until it serves.
+pub fn spawn_vdc(dir: &Path, port: u16) -> Process {
+    let mut command = Command::new(program("quantix-vdc"));
+    command
+        .arg("run")
+        .arg("--data-dir")
+        .arg(dir.join("vdc"))
+        .arg("--listen")
+        .arg(format!("127.0.0.1:{port}"));
+    let process = Process::start("quantix-vdc", command);
+    process.wait_for("Serving", STEP_DEADLINE);
+    process
+}
+
+/// Starts the node daemon on `dir/node` and waits until it serves.
+pub fn spawn_node(dir: &Path, port: u16) -> Process {
+    let mut command = Command::new(program("quantix-node"));
+    command
+        .arg("run")
+        .arg("--state-dir")
+        .arg(dir.join("node"))
+        .arg("--listen")
+        .arg(format!("127.0.0.1:{port}"));
+    command.arg("--libvirt-uri").arg(libvirt_uri(dir)).args(["--accelerator", "tcg"]);
+    let process = Process::start("quantix-node", command);
+    process.wait_for("Serving", STEP_DEADLINE);
+    process
+}
+
+async fn sign_in(dir: &Path, port: u16, password: &str, first: bool) -> VdcClient {
+    let ca_pem = std::fs::read_to_string(dir.join("vdc/pki/ca.pem")).expect("the vDC made a CA");
+    let config = tls::client(&ca_pem).expect("our own CA is good");
+    let client =
+        VdcClient::new(&format!("https://127.0.0.1:{port}"), tls::VDC_NAME, config).expect("the URL is good");
+    let request =
+        session::LoginRequest { user_name: "admin".into(), password: password.into(), ..Default::default() };
+    let answer = client.sessions().login(request).await;
+    let token = answer.unwrap_or_else(|err| panic!("{}", client.fault(&err))).into_owned().token;
+    let client = client.with_token(&token);
+    if first {
+        let request = session::ChangePasswordRequest {
+            current_password: password.into(),
+            new_password: PASSWORD.into(),
+            ..Default::default()
+        };
+        let answer = client.sessions().change_password(request).await;
+        answer.unwrap_or_else(|err| panic!("{}", client.fault(&err)));
+    }
+    client
+}
+
+/// Asks until there is an answer.
+///
+/// # Panics
+/// When the deadline passes, naming what was waited for.
+pub async fn until<T>(what: &str, deadline: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < end, "{what}: not within {} s", deadline.as_secs());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
