@@ -3,5 +3,6 @@
 //! [`rig`] starts the real thing as an administrator has it: a libvirt of its own, `quantix-vdc` and `quantix-node`
 //! as processes, which may be killed at any moment. Nothing depends on this room.
 
+pub mod measure;
 pub mod process;
 pub mod rig;

@@ -30,6 +30,7 @@ pub struct Rig {
     node_port: u16,
     /// Signed in as admin; made anew by [`Rig::start_vdc`].
     pub client: VdcClient,
+    token: String,
     node: Option<Process>,
     vdc: Option<Process>,
     libvirt: Option<Process>,
@@ -47,12 +48,13 @@ impl Rig {
             .and_then(|line| line.split_whitespace().last().map(str::to_owned))
             .expect("a new vDC prints its one-time password");
         let node = spawn_node(dir, node_port);
-        let client = sign_in(dir, vdc_port, &password, true).await;
+        let (client, token) = sign_in(dir, vdc_port, &password, true).await;
         let rig = Rig {
             dir: dir.to_owned(),
             vdc_port,
             node_port,
             client,
+            token,
             node: Some(node),
             vdc: Some(vdc),
             libvirt: Some(libvirt),
@@ -89,7 +91,7 @@ impl Rig {
     /// Starts the vDC again on what it left behind, and signs in again.
     pub async fn start_vdc(&mut self) {
         self.vdc = Some(spawn_vdc(&self.dir, self.vdc_port));
-        self.client = sign_in(&self.dir, self.vdc_port, PASSWORD, false).await;
+        (self.client, self.token) = sign_in(&self.dir, self.vdc_port, PASSWORD, false).await;
     }
 
     /// `kill -9` of the node daemon.
@@ -188,6 +190,39 @@ impl Rig {
             ..Default::default()
         };
         self.ok(self.client.images().create_image(request).await.map(|answer| answer.into_owned()))
+    }
+
+    /// A `curl` that sends `file` as the whole upload. The session's token goes through a file, not argv.
+    pub fn curl_upload(&self, upload_path: &str, file: &Path) -> Command {
+        let headers = self.dir.join("curl-headers");
+        let text = format!(
+            "authorization: Bearer {}\ntus-resumable: 1.0.0\nupload-offset: 0\ncontent-type: application/offset+octet-stream\n",
+            self.token
+        );
+        std::fs::write(&headers, text).expect("the header file is written");
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--fail-with-body", "--http1.1", "-X", "PATCH", "--max-time", "600"]);
+        curl.arg("--cacert").arg(self.dir.join("vdc/pki/ca.pem"));
+        curl.arg("-H").arg(format!("@{}", headers.display())).arg("-T").arg(file);
+        curl.args(["--resolve", &format!("{}:{}:127.0.0.1", tls::VDC_NAME, self.vdc_port)]);
+        curl.arg(format!("https://{}:{}{upload_path}", tls::VDC_NAME, self.vdc_port));
+        curl
+    }
+
+    /// Sends `file` into a new image and waits until it is ready; answers its id.
+    pub async fn upload(&self, name: &str, pool_id: &str, file: &Path) -> String {
+        let size_bytes = std::fs::metadata(file).expect("the file is there").len();
+        let made = self.declare_image(name, pool_id, size_bytes).await;
+        let output = self.curl_upload(&made.upload_path, file).output().expect("curl runs");
+        assert!(output.status.success(), "curl: {}", String::from_utf8_lossy(&output.stdout));
+        self.task_done(&made.task_id).await;
+        made.image.as_option().expect("an image comes back").id.clone()
+    }
+
+    /// Deletes an image.
+    pub async fn delete_image(&self, id: &str) {
+        let request = image::DeleteImageRequest { id: id.into(), ..Default::default() };
+        self.ok(self.client.images().delete_image(request).await.map(|answer| answer.into_owned()));
     }
 
     /// Waits for a task's end, whichever.
@@ -303,7 +338,7 @@ pub fn spawn_node(dir: &Path, port: u16) -> Process {
     process
 }
 
-async fn sign_in(dir: &Path, port: u16, password: &str, first: bool) -> VdcClient {
+async fn sign_in(dir: &Path, port: u16, password: &str, first: bool) -> (VdcClient, String) {
     let ca_pem = std::fs::read_to_string(dir.join("vdc/pki/ca.pem")).expect("the vDC made a CA");
     let config = tls::client(&ca_pem).expect("our own CA is good");
     let client =
@@ -322,7 +357,7 @@ async fn sign_in(dir: &Path, port: u16, password: &str, first: bool) -> VdcClien
         let answer = client.sessions().change_password(request).await;
         answer.unwrap_or_else(|err| panic!("{}", client.fault(&err)));
     }
-    client
+    (client, token)
 }
 
 /// Asks until there is an answer.

@@ -1,0 +1,183 @@
+//! Measures what the promises say, beside the bare tool where there is one. Prints figures; judges nothing.
+//!
+//! `quantix-bench [start] [memory] [vm] [upload]`, all when none is named. `./x bench` builds and calls it.
+
+use quantix_contract::quantix::vm::v1 as vm;
+use quantix_contract::quantix::volume::v1::VolumeFormat;
+use quantix_lab::measure::{Figures, mib, ratio};
+use quantix_lab::rig::{self, Rig};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const START_RUNS: usize = 7;
+const VM_RUNS: usize = 5;
+const UPLOAD_RUNS: usize = 5;
+const UPLOAD_MIB: usize = 512;
+/// Long enough for pages of the start to be given back.
+const IDLE: Duration = Duration::from_secs(10);
+
+#[tokio::main]
+#[allow(clippy::print_stdout, reason = "the figures are the output")]
+async fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let all = ["start", "memory", "vm", "upload"];
+    if let Some(unknown) = wanted.iter().find(|word| !all.contains(&word.as_str())) {
+        eprintln!("{unknown}: no such measurement; there are {}", all.join(", "));
+        std::process::exit(2);
+    }
+    let asked = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
+    let folder = tempfile::tempdir().expect("a folder for the bench");
+    if asked("start") {
+        start(&folder.path().join("start"));
+    }
+    if !(asked("memory") || asked("vm") || asked("upload")) {
+        return;
+    }
+    let rig = Rig::start(&folder.path().join("rig")).await;
+    let pool_dir = folder.path().join("pool");
+    let pool_id = rig.pool("bench", &pool_dir).await;
+    if asked("memory") {
+        memory(&rig).await;
+    }
+    if asked("vm") {
+        vm_create(&rig, &pool_id).await;
+    }
+    if asked("upload") {
+        upload(&rig, &pool_id, folder.path()).await;
+    }
+}
+
+/// From exec to the line that says it serves, on a store that exists.
+#[allow(clippy::print_stdout, reason = "the figures are the output")]
+fn start(dir: &Path) {
+    let port = quantix_lab::process::free_port();
+    drop(rig::spawn_vdc(dir, port));
+    let mut figures = Figures::default();
+    for _ in 0..START_RUNS {
+        let began = Instant::now();
+        let vdc = rig::spawn_vdc(dir, port);
+        figures.add(began.elapsed());
+        drop(vdc);
+    }
+    println!("start   vDC exec to serving          {figures}");
+}
+
+#[allow(clippy::print_stdout, reason = "the figures are the output")]
+async fn memory(rig: &Rig) {
+    tokio::time::sleep(IDLE).await;
+    println!("memory  vDC idle RSS                 {}", mib(rig.vdc().resident_bytes()));
+    println!("memory  node daemon idle RSS         {}", mib(rig.node().resident_bytes()));
+}
+
+/// One call to the vDC until the host says running, against `virsh define` and `virsh start` of the same definition.
+#[allow(clippy::print_stdout, reason = "the figures are the output")]
+async fn vm_create(rig: &Rig, pool_id: &str) {
+    let uri = rig.libvirt_uri();
+    let (mut ours, mut bare) = (Figures::default(), Figures::default());
+    for run in 0..VM_RUNS {
+        let name = format!("bench-{run}");
+        let disk = vm::NewDisk {
+            pool_id: pool_id.into(),
+            size_bytes: 1 << 30,
+            format: VolumeFormat::VOLUME_FORMAT_QCOW2.into(),
+            ..Default::default()
+        };
+        let request = vm::CreateVmRequest {
+            name: name.clone(),
+            vcpus: 1,
+            memory_bytes: 256 << 20,
+            firmware: vm::Firmware::FIRMWARE_BIOS.into(),
+            disks: vec![disk],
+            start: true,
+            ..Default::default()
+        };
+        let began = Instant::now();
+        let made = rig.vm(request).await;
+        rig.powered(&made.id, vm::PowerState::POWER_STATE_RUNNING).await;
+        ours.add(began.elapsed());
+        rig.power(&made.id, vm::PowerVerb::POWER_VERB_FORCE_STOP).await;
+        rig.powered(&made.id, vm::PowerState::POWER_STATE_OFF).await;
+
+        // The disk stays, so that the bare run starts the very same machine.
+        let xml = virsh(&uri, &["dumpxml", "--inactive", &made.id]);
+        virsh(&uri, &["undefine", "--nvram", &made.id]);
+        let file = rig.dir().join("bench.xml");
+        std::fs::write(&file, xml).expect("the definition is written");
+        let began = Instant::now();
+        virsh(&uri, &["define", &file.display().to_string()]);
+        virsh(&uri, &["start", &name]);
+        bare.add(began.elapsed());
+        virsh(&uri, &["destroy", &name]);
+        rig.powered(&made.id, vm::PowerState::POWER_STATE_OFF).await;
+        let request = vm::DeleteVmRequest { id: made.id, delete_volumes: true, ..Default::default() };
+        let gone = rig.ok(rig.client.vms().delete_vm(request).await.map(|answer| answer.into_owned()));
+        rig.task_done(&gone.task_id).await;
+    }
+    println!("vm      create to running            {ours}");
+    println!("vm      virsh define + start         {bare}");
+    println!("vm      ratio of medians             {}", ratio(ours.median(), bare.median()));
+}
+
+fn virsh(uri: &str, args: &[&str]) -> String {
+    let output = Command::new("virsh").args(["-q", "-c", uri]).args(args).output().expect("virsh runs");
+    assert!(output.status.success(), "virsh {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// `curl` through TLS, the vDC and the host into the pool, against `cp` and `sync` to the same disk.
+#[allow(clippy::print_stdout, reason = "the figures are the output")]
+async fn upload(rig: &Rig, pool_id: &str, folder: &Path) {
+    let source = folder.join("source.raw");
+    let bytes = (UPLOAD_MIB as u64) << 20;
+    random_disk(&source, UPLOAD_MIB);
+    let (mut ours, mut whole, mut bare) = (Figures::default(), Figures::default(), Figures::default());
+    let before = (rig.vdc().resident_bytes(), rig.node().resident_bytes());
+    let mut peak = before;
+    for run in 0..UPLOAD_RUNS {
+        let made = rig.declare_image(&format!("bench-{run}"), pool_id, bytes).await;
+        let mut curl = rig.curl_upload(&made.upload_path, &source);
+        let began = Instant::now();
+        let mut child = curl.spawn().expect("curl runs");
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("curl is ours") {
+                break status;
+            }
+            peak = (peak.0.max(rig.vdc().resident_bytes()), peak.1.max(rig.node().resident_bytes()));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert!(status.success(), "curl: {status}");
+        ours.add(began.elapsed());
+        rig.task_done(&made.task_id).await;
+        whole.add(began.elapsed());
+        let id = made.image.as_option().expect("an image comes back").id.clone();
+        rig.delete_image(&id).await;
+
+        let copy = folder.join("copy.raw");
+        let began = Instant::now();
+        run_tool("cp", &["--reflink=never", &source.display().to_string(), &copy.display().to_string()]);
+        run_tool("sync", &[&copy.display().to_string()]);
+        bare.add(began.elapsed());
+        std::fs::remove_file(&copy).expect("the copy is ours");
+    }
+    println!("upload  {UPLOAD_MIB} MiB received durably     {ours}");
+    println!("upload  … until checked and ready    {whole}");
+    println!("upload  cp + sync                    {bare}");
+    println!("upload  speed against cp             {}", ratio(bare.median(), ours.median()));
+    println!("upload  vDC RSS before, peak         {}, {}", mib(before.0), mib(peak.0));
+    println!("upload  node RSS before, peak        {}, {}", mib(before.1), mib(peak.1));
+}
+
+/// A file no layer can compress, with a boot signature so that it counts as a disk.
+fn random_disk(path: &Path, mib: usize) {
+    let (from, to) = ("if=/dev/urandom".to_owned(), format!("of={}", path.display()));
+    run_tool("dd", &[&from, &to, "bs=1M", &format!("count={mib}"), "status=none"]);
+    use std::os::unix::fs::FileExt as _;
+    let file = std::fs::File::options().write(true).open(path).expect("the file is ours");
+    file.write_all_at(&[0x55, 0xaa], 510).expect("the signature is written");
+}
+
+fn run_tool(name: &str, args: &[&str]) {
+    let status = Command::new(name).args(args).status().unwrap_or_else(|err| panic!("{name}: {err}"));
+    assert!(status.success(), "{name} {args:?}: {status}");
+}
