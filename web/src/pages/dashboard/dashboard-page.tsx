@@ -1,0 +1,226 @@
+// First the way to the first VM, step by step; once that is done, how all is.
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { useQuery } from "@connectrpc/connect-query";
+import { Button } from "@patternfly/react-core";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { faultOf } from "../../api/fault";
+import { HostPhase, HostService } from "../../api/gen/quantix/host/v1/host_pb";
+import { SystemService, type Summary } from "../../api/gen/quantix/system/v1/system_pb";
+import { useHosts, usePools, useTasks } from "../../api/lists";
+import { FaultPanel } from "../../ui/fault";
+import { Card, Loading, Meter, PageTitle } from "../../ui/parts";
+import { formatBytes, formatCount } from "../../ui/quantity";
+import { Status, StatusIcon } from "../../ui/status";
+import { Age } from "../../ui/time";
+import { poolStatus } from "../pool/words";
+import { TaskProgress, taskStatus, isOpen } from "../task/task-view";
+
+export function DashboardPage() {
+  const query = useQuery(SystemService.method.getSummary, {}, { refetchInterval: 30_000 });
+  const s = query.data;
+  if (!s) {
+    return query.error ? <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} /> : <Loading label="dashboard" />;
+  }
+  const done = s.hostsTotal > 0 && s.poolsTotal > 0 && s.imagesTotal > 0 && s.vmsTotal > 0;
+  return (
+    <>
+      <PageTitle title="Dashboard" />
+      {query.error && <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} />}
+      <div className="q-stack">
+        {!done && <FirstSteps summary={s} />}
+        {s.hostsTotal > 0 && <Overview summary={s} />}
+      </div>
+    </>
+  );
+}
+
+function FirstSteps({ summary: s }: { summary: Summary }) {
+  const offers = useQuery(HostService.method.listHostOffers, {}, { enabled: s.hostsTotal === 0 }).data?.offers ?? [];
+  const navigate = useNavigate();
+  const steps = [
+    {
+      to: "/hosts",
+      title: "Add a host",
+      verb: "Add host",
+      done: s.hostsTotal > 0,
+      note:
+        s.hostsTotal > 0
+          ? `${formatCount(s.hostsTotal, "host")} added`
+          : offers[0]
+            ? `This machine runs a host at ${offers[0].url}. Its token is shown by: quantix-node token`
+            : "A machine that runs VMs. It shows its token with: quantix-node token",
+    },
+    {
+      to: "/pools",
+      title: "Create a pool",
+      verb: "Create pool",
+      done: s.poolsTotal > 0,
+      note: s.poolsTotal > 0 ? `${formatCount(s.poolsTotal, "pool")} created` : "A place on a host for disks and images.",
+    },
+    {
+      to: "/images",
+      title: "Upload an image",
+      verb: "Upload image",
+      done: s.imagesTotal > 0,
+      note: s.imagesTotal > 0 ? `${formatCount(s.imagesTotal, "image")} in the library` : "An ISO or a disk image that VMs start from.",
+    },
+    {
+      to: "/vms",
+      title: "Create a VM",
+      verb: "Create VM",
+      done: s.vmsTotal > 0,
+      note: s.vmsTotal > 0 ? `${formatCount(s.vmsTotal, "VM")} created` : "It starts at once, and its screen opens in the page.",
+    },
+  ] as const;
+  const current = steps.findIndex((step) => !step.done);
+  return (
+    <Card title="To your first VM">
+      <ol className="q-steps" aria-label="First steps">
+        {steps.map((step, i) => (
+          <li key={step.to}>
+            <StatusIcon tone={step.done ? "ok" : "off"} />
+            <h3>
+              {i + 1}. {step.title}
+              {step.done && <span className="q-muted"> · done</span>}
+            </h3>
+            <span style={{ gridRow: "1 / span 2", gridColumn: 3 }}>
+              {!step.done && (
+                <Button
+                  variant={i === current ? "primary" : "secondary"}
+                  size="sm"
+                  isDisabled={i > current && i < 2}
+                  onClick={() => void navigate({ to: step.to, search: { new: true } })}
+                >
+                  {step.verb}
+                </Button>
+              )}
+            </span>
+            <p>{step.note}</p>
+          </li>
+        ))}
+      </ol>
+    </Card>
+  );
+}
+
+function Overview({ summary: s }: { summary: Summary }) {
+  return (
+    <>
+      <div className="q-counts" style={{ marginBottom: 0 }}>
+        <Count to="/hosts" name="Hosts ready" figure={`${s.hostsReady} of ${s.hostsTotal}`} bad={s.hostsReady < s.hostsTotal} />
+        <Count to="/vms" name="VMs running" figure={`${s.vmsRunning} of ${s.vmsTotal}`} />
+        <Count to="/pools" name="Pools ready" figure={`${s.poolsReady} of ${s.poolsTotal}`} bad={s.poolsReady < s.poolsTotal} />
+        <Count to="/images" name="Images ready" figure={`${s.imagesReady} of ${s.imagesTotal}`} />
+        <Count to="/volumes" name="Volumes" figure={String(s.volumesTotal)} />
+      </div>
+      <div className="q-cards">
+        <Card title="Capacity">
+          <div className="q-stack">
+            {s.hostsSilent > 0 && (
+              <p className="q-muted">Without {formatCount(s.hostsSilent, "silent host")}: their figures are unknown.</p>
+            )}
+            <Amount name="Memory of hosts" used={s.memoryUsedBytes} total={s.memoryTotalBytes} />
+            <Amount name="Space in pools" used={s.poolUsedBytes} total={s.poolTotalBytes} />
+            <p className="q-muted">{formatCount(s.cpuThreads, "CPU thread")} in all</p>
+          </div>
+        </Card>
+        <Trouble />
+        <Recent />
+      </div>
+    </>
+  );
+}
+
+function Count({ to, name, figure, bad }: { to: "/hosts" | "/vms" | "/pools" | "/images" | "/volumes"; name: string; figure: string; bad?: boolean }) {
+  return (
+    <Link to={to} className="q-count">
+      <span className="q-count__name">
+        {bad && <StatusIcon tone="warn" />} {name}
+      </span>
+      <span className="q-count__figure">{figure}</span>
+    </Link>
+  );
+}
+
+function Amount({ name, used, total }: { name: string; used: bigint; total: bigint }) {
+  if (total === 0n) {
+    return (
+      <div>
+        <div>{name}</div>
+        <span className="q-muted">not reported yet</span>
+      </div>
+    );
+  }
+  return (
+    <div>
+      <div>{name}</div>
+      <Meter label={name} used={Number(used)} total={Number(total)} text={`${formatBytes(used)} of ${formatBytes(total)} used`} />
+    </div>
+  );
+}
+
+/** Everything that is not well, by name. */
+function Trouble() {
+  const hosts = useHosts();
+  const pools = usePools();
+  const silent = hosts.rows?.filter((h) => h.phase === HostPhase.DISCONNECTED) ?? [];
+  const degraded = hosts.rows?.filter((h) => h.phase === HostPhase.DEGRADED) ?? [];
+  const bad = pools.rows?.filter((p) => p.fault) ?? [];
+  const calm = hosts.rows && pools.rows && silent.length + degraded.length + bad.length === 0;
+  return (
+    <Card title="Needs attention">
+      {calm && <Status tone="ok" label="All hosts report, all pools are well" />}
+      <ul className="q-list">
+        {silent.map((h) => (
+          <li key={h.id}>
+            <Status tone="unknown" label="Silent" />
+            <Link to="/hosts/$id" params={{ id: h.id }}>
+              {h.name}
+            </Link>
+            <span className="q-muted q-list__end">
+              seen <Age at={h.observedAt ? timestampMs(h.observedAt) : undefined} />
+            </span>
+          </li>
+        ))}
+        {degraded.map((h) => (
+          <li key={h.id}>
+            <Status tone="warn" label="Degraded" />
+            <Link to="/hosts/$id" params={{ id: h.id }}>
+              {h.name}
+            </Link>
+            <span className="q-muted">{h.fault?.message}</span>
+          </li>
+        ))}
+        {bad.map((p) => (
+          <li key={p.id}>
+            <Status {...poolStatus(p)} />
+            <Link to="/pools/$id" params={{ id: p.id }}>
+              {p.name}
+            </Link>
+            <span className="q-muted">{p.fault?.message}</span>
+          </li>
+        ))}
+      </ul>
+    </Card>
+  );
+}
+
+function Recent() {
+  const tasks = useTasks();
+  return (
+    <Card title="Recent tasks" aside={<Link to="/tasks">All tasks</Link>}>
+      {tasks.rows?.length === 0 && <p className="q-muted">No task yet.</p>}
+      <ul className="q-list">
+        {tasks.rows?.slice(0, 6).map((t) => (
+          <li key={t.id}>
+            <Status {...taskStatus(t)} />
+            <span>{t.title}</span>
+            <span className="q-list__end">
+              {isOpen(t) ? <TaskProgress task={t} /> : <span className="q-muted"><Age at={t.endedAt ? timestampMs(t.endedAt) : undefined} /></span>}
+            </span>
+          </li>
+        ))}
+      </ul>
+    </Card>
+  );
+}

@@ -1,0 +1,126 @@
+// What lies in the pool, as a healthy host sees it now.
+import FileIcon from "@patternfly/react-icons/dist/esm/icons/file-icon";
+import FolderIcon from "@patternfly/react-icons/dist/esm/icons/folder-icon";
+import { Button } from "@patternfly/react-core";
+import { faultOf } from "../../api/fault";
+import { FileKind, FileSort, type File, type Pool } from "../../api/gen/quantix/pool/v1/pool_pb";
+import { useFiles } from "../../api/lists";
+import { usePageState } from "../../shell/page-state";
+import { Filter } from "../../ui/filter";
+import { Empty } from "../../ui/parts";
+import { formatBytes } from "../../ui/quantity";
+import { DataTable, type Column } from "../../ui/table";
+import { Age } from "../../ui/time";
+import { ms } from "../host/words";
+
+const SORTS: Record<string, FileSort> = { name: FileSort.NAME, size: FileSort.SIZE, modified: FileSort.MODIFIED };
+
+export function PoolFiles({ pool }: { pool: Pool }) {
+  const page = usePageState();
+  const { sort = { id: "name", descending: false } } = page;
+  const files = useFiles({
+    poolId: pool.id,
+    path: page.path,
+    filter: page.filter,
+    sort: SORTS[sort.id] ?? FileSort.NAME,
+    descending: sort.descending,
+  });
+  const open = (name: string) => page.setPath(page.path ? `${page.path}/${name}` : name);
+  const columns: Column<File>[] = [
+    {
+      id: "name",
+      header: "Name",
+      sort: (f) => f.name,
+      cell: (f) => (
+        <span className="q-file">
+          <span aria-hidden="true">{f.kind === FileKind.DIRECTORY ? <FolderIcon /> : <FileIcon />}</span>
+          {f.kind === FileKind.DIRECTORY ? (
+            <Button variant="link" isInline onClick={() => open(f.name)} aria-label={`Open folder ${f.name}`}>
+              {f.name}
+            </Button>
+          ) : (
+            f.name
+          )}
+        </span>
+      ),
+    },
+    { id: "format", header: "Kind", cell: (f) => kindName(f) },
+    { id: "claim", header: "Belongs to", cell: (f) => f.claimedBy || <span className="q-muted">–</span> },
+    { id: "size", header: "Size", numeric: true, sort: (f) => f.sizeBytes, cell: (f) => (f.kind === FileKind.DIRECTORY ? "" : formatBytes(f.sizeBytes)) },
+    { id: "taken", header: "On disk", numeric: true, cell: (f) => (f.kind === FileKind.DIRECTORY ? "" : formatBytes(f.allocatedBytes)) },
+    { id: "mode", header: "Mode", cell: (f) => <span className="q-mono">{f.mode.toString(8).padStart(4, "0")}</span> },
+    { id: "owner", header: "Owner", cell: (f) => f.owner },
+    { id: "modified", header: "Modified", sort: (f) => ms(f.modifiedAt) ?? 0, cell: (f) => <Age at={ms(f.modifiedAt)} /> },
+  ];
+  const answered = files.first;
+  return (
+    <>
+      <div className="q-toolbar">
+        <FolderCrumbs pool={pool.name} path={page.path} onOpen={page.setPath} />
+        <Filter label="Filter files by name" value={page.filter} onChange={page.setFilter} />
+        {answered && (
+          <span className="q-muted">
+            seen by {answered.host} <Age at={ms(answered.observedAt)} />
+          </span>
+        )}
+        <Button variant="link" size="sm" onClick={files.again} isLoading={files.isFetching}>
+          Read again
+        </Button>
+      </div>
+      <DataTable
+        label="Files"
+        rows={files.rows}
+        columns={columns}
+        rowId={(f) => f.name}
+        rowName={(f) => f.name}
+        sort={sort}
+        onSort={page.setSort}
+        sortedByServer
+        total={files.total}
+        hasMore={files.hasMore}
+        onMore={files.more}
+        fault={files.error ? faultOf(files.error) : undefined}
+        onRetry={files.again}
+        empty={<Empty title={page.filter ? `Nothing here has "${page.filter}" in its name` : "This folder is empty"} />}
+      />
+    </>
+  );
+}
+
+function FolderCrumbs({ pool, path, onOpen }: { pool: string; path: string; onOpen: (path: string) => void }) {
+  const parts = path === "" ? [] : path.split("/");
+  return (
+    <nav className="q-crumbs" aria-label="Folder" style={{ margin: 0 }}>
+      <ol>
+        <li>{parts.length === 0 ? <span aria-current="page">{pool}</span> : <button type="button" onClick={() => onOpen("")}>{pool}</button>}</li>
+        {parts.map((part, i) => {
+          const here = parts.slice(0, i + 1).join("/");
+          return (
+            <li key={here}>
+              {i === parts.length - 1 ? (
+                <span aria-current="page">{part}</span>
+              ) : (
+                <button type="button" onClick={() => onOpen(here)}>
+                  {part}
+                </button>
+              )}
+            </li>
+          );
+        })}
+      </ol>
+    </nav>
+  );
+}
+
+function kindName(file: File): string {
+  switch (file.kind) {
+    case FileKind.DIRECTORY:
+      return "folder";
+    case FileKind.SYMLINK:
+      return "symbolic link";
+    case FileKind.REGULAR:
+      return file.format || "file";
+    default:
+      return "special file";
+  }
+}

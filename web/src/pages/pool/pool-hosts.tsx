@@ -1,0 +1,150 @@
+// Who has the pool, as each host reports it; assigning and unassigning.
+import { Link } from "@tanstack/react-router";
+import { useState } from "react";
+import { useClient } from "../../api/context";
+import { faultOf, viewOf } from "../../api/fault";
+import { PoolService, type Pool, type PoolHostStatus } from "../../api/gen/quantix/pool/v1/pool_pb";
+import { useHosts } from "../../api/lists";
+import { Confirm, Dialog } from "../../ui/dialog";
+import { FaultPanel, type FaultView } from "../../ui/fault";
+import { SelectField } from "../../ui/field";
+import { ActionButton, allowedOf, Empty, Meter } from "../../ui/parts";
+import { formatBytes } from "../../ui/quantity";
+import { Status } from "../../ui/status";
+import { DataTable, type Column } from "../../ui/table";
+import { Age } from "../../ui/time";
+import { ms } from "../host/words";
+import { poolHealth } from "./words";
+
+export function PoolHosts({ pool }: { pool: Pool }) {
+  const [assigning, setAssigning] = useState(false);
+  const [leaving, setLeaving] = useState<PoolHostStatus>();
+  const columns: Column<PoolHostStatus>[] = [
+    {
+      id: "host",
+      header: "Host",
+      cell: (s) => (
+        <Link to="/hosts/$id" params={{ id: s.hostId }}>
+          {s.host}
+        </Link>
+      ),
+    },
+    {
+      id: "state",
+      header: "State",
+      cell: (s) => (
+        <>
+          <Status {...poolHealth(s.health)} />
+          {s.fault && <FaultPanel fault={viewOf(s.fault)} />}
+        </>
+      ),
+    },
+    { id: "probe", header: "Probe", cell: (s) => s.probe || "–" },
+    { id: "since", header: "Since", cell: (s) => <Age at={ms(s.since)} /> },
+    { id: "age", header: "Reported", cell: (s) => <Age at={ms(s.observedAt)} /> },
+    {
+      id: "capacity",
+      header: "Used",
+      width: "190px",
+      cell: (s) =>
+        s.capacity ? (
+          <Meter
+            label={`Space on ${s.host}`}
+            used={Number(s.capacity.usedBytes)}
+            total={Number(s.capacity.totalBytes)}
+            text={`${formatBytes(s.capacity.usedBytes)} of ${formatBytes(s.capacity.totalBytes)}`}
+          />
+        ) : (
+          <span className="q-muted">not reported yet</span>
+        ),
+    },
+    { id: "path", header: "Path there", cell: (s) => <span className="q-mono">{s.mountPath || "–"}</span> },
+    {
+      id: "action",
+      header: "",
+      cell: (s) => (
+        <ActionButton variant="link" action={allowedOf(pool.allowedActions, "unassign")} onClick={() => setLeaving(s)}>
+          Unassign
+        </ActionButton>
+      ),
+    },
+  ];
+  return (
+    <>
+      <div className="q-toolbar">
+        <ActionButton action={allowedOf(pool.allowedActions, "assign")} onClick={() => setAssigning(true)}>
+          Assign to a host
+        </ActionButton>
+      </div>
+      <DataTable
+        label="Hosts of this pool"
+        rows={pool.hostStatuses}
+        columns={columns}
+        rowId={(s) => s.hostId}
+        rowName={(s) => s.host}
+        empty={<Empty title="On no host">Without a host nobody can reach the pool. Assign it to one.</Empty>}
+      />
+      {assigning && <Assign pool={pool} onClose={() => setAssigning(false)} />}
+      {leaving && <Unassign pool={pool} host={leaving} onClose={() => setLeaving(undefined)} />}
+    </>
+  );
+}
+
+function Assign({ pool, onClose }: { pool: Pool; onClose: () => void }) {
+  const client = useClient(PoolService);
+  const hosts = useHosts().rows;
+  const [hostId, setHostId] = useState("");
+  const [busy, setBusy] = useState(false);
+  const [fault, setFault] = useState<FaultView>();
+  const free = hosts?.filter((h) => !pool.hostStatuses.some((s) => s.hostId === h.id)) ?? [];
+  const run = async () => {
+    setBusy(true);
+    setFault(undefined);
+    try {
+      await client.assignPool({ poolId: pool.id, hostId });
+      onClose();
+    } catch (error) {
+      setFault(faultOf(error));
+      setBusy(false);
+    }
+  };
+  return (
+    <Dialog title={`Assign pool "${pool.name}"`} size="small" submit="Assign pool" busy={busy} disabled={hostId === ""} fault={fault} onSubmit={() => void run()} onClose={onClose}>
+      <SelectField
+        label="Host"
+        value={hostId}
+        onChange={setHostId}
+        options={[{ value: "", label: free.length ? "Choose a host" : "Every host has it", disabled: true }, ...free.map((h) => ({ value: h.id, label: h.name }))]}
+      />
+    </Dialog>
+  );
+}
+
+function Unassign({ pool, host, onClose }: { pool: Pool; host: PoolHostStatus; onClose: () => void }) {
+  const client = useClient(PoolService);
+  const [busy, setBusy] = useState(false);
+  const [fault, setFault] = useState<FaultView>();
+  const run = async () => {
+    setBusy(true);
+    setFault(undefined);
+    try {
+      await client.unassignPool({ poolId: pool.id, hostId: host.hostId });
+      onClose();
+    } catch (error) {
+      setFault(faultOf(error));
+      setBusy(false);
+    }
+  };
+  return (
+    <Confirm
+      title={`Unassign pool "${pool.name}" from ${host.host}?`}
+      verb="Unassign pool"
+      busy={busy}
+      fault={fault}
+      onConfirm={() => void run()}
+      onClose={onClose}
+    >
+      <p>The host lets go of the pool; its files stay. It is refused while a VM on that host uses the pool.</p>
+    </Confirm>
+  );
+}

@@ -1,0 +1,142 @@
+// One pool: how it is, its files, who has it, its volumes.
+import { useQuery } from "@connectrpc/connect-query";
+import { Button } from "@patternfly/react-core";
+import { useNavigate, useParams } from "@tanstack/react-router";
+import { useState } from "react";
+import { useClient } from "../../api/context";
+import { faultOf, viewOf } from "../../api/fault";
+import { PoolService, type Pool } from "../../api/gen/quantix/pool/v1/pool_pb";
+import { useTasks } from "../../api/lists";
+import { Crumbs } from "../../shell/crumbs";
+import { usePageState } from "../../shell/page-state";
+import { Confirm } from "../../ui/dialog";
+import { FaultPanel, type FaultView } from "../../ui/fault";
+import { Card, Copyable, Facts, Loading, PageTitle } from "../../ui/parts";
+import { formatBytes, formatCount } from "../../ui/quantity";
+import { Tabs } from "../../ui/tabs";
+import { Age } from "../../ui/time";
+import { ms } from "../host/words";
+import { TaskTable } from "../task/task-table";
+import { VolumeTable } from "../volume/volume-table";
+import { PoolFiles } from "./pool-files";
+import { PoolHosts } from "./pool-hosts";
+import { PoolCapacity } from "./pools-page";
+import { backendName, backendPlace, poolStatus } from "./words";
+
+const TABS = [
+  { id: "overview", label: "Overview" },
+  { id: "files", label: "Files" },
+  { id: "hosts", label: "Hosts" },
+  { id: "volumes", label: "Volumes" },
+];
+
+export function PoolPage() {
+  const { id } = useParams({ strict: false }) as { id: string };
+  const page = usePageState();
+  const query = useQuery(PoolService.method.getPool, { id });
+  const [deleting, setDeleting] = useState(false);
+  const pool = query.data;
+  if (!pool) return query.error ? <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} /> : <Loading label="pool" />;
+  const tab = page.tab ?? "overview";
+  return (
+    <>
+      <Crumbs parent="Pools" to="/pools" here={pool.name} />
+      <PageTitle
+        title={pool.name}
+        status={poolStatus(pool)}
+        note={backendName(pool)}
+        actions={
+          <Button variant="secondary" isDanger size="sm" onClick={() => setDeleting(true)}>
+            Delete pool
+          </Button>
+        }
+      />
+      {pool.fault && (
+        <div style={{ marginBottom: 16 }}>
+          <FaultPanel fault={viewOf(pool.fault)} />
+        </div>
+      )}
+      <Tabs label="Pool" tabs={TABS} active={tab} onSelect={(t) => page.setTab(t === "overview" ? undefined : t)} />
+      {tab === "overview" && <Overview pool={pool} />}
+      {tab === "files" && <PoolFiles pool={pool} />}
+      {tab === "hosts" && <PoolHosts pool={pool} />}
+      {tab === "volumes" && <VolumeTable poolId={pool.id} page={page} />}
+      {deleting && <DeletePool pool={pool} onClose={() => setDeleting(false)} />}
+    </>
+  );
+}
+
+function Overview({ pool }: { pool: Pool }) {
+  const tasks = useTasks(pool.id);
+  const c = pool.capacity;
+  const can = pool.capabilities;
+  const abilities = can && [can.files && "files", can.snapshots && "snapshots", can.clones && "clones", can.grow && "growing", can.reflink && "reflink copies"].filter(Boolean);
+  return (
+    <div className="q-stack">
+      <div className="q-cards">
+        <Card title="Space">
+          <Facts
+            rows={[
+              ["Used", <PoolCapacity key="c" pool={pool} />],
+              ["Free", c ? formatBytes(c.availableBytes) : ""],
+              ["Reported", <Age key="a" at={ms(c?.observedAt)} />],
+              ["Volumes", pool.volumeCount],
+              ["Images", pool.imageCount],
+            ]}
+          />
+        </Card>
+        <Card title="What it is">
+          <Facts
+            rows={[
+              ["Kind", backendName(pool)],
+              ["Path", <Copyable key="p" text={backendPlace(pool)} label="path" />],
+              ["File system", can?.fileSystem],
+              ["Can do", abilities ? abilities.join(", ") || "nothing extra" : "not reported yet"],
+              ["Created", <Age key="c" at={ms(pool.createdAt)} />],
+              ["Id", <Copyable key="i" text={pool.id} label="id" />],
+            ]}
+          />
+        </Card>
+      </div>
+      <section aria-label="Tasks of this pool">
+        <h2 className="q-part">Tasks</h2>
+        <TaskTable label="Tasks of this pool" list={tasks} narrow />
+      </section>
+    </div>
+  );
+}
+
+function DeletePool({ pool, onClose }: { pool: Pool; onClose: () => void }) {
+  const client = useClient(PoolService);
+  const navigate = useNavigate();
+  const [busy, setBusy] = useState(false);
+  const [fault, setFault] = useState<FaultView>();
+  const run = async (force: boolean) => {
+    setBusy(true);
+    setFault(undefined);
+    try {
+      await client.deletePool({ id: pool.id, force });
+      await navigate({ to: "/pools" });
+    } catch (error) {
+      setFault(faultOf(error));
+      setBusy(false);
+    }
+  };
+  const inside = pool.volumeCount + pool.imageCount;
+  return (
+    <Confirm
+      title={`Delete pool "${pool.name}"?`}
+      verb="Delete pool"
+      typedName={pool.name}
+      busy={busy}
+      fault={fault}
+      option={inside > 0 ? { label: "Delete it although volumes or images are on it", note: "The vDC forgets them; their files stay." } : undefined}
+      onConfirm={(force) => void run(force)}
+      onClose={onClose}
+    >
+      <p>
+        {formatCount(pool.volumeCount, "volume")} and {formatCount(pool.imageCount, "image")} are on it. Files in {backendPlace(pool)} that Quantix did not make stay.
+      </p>
+    </Confirm>
+  );
+}

@@ -1,0 +1,125 @@
+// All pools; what is wrong with one is said on its row.
+import { Button } from "@patternfly/react-core";
+import { Link } from "@tanstack/react-router";
+import { lazy, Suspense } from "react";
+import { faultOf } from "../../api/fault";
+import type { Pool } from "../../api/gen/quantix/pool/v1/pool_pb";
+import { usePools } from "../../api/lists";
+import { usePageState } from "../../shell/page-state";
+import { Filter } from "../../ui/filter";
+import { Empty, Meter, PageTitle } from "../../ui/parts";
+import { formatBytes } from "../../ui/quantity";
+import { Status } from "../../ui/status";
+import { DataTable, type Column } from "../../ui/table";
+import { Reported } from "../../ui/time";
+import { ms } from "../host/words";
+import { backendName, backendPlace, poolStatus } from "./words";
+
+const CreatePoolDialog = lazy(() => import("./create-pool").then((m) => ({ default: m.CreatePoolDialog })));
+
+const COLUMNS: Column<Pool>[] = [
+  {
+    id: "name",
+    header: "Name",
+    sort: (p) => p.name,
+    cell: (p) => (
+      <Link to="/pools/$id" params={{ id: p.id }}>
+        {p.name}
+      </Link>
+    ),
+  },
+  {
+    id: "state",
+    header: "State",
+    sort: (p) => p.phase,
+    cell: (p) => (
+      <>
+        <Status {...poolStatus(p)} />
+        {p.fault && (
+          <div className="q-table__sub">
+            {p.fault.host ? `${p.fault.host}: ` : ""}
+            {p.fault.message}
+            {p.fault.cause && <span className="q-mono"> {p.fault.cause}</span>}
+          </div>
+        )}
+      </>
+    ),
+  },
+  { id: "kind", header: "Kind", sort: backendName, cell: backendName },
+  { id: "place", header: "Place", cell: (p) => <span className="q-mono">{backendPlace(p)}</span> },
+  { id: "hosts", header: "Hosts", cell: (p) => p.hostStatuses.map((s) => s.host).join(", ") || <span className="q-muted">none</span> },
+  {
+    id: "capacity",
+    header: "Used",
+    width: "200px",
+    sort: (p) => p.capacity?.usedBytes ?? 0n,
+    cell: (p) => <PoolCapacity pool={p} />,
+  },
+  { id: "volumes", header: "Volumes", numeric: true, sort: (p) => p.volumeCount, cell: (p) => p.volumeCount },
+  { id: "images", header: "Images", numeric: true, sort: (p) => p.imageCount, cell: (p) => p.imageCount },
+];
+
+export function PoolCapacity({ pool }: { pool: Pool }) {
+  const c = pool.capacity;
+  if (!c) return <span className="q-muted">not reported yet</span>;
+  return (
+    <Reported at={ms(c.observedAt)} silent={false} staleAfterMs={90_000}>
+      <Meter
+        label={`Space of ${pool.name}`}
+        used={Number(c.usedBytes)}
+        total={Number(c.totalBytes)}
+        text={`${formatBytes(c.usedBytes)} of ${formatBytes(c.totalBytes)}`}
+      />
+    </Reported>
+  );
+}
+
+export function PoolsPage() {
+  const page = usePageState();
+  const pools = usePools(page.filter);
+  return (
+    <>
+      <PageTitle
+        title="Pools"
+        actions={
+          <Button size="sm" onClick={page.openCreate}>
+            Create pool
+          </Button>
+        }
+      />
+      {(page.filter !== "" || (pools.rows?.length ?? 0) > 0) && (
+        <div className="q-toolbar">
+          <Filter label="Filter pools by name" value={page.filter} onChange={page.setFilter} />
+        </div>
+      )}
+      <DataTable
+        label="Pools"
+        rows={pools.rows}
+        columns={COLUMNS}
+        rowId={(p) => p.id}
+        rowName={(p) => p.name}
+        sort={page.sort}
+        onSort={page.setSort}
+        total={pools.total}
+        hasMore={pools.hasMore}
+        onMore={pools.more}
+        fault={pools.error ? faultOf(pools.error) : undefined}
+        onRetry={pools.again}
+        empty={
+          page.filter ? (
+            <Empty title={`No pool has "${page.filter}" in its name`} />
+          ) : (
+            <Empty title="No pool yet" action={<Button onClick={page.openCreate}>Create pool</Button>}>
+              A pool is a place for disks and images, present on some hosts. VMs need one.
+            </Empty>
+          )
+        }
+      />
+      {page.isCreating && (
+        <Suspense>
+          <CreatePoolDialog onClose={page.closeCreate} />
+        </Suspense>
+      )}
+    </>
+  );
+}

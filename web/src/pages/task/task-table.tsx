@@ -1,0 +1,56 @@
+// Tasks as rows: used by the tasks page, the drawer and the pages of the objects they work on.
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import type { Task } from "../../api/gen/quantix/task/v1/task_pb";
+import type { List } from "../../api/lists";
+import { faultOf } from "../../api/fault";
+import { Empty } from "../../ui/parts";
+import { Status } from "../../ui/status";
+import { DataTable, type Column } from "../../ui/table";
+import { Age } from "../../ui/time";
+import { CancelTask, TaskFault, TaskObject, TaskProgress, taskStatus } from "./task-view";
+
+const ms = (t: Task["createdAt"]) => (t ? timestampMs(t) : undefined);
+
+const TITLE: Column<Task> = {
+  id: "title",
+  header: "Task",
+  cell: (t) => (
+    <>
+      {t.title}
+      {t.fault && (
+        <div>
+          <TaskFault task={t} />
+        </div>
+      )}
+    </>
+  ),
+};
+const COLUMNS: Column<Task>[] = [
+  { id: "state", header: "State", cell: (t) => <Status {...taskStatus(t)} />, width: "110px" },
+  TITLE,
+  { id: "object", header: "Object", cell: (t) => <TaskObject task={t} /> },
+  { id: "host", header: "Host", cell: (t) => t.host },
+  { id: "user", header: "By", cell: (t) => t.userName },
+  { id: "progress", header: "Progress", cell: (t) => <TaskProgress task={t} />, width: "260px" },
+  { id: "created", header: "Started", cell: (t) => <Age at={ms(t.startedAt ?? t.createdAt)} /> },
+  { id: "cancel", header: "", cell: (t) => <CancelTask task={t} /> },
+];
+
+export function TaskTable({ label, list, rows, narrow = false }: { label: string; list: List<Task, unknown>; rows?: Task[]; narrow?: boolean }) {
+  return (
+    <DataTable
+      label={label}
+      rows={rows ?? list.rows}
+      columns={narrow ? COLUMNS.filter((c) => c.id !== "object" && c.id !== "host") : COLUMNS}
+      rowId={(t) => t.id}
+      rowName={(t) => t.title}
+      total={list.total}
+      hasMore={list.hasMore}
+      onMore={list.more}
+      sortedByServer
+      fault={list.error ? faultOf(list.error) : undefined}
+      onRetry={list.again}
+      empty={<Empty title="No task yet">Whatever takes time, such as creating a VM, is listed here with its progress.</Empty>}
+    />
+  );
+}

@@ -1,0 +1,121 @@
+// One task in words: state, step, progress, rate and time left.
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { Button } from "@patternfly/react-core";
+import { Link } from "@tanstack/react-router";
+import { useState } from "react";
+import { useClient } from "../../api/context";
+import { faultOf, viewOf } from "../../api/fault";
+import { TaskService, TaskState, type Task } from "../../api/gen/quantix/task/v1/task_pb";
+import { FaultPanel, type FaultView } from "../../ui/fault";
+import { Progress } from "../../ui/parts";
+import { formatBytes, formatRate } from "../../ui/quantity";
+import type { StatusView } from "../../ui/status";
+import { formatDuration, useNow } from "../../ui/time";
+
+export function isOpen(task: Task): boolean {
+  return task.state === TaskState.QUEUED || task.state === TaskState.RUNNING;
+}
+
+export function taskStatus(task: Task): StatusView {
+  switch (task.state) {
+    case TaskState.QUEUED:
+      return { tone: "unknown", label: "Queued" };
+    case TaskState.RUNNING:
+      return { tone: "work", label: "Running" };
+    case TaskState.DONE:
+      return { tone: "ok", label: "Done" };
+    case TaskState.FAILED:
+      return { tone: "error", label: "Failed" };
+    case TaskState.CANCELLED:
+      return { tone: "off", label: "Cancelled" };
+    default:
+      return { tone: "unknown", label: "Unknown" };
+  }
+}
+
+/** What is known of how far a task is; the rate is the mean since it started. */
+export function progressText(task: Task, now: number): string {
+  const done = Number(task.progressDone);
+  const total = Number(task.progressTotal);
+  if (total === 0) return task.step;
+  if (task.progressUnit !== "bytes") return `${task.step} · step ${done} of ${total}`;
+  const amount = `${formatBytes(done)} of ${formatBytes(total)}`;
+  const started = task.startedAt ? timestampMs(task.startedAt) : 0;
+  const seconds = (now - started) / 1000;
+  const rate = started && seconds > 1 ? done / seconds : 0;
+  if (rate <= 0 || done >= total) return amount;
+  return `${amount} · ${formatRate(rate)} · ${formatDuration(((total - done) / rate) * 1000)} left`;
+}
+
+export function TaskProgress({ task }: { task: Task }) {
+  const now = useNow();
+  if (!isOpen(task)) {
+    const { startedAt, endedAt } = task;
+    if (!startedAt || !endedAt) return null;
+    const ms = timestampMs(endedAt) - timestampMs(startedAt);
+    return <span className="q-muted">{ms < 1000 ? "under 1 s" : `took ${formatDuration(ms)}`}</span>;
+  }
+  return (
+    <Progress
+      label={`Progress of ${task.title}`}
+      done={Number(task.progressDone)}
+      total={Number(task.progressTotal)}
+      text={progressText(task, now)}
+    />
+  );
+}
+
+export function TaskObject({ task }: { task: Task }) {
+  const name = task.objectName || task.objectId;
+  const params = { id: task.objectId };
+  switch (task.objectKind) {
+    case "vm":
+      return <Link to="/vms/$id" params={params}>{name}</Link>;
+    case "host":
+      return <Link to="/hosts/$id" params={params}>{name}</Link>;
+    case "pool":
+      return <Link to="/pools/$id" params={params}>{name}</Link>;
+    default:
+      return <>{name}</>;
+  }
+}
+
+export function CancelTask({ task }: { task: Task }) {
+  const client = useClient(TaskService);
+  const [busy, setBusy] = useState(false);
+  const [fault, setFault] = useState<FaultView>();
+  if (!isOpen(task) || !task.cancellable) return null;
+  const cancel = async () => {
+    setBusy(true);
+    setFault(undefined);
+    try {
+      await client.cancelTask({ id: task.id });
+    } catch (error) {
+      setFault(faultOf(error));
+    } finally {
+      setBusy(false);
+    }
+  };
+  return (
+    <>
+      <Button variant="link" size="sm" isInline isLoading={busy} isDisabled={busy} onClick={() => void cancel()} aria-label={`Cancel task ${task.title}`}>
+        Cancel
+      </Button>
+      {fault && <FaultPanel fault={fault} onClose={() => setFault(undefined)} />}
+    </>
+  );
+}
+
+export function TaskFault({ task }: { task: Task }) {
+  const [open, setOpen] = useState(false);
+  if (!task.fault) return null;
+  if (open) return <FaultPanel fault={viewOf(task.fault)} onClose={() => setOpen(false)} />;
+  return (
+    <span className="q-table__sub">
+      {task.fault.message}{" "}
+      <Button variant="link" isInline size="sm" onClick={() => setOpen(true)} aria-label={`Details of the failure of ${task.title}`}>
+        Details
+      </Button>
+    </span>
+  );
+}

@@ -1,0 +1,130 @@
+// Volumes as rows: all of them, or those of one pool.
+import { Button } from "@patternfly/react-core";
+import { Link } from "@tanstack/react-router";
+import { useState, type ReactNode } from "react";
+import { useClient } from "../../api/context";
+import { faultOf } from "../../api/fault";
+import { VolumeService, type Volume } from "../../api/gen/quantix/volume/v1/volume_pb";
+import { useVolumes } from "../../api/lists";
+import type { usePageState } from "../../shell/page-state";
+import { Confirm } from "../../ui/dialog";
+import type { FaultView } from "../../ui/fault";
+import { Filter } from "../../ui/filter";
+import { ActionButton, allowedOf, Empty } from "../../ui/parts";
+import { formatBytes } from "../../ui/quantity";
+import { Status } from "../../ui/status";
+import { DataTable, type Column } from "../../ui/table";
+import { Age } from "../../ui/time";
+import { ms } from "../host/words";
+import { formatName, volumeStatus } from "./words";
+
+export function VolumeTable({ poolId = "", page, create }: { poolId?: string; page: ReturnType<typeof usePageState>; create?: ReactNode }) {
+  const volumes = useVolumes(page.filter, poolId);
+  const [deleting, setDeleting] = useState<Volume>();
+  const columns: Column<Volume>[] = [
+    { id: "name", header: "Name", sort: (v) => v.name, cell: (v) => v.name },
+    {
+      id: "state",
+      header: "State",
+      sort: (v) => volumeStatus(v).label,
+      cell: (v) => (
+        <>
+          <Status {...volumeStatus(v)} />
+          {v.fault && <div className="q-table__sub">{v.fault.message}</div>}
+        </>
+      ),
+    },
+    {
+      id: "vm",
+      header: "VM",
+      sort: (v) => v.vm,
+      cell: (v) =>
+        v.vmId ? (
+          <Link to="/vms/$id" params={{ id: v.vmId }}>
+            {v.vm}
+          </Link>
+        ) : (
+          <span className="q-muted">none</span>
+        ),
+    },
+    {
+      id: "pool",
+      header: "Pool",
+      sort: (v) => v.pool,
+      cell: (v) => (
+        <Link to="/pools/$id" params={{ id: v.poolId }}>
+          {v.pool}
+        </Link>
+      ),
+    },
+    { id: "format", header: "Format", sort: (v) => v.format, cell: (v) => formatName(v.format) },
+    { id: "size", header: "Size", numeric: true, sort: (v) => v.sizeBytes, cell: (v) => formatBytes(v.sizeBytes) },
+    { id: "created", header: "Created", sort: (v) => ms(v.createdAt) ?? 0, cell: (v) => <Age at={ms(v.createdAt)} /> },
+    {
+      id: "action",
+      header: "",
+      cell: (v) => (
+        <ActionButton variant="link" action={allowedOf(v.allowedActions, "delete")} onClick={() => setDeleting(v)}>
+          Delete
+        </ActionButton>
+      ),
+    },
+  ];
+  return (
+    <>
+      {(page.filter !== "" || (volumes.rows?.length ?? 0) > 0) && (
+        <div className="q-toolbar">
+          <Filter label="Filter volumes by name" value={page.filter} onChange={page.setFilter} />
+        </div>
+      )}
+      <DataTable
+        label="Volumes"
+        rows={volumes.rows}
+        columns={poolId ? columns.filter((c) => c.id !== "pool") : columns}
+        rowId={(v) => v.id}
+        rowName={(v) => v.name}
+        sort={page.sort}
+        onSort={page.setSort}
+        total={volumes.total}
+        hasMore={volumes.hasMore}
+        onMore={volumes.more}
+        fault={volumes.error ? faultOf(volumes.error) : undefined}
+        onRetry={volumes.again}
+        empty={
+          page.filter ? (
+            <Empty title={`No volume has "${page.filter}" in its name`} action={<Button variant="link" onClick={() => page.setFilter("")}>Show all</Button>} />
+          ) : (
+            <Empty title="No volume yet" action={create}>
+              A volume is a virtual disk. Creating a VM makes those it needs; here you make one by itself.
+            </Empty>
+          )
+        }
+      />
+      {deleting && <DeleteVolume volume={deleting} onClose={() => setDeleting(undefined)} />}
+    </>
+  );
+}
+
+function DeleteVolume({ volume, onClose }: { volume: Volume; onClose: () => void }) {
+  const client = useClient(VolumeService);
+  const [busy, setBusy] = useState(false);
+  const [fault, setFault] = useState<FaultView>();
+  const run = async () => {
+    setBusy(true);
+    setFault(undefined);
+    try {
+      await client.deleteVolume({ id: volume.id });
+      onClose();
+    } catch (error) {
+      setFault(faultOf(error));
+      setBusy(false);
+    }
+  };
+  return (
+    <Confirm title={`Delete volume "${volume.name}"?`} verb="Delete volume" typedName={volume.name} busy={busy} fault={fault} onConfirm={() => void run()} onClose={onClose}>
+      <p>
+        All data on it ({formatBytes(volume.sizeBytes)} in pool {volume.pool}) is lost. This cannot be undone.
+      </p>
+    </Confirm>
+  );
+}

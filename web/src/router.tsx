@@ -1,0 +1,104 @@
+// Addresses. Pages load when first visited; what a list shows (filter, sort, tab, open dialog) stands in the URL.
+import {
+  createRootRoute,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  redirect,
+  type RouterHistory,
+} from "@tanstack/react-router";
+import type { Api } from "./api/context";
+import { codeOf, faultOf } from "./api/fault";
+import { FaultCode } from "./api/gen/quantix/fault/v1/fault_pb";
+import { sessionQuery } from "./api/session";
+import { DashboardPage } from "./pages/dashboard/dashboard-page";
+import { LoginPage } from "./pages/session/login-page";
+import { NotFoundPage } from "./shell/not-found";
+import { Shell } from "./shell/shell";
+import { FaultPanel } from "./ui/fault";
+
+export interface PageSearch {
+  q?: string;
+  sort?: string;
+  tab?: string;
+  /** Folder in a pool's files. */
+  path?: string;
+  /** The create dialog is open. */
+  new?: boolean;
+}
+
+function pageSearch(raw: Record<string, unknown>): PageSearch {
+  const text = (key: string) => (typeof raw[key] === "string" && raw[key] !== "" ? raw[key] : undefined);
+  return { q: text("q"), sort: text("sort"), tab: text("tab"), path: text("path"), new: raw["new"] === true || undefined };
+}
+
+/** Only an address inside the app: never another site. */
+export function safeNext(next: unknown): string {
+  return typeof next === "string" && /^\/(?![/\\])/.test(next) && !next.startsWith("/login") ? next : "/";
+}
+
+function Failed({ error, reset }: { error: unknown; reset: () => void }) {
+  return (
+    <div className="q-lone">
+      <FaultPanel fault={faultOf(error)} onRetry={reset} />
+    </div>
+  );
+}
+
+function buildRoutes(api: Api) {
+  const root = createRootRoute({ notFoundComponent: NotFoundPage, errorComponent: Failed });
+  const login = createRoute({
+    getParentRoute: () => root,
+    path: "/login",
+    component: LoginPage,
+    validateSearch: (raw: Record<string, unknown>): { next?: string } => ({ next: raw["next"] ? safeNext(raw["next"]) : undefined }),
+  });
+  const change = createRoute({
+    getParentRoute: () => root,
+    path: "/change-password",
+    component: lazyRouteComponent(() => import("./pages/session/change-password-page"), "ChangePasswordPage"),
+  });
+  const app = createRoute({
+    getParentRoute: () => root,
+    id: "app",
+    component: Shell,
+    validateSearch: pageSearch,
+    beforeLoad: async ({ location }) => {
+      try {
+        const session = await api.queries.ensureQueryData(sessionQuery(api.transport));
+        if (session.mustChangePassword) throw redirect({ to: "/change-password" });
+      } catch (error) {
+        if (codeOf(error) === FaultCode.NOT_SIGNED_IN) throw redirect({ to: "/login", search: { next: location.href } });
+        throw error;
+      }
+    },
+  });
+  const page = <P extends string>(path: P, component: Parameters<typeof createRoute>[0]["component"]) =>
+    createRoute({ getParentRoute: () => app, path, component: component as never });
+  return root.addChildren([
+    login,
+    change,
+    app.addChildren([
+      page("/", DashboardPage),
+      page("/hosts", lazyRouteComponent(() => import("./pages/host/hosts-page"), "HostsPage")),
+      page("/hosts/$id", lazyRouteComponent(() => import("./pages/host/host-page"), "HostPage")),
+      page("/pools", lazyRouteComponent(() => import("./pages/pool/pools-page"), "PoolsPage")),
+      page("/pools/$id", lazyRouteComponent(() => import("./pages/pool/pool-page"), "PoolPage")),
+      page("/images", lazyRouteComponent(() => import("./pages/image/images-page"), "ImagesPage")),
+      page("/volumes", lazyRouteComponent(() => import("./pages/volume/volumes-page"), "VolumesPage")),
+      page("/vms", lazyRouteComponent(() => import("./pages/vm/vms-page"), "VmsPage")),
+      page("/vms/$id", lazyRouteComponent(() => import("./pages/vm/vm-page"), "VmPage")),
+      page("/tasks", lazyRouteComponent(() => import("./pages/task/tasks-page"), "TasksPage")),
+    ]),
+  ]);
+}
+
+export function createAppRouter(api: Api, history?: RouterHistory) {
+  return createRouter({ routeTree: buildRoutes(api), history, defaultPreload: "intent", defaultPreloadStaleTime: 0 });
+}
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: ReturnType<typeof createAppRouter>;
+  }
+}

@@ -1,0 +1,64 @@
+// Who is signed in, the theme, and the way out.
+import { Divider, Dropdown, DropdownGroup, DropdownItem, DropdownList, MenuToggle } from "@patternfly/react-core";
+import UserIcon from "@patternfly/react-icons/dist/esm/icons/user-icon";
+import { useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
+import { useApi, useClient } from "../api/context";
+import { SessionService } from "../api/gen/quantix/session/v1/session_pb";
+import { useSession } from "../api/session";
+import { setTheme, useTheme, type ThemeChoice } from "../theme/theme";
+
+const THEMES: [ThemeChoice, string][] = [
+  ["system", "As the system"],
+  ["light", "Light"],
+  ["dark", "Dark"],
+];
+
+export function AccountMenu() {
+  const [open, setOpen] = useState(false);
+  const { queries, watch } = useApi();
+  const client = useClient(SessionService);
+  const session = useSession();
+  const theme = useTheme();
+  const navigate = useNavigate();
+  const signOut = async () => {
+    // Whatever the answer, this browser stops showing what it knows.
+    await client.logout({}).catch(() => undefined);
+    watch.stop();
+    queries.clear();
+    await navigate({ to: "/login" });
+  };
+  return (
+    <Dropdown
+      isOpen={open}
+      onOpenChange={setOpen}
+      popperProps={{ position: "right" }}
+      toggle={(ref) => (
+        <MenuToggle ref={ref} variant="plainText" isExpanded={open} onClick={() => setOpen(!open)} icon={<UserIcon />} aria-label="Account">
+          {session.data?.userName ?? ""}
+        </MenuToggle>
+      )}
+    >
+      <DropdownGroup label="Theme">
+        <DropdownList>
+          {THEMES.map(([value, label]) => (
+            <DropdownItem key={value} isSelected={theme === value} onClick={() => setTheme(value)}>
+              {label}
+            </DropdownItem>
+          ))}
+        </DropdownList>
+      </DropdownGroup>
+      <Divider />
+      <DropdownList>
+        <DropdownItem onClick={() => void navigate({ to: "/change-password" })}>Change password</DropdownItem>
+        <DropdownItem onClick={() => void signOut()}>Sign out</DropdownItem>
+      </DropdownList>
+      {session.data?.vdcVersion && (
+        <>
+          <Divider />
+          <div className="q-account__version">Quantix vDC {session.data.vdcVersion}</div>
+        </>
+      )}
+    </Dropdown>
+  );
+}

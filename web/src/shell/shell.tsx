@@ -1,0 +1,121 @@
+// The frame around every page: navigation at the left, search and account above, tasks below.
+import { Link, Outlet, useRouterState } from "@tanstack/react-router";
+import BarsIcon from "@patternfly/react-icons/dist/esm/icons/bars-icon";
+import CubeIcon from "@patternfly/react-icons/dist/esm/icons/cube-icon";
+import DatabaseIcon from "@patternfly/react-icons/dist/esm/icons/database-icon";
+import DesktopIcon from "@patternfly/react-icons/dist/esm/icons/desktop-icon";
+import HddIcon from "@patternfly/react-icons/dist/esm/icons/hdd-icon";
+import HomeIcon from "@patternfly/react-icons/dist/esm/icons/home-icon";
+import ServerIcon from "@patternfly/react-icons/dist/esm/icons/server-icon";
+import TasksIcon from "@patternfly/react-icons/dist/esm/icons/tasks-icon";
+import { Button } from "@patternfly/react-core";
+import { lazy, Suspense, useEffect, useRef, useState } from "react";
+import { useApi, useLine } from "../api/context";
+import { formatDuration, useNow } from "../ui/time";
+import { StatusIcon } from "../ui/status";
+import { Wordmark } from "../ui/wordmark";
+import { AccountMenu } from "./account-menu";
+import { SearchBox } from "./search-box";
+import { TasksBar } from "./tasks-bar";
+
+const Palette = lazy(() => import("./palette").then((m) => ({ default: m.Palette })));
+
+const PLACES = [
+  { to: "/", label: "Dashboard", icon: <HomeIcon /> },
+  { to: "/hosts", label: "Hosts", icon: <ServerIcon /> },
+  { to: "/vms", label: "VMs", icon: <DesktopIcon /> },
+  { to: "/pools", label: "Pools", icon: <DatabaseIcon /> },
+  { to: "/volumes", label: "Volumes", icon: <HddIcon /> },
+  { to: "/images", label: "Images", icon: <CubeIcon /> },
+  { to: "/tasks", label: "Tasks", icon: <TasksIcon /> },
+] as const;
+
+const NAV_KEY = "quantix.nav";
+
+export function Shell() {
+  const { watch } = useApi();
+  const [narrow, setNarrow] = useState(() => window.localStorage.getItem(NAV_KEY) === "narrow");
+  const [paletteOpen, setPaletteOpen] = useState(false);
+  const main = useRef<HTMLElement>(null);
+  const path = useRouterState({ select: (s) => s.location.pathname });
+
+  useEffect(() => {
+    watch.start();
+    return () => watch.stop();
+  }, [watch]);
+
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+        event.preventDefault();
+        setPaletteOpen((open) => !open);
+      }
+    };
+    window.addEventListener("keydown", onKey);
+    return () => window.removeEventListener("keydown", onKey);
+  }, []);
+
+  useEffect(() => main.current?.scrollTo?.(0, 0), [path]);
+
+  const toggle = () => {
+    window.localStorage.setItem(NAV_KEY, narrow ? "wide" : "narrow");
+    setNarrow(!narrow);
+  };
+  return (
+    <div className={narrow ? "q-shell q-shell--narrow" : "q-shell"}>
+      <a className="q-skip" href="#main">
+        Skip to content
+      </a>
+      <header className="q-top">
+        <Button variant="plain" aria-label={narrow ? "Widen navigation" : "Narrow navigation"} aria-expanded={!narrow} icon={<BarsIcon />} onClick={toggle} />
+        <Link to="/" className="q-top__home">
+          <Wordmark />
+        </Link>
+        <SearchBox onPalette={() => setPaletteOpen(true)} />
+        <AccountMenu />
+      </header>
+      <nav className="q-nav" aria-label="Main">
+        <ul>
+          {PLACES.map((p) => (
+            <li key={p.to}>
+              <Link to={p.to} activeOptions={{ exact: p.to === "/", includeSearch: false }} title={narrow ? p.label : undefined}>
+                <span aria-hidden="true">{p.icon}</span>
+                <span className="q-nav__label">{p.label}</span>
+              </Link>
+            </li>
+          ))}
+        </ul>
+      </nav>
+      <main className="q-main" id="main" ref={main} tabIndex={-1}>
+        <LineBanner />
+        <Outlet />
+      </main>
+      <TasksBar />
+      {paletteOpen && (
+        <Suspense>
+          <Palette onClose={() => setPaletteOpen(false)} />
+        </Suspense>
+      )}
+    </div>
+  );
+}
+
+/** Says that what is on screen may be old, and since when. */
+function LineBanner() {
+  const line = useLine();
+  if (line.kind !== "stale") return null;
+  return <StaleBanner since={line.since} />;
+}
+
+function StaleBanner({ since }: { since: number }) {
+  useNow();
+  return (
+    <div className="q-banner" role="status">
+      <StatusIcon tone="warn" />
+      <span>
+        The line to the vDC is broken for {formatDuration(Date.now() - since)}. What you see may be old; it catches up by itself once the
+        vDC answers.
+      </span>
+    </div>
+  );
+}
