@@ -1,0 +1,222 @@
+//! The real driver on a real libvirt and QEMU: the same suite as the fake, with the daemon killed in the middle,
+//! then what only a real one can show: disks, refusals in libvirt's own words, and a libvirtd that hangs.
+
+use async_trait::async_trait;
+use quantix_hypervisor::accelerator::AcceleratorOptions;
+use quantix_hypervisor::conformance::{self, Outage, Setup};
+use quantix_hypervisor::driver::{Driver, Machine, MachineDisk};
+use quantix_hypervisor::libvirt::{LibvirtDriver, LibvirtOptions};
+use quantix_model::FaultCode;
+use quantix_model::host::{Accelerator, AcceleratorChoice};
+use quantix_model::vm::{Firmware, PowerState, PowerVerb};
+use quantix_model::volume::VolumeFormat;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A libvirt of the test's own; its guests end with it.
+struct Libvirt {
+    dir: TempDir,
+    child: Mutex<Option<Child>>,
+}
+
+impl Libvirt {
+    fn start() -> Arc<Libvirt> {
+        let dir = TempDir::with_prefix("qx").expect("a folder");
+        // QEMU's user must reach the disks in it.
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("opened");
+        let libvirt = Arc::new(Libvirt { dir, child: Mutex::default() });
+        libvirt.up();
+        libvirt
+    }
+
+    fn up(&self) {
+        let workshop = std::env::var_os("QUANTIX_X").expect("QUANTIX_X is not set: run through ./x test");
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libvirt-cache");
+        let mut child = Command::new(workshop)
+            .args(["libvirt", "--dir"])
+            .arg(self.dir.path().join("v"))
+            .arg("--cache")
+            .arg(cache)
+            .stdout(Stdio::piped())
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the workshop runs");
+        let out = child.stdout.take().expect("piped");
+        let first = BufReader::new(out).lines().next();
+        assert_eq!(first.and_then(Result::ok).as_deref(), Some("READY"), "libvirt is up");
+        *self.child.lock().expect("not poisoned") = Some(child);
+    }
+
+    fn uri(&self) -> String {
+        format!("qemu+unix:///system?socket={}", self.run("libvirt-sock").display())
+    }
+
+    fn run(&self, name: &str) -> PathBuf {
+        self.dir.path().join("v/run").join(name)
+    }
+
+    fn signal_libvirtd(&self, signal: Signal) {
+        let text = std::fs::read_to_string(self.run("libvirtd.pid")).expect("a pid file");
+        let pid = text.trim().parse().ok().and_then(Pid::from_raw).expect("a pid");
+        kill_process(pid, signal).expect("signalled");
+    }
+
+    fn driver(&self) -> Arc<LibvirtDriver> {
+        let accelerator =
+            AcceleratorOptions::new(AcceleratorChoice::Tcg, self.dir.path().join("accelerator.json"));
+        Arc::new(LibvirtDriver::start(LibvirtOptions { uri: self.uri(), accelerator }))
+    }
+
+    /// A new disk image that QEMU's user may open.
+    fn disk(&self, name: &str) -> MachineDisk {
+        let path = self.dir.path().join(name);
+        let made = Command::new("qemu-img")
+            .args(["create", "-q", "-f", "qcow2"])
+            .arg(&path)
+            .arg("64M")
+            .status()
+            .expect("qemu-img is installed");
+        assert!(made.success());
+        MachineDisk {
+            path: path.to_str().expect("UTF-8").to_owned(),
+            format: VolumeFormat::Qcow2,
+            serial: "0192d1c0-0000-7000-8".to_owned(),
+        }
+    }
+
+    fn wait_child(&self) {
+        let child = self.child.lock().expect("not poisoned").take();
+        if let Some(mut child) = child {
+            child.wait().expect("waited");
+        }
+    }
+}
+
+impl Drop for Libvirt {
+    /// Also after a failed test nothing of it stays behind.
+    fn drop(&mut self) {
+        for pid_file in std::fs::read_dir(self.run("qemu")).into_iter().flatten().flatten() {
+            let Ok(text) = std::fs::read_to_string(pid_file.path()) else { continue };
+            let Some(pid) = text.trim().parse().ok().and_then(Pid::from_raw) else { continue };
+            let command =
+                std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+            if String::from_utf8_lossy(&command).contains("qemu-system") {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        if let Some(child) = self.child.get_mut().expect("not poisoned") {
+            if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::TERM);
+            }
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Kills libvirtd outright, as a crash would, and starts it again in the same place.
+struct Kill(Arc<Libvirt>);
+
+#[async_trait]
+impl Outage for Kill {
+    async fn begin(&self) {
+        self.0.signal_libvirtd(Signal::KILL);
+        let libvirt = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || libvirt.wait_child()).await.expect("ended");
+    }
+
+    async fn end(&self) {
+        let libvirt = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || libvirt.up()).await.expect("started");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn libvirt_conforms() {
+    let libvirt = Libvirt::start();
+    conformance::run(Setup {
+        driver: libvirt.driver(),
+        accelerator: Accelerator::Tcg,
+        outage: Some(Box::new(Kill(Arc::clone(&libvirt)))),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disks_start_and_refusals_say_what_to_do() {
+    let libvirt = Libvirt::start();
+    let driver = libvirt.driver();
+    let with = |name: &str, disk: &MachineDisk, firmware| Machine {
+        disks: vec![disk.clone()],
+        firmware,
+        ..conformance::machine(name, Accelerator::Tcg)
+    };
+    let disk = libvirt.disk("blank & \"odd\" <name>, with comma.qcow2");
+    let first = with("first", &disk, Firmware::Bios);
+    let second = with("second", &disk, Firmware::Bios);
+    let uefi = with("uefi", &libvirt.disk("uefi.qcow2"), Firmware::Uefi);
+    for machine in [&first, &second, &uefi] {
+        driver.define(machine).await.expect("defined");
+    }
+    driver.power(first.id, PowerVerb::Start).await.expect("a blank disk starts");
+    driver.power(uefi.id, PowerVerb::Start).await.expect("so does UEFI");
+    conformance::wait_state(driver.as_ref(), uefi.id, PowerState::Running).await;
+
+    let fault = driver.power(second.id, PowerVerb::Start).await.expect_err("the disk is in use");
+    assert_eq!(fault.code, FaultCode::HypervisorRefused, "{fault}");
+    assert!(fault.cause.contains("lock"), "libvirt's own words: {fault}");
+    assert!(fault.remedy.contains("Another program has the disk"), "{}", fault.remedy);
+    conformance::wait_state(driver.as_ref(), second.id, PowerState::Off).await;
+
+    let gone = with("gone", &libvirt.disk("gone.qcow2"), Firmware::Bios);
+    driver.define(&gone).await.expect("defined");
+    std::fs::remove_file(&gone.disks[0].path).expect("removed");
+    let fault = driver.power(gone.id, PowerVerb::Start).await.expect_err("no disk");
+    assert_eq!(fault.code, FaultCode::HypervisorRefused, "{fault}");
+    assert!(fault.cause.contains("No such file"), "{fault}");
+    assert!(fault.remedy.contains("is not there"), "{}", fault.remedy);
+
+    for machine in [&first, &second, &uefi, &gone] {
+        driver.power(machine.id, PowerVerb::ForceStop).await.expect("stopped");
+        assert!(driver.undefine(machine.id).await.expect("undefined"));
+    }
+    assert_eq!(driver.list().await.expect("listed"), vec![]);
+    assert_eq!(driver.calls_abandoned(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_libvirtd_that_hangs_holds_nobody_up() {
+    let libvirt = Libvirt::start();
+    let driver = libvirt.driver();
+    assert!(driver.list().await.expect("listed").is_empty());
+    libvirt.signal_libvirtd(Signal::STOP);
+    let asked = Instant::now();
+    let fault = driver.list().await.expect_err("nobody answers");
+    assert_eq!(fault.code, FaultCode::DeadlineExceeded, "{fault}");
+    assert!(asked.elapsed() < Duration::from_secs(12), "{:?}", asked.elapsed());
+    assert_eq!(driver.calls_abandoned(), 1);
+    // Unanswered keep-alives end the connection, and with it the call that was given up.
+    wait(Duration::from_secs(40), || driver.calls_abandoned() == 0).await;
+    let fault = driver.list().await.expect_err("gone");
+    assert_eq!(fault.code, FaultCode::HypervisorUnavailable, "{fault}");
+    libvirt.signal_libvirtd(Signal::CONT);
+    let began = Instant::now();
+    while let Err(fault) = driver.list().await {
+        assert!(began.elapsed() < Duration::from_secs(40), "it comes back by itself: {fault}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn wait(patience: Duration, mut until: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !until() {
+        assert!(began.elapsed() < patience, "waited for {patience:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
