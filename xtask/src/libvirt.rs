@@ -291,7 +291,16 @@ fn stop_guests(libvirt_answers: bool) {
             let _ = virsh(&["destroy", guest]);
         }
     }
-    let Ok(entries) = fs::read_dir("/run/libvirt/qemu") else { return };
+    end_processes(Path::new("/run/libvirt/qemu"));
+}
+
+/// Ends the guests that a libvirt in `dir` left behind when it was ended by force. None may run there now.
+pub fn end_leftovers(dir: &Path) {
+    end_processes(&dir.join("run/qemu"));
+}
+
+fn end_processes(pid_files: &Path) {
+    let Ok(entries) = fs::read_dir(pid_files) else { return };
     for path in entries
         .flatten()
         .map(|entry| entry.path())

@@ -1,13 +1,13 @@
 //! The workshop: everything that builds, checks, starts and measures Quantix. `./x` compiles it and hands over.
 
 mod args;
-#[allow(dead_code, reason = "the tasks that follow use the rest")]
 mod child;
 mod failure;
 mod guest;
-#[allow(dead_code, reason = "the tasks that follow use the rest")]
 mod libvirt;
+mod test;
 mod tidy;
+mod up;
 
 use args::Args;
 use failure::{Failure, Result};
@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const HELP: &str = "\
+./x up [--dir D] [--port P] [--api-port P] [--host-port P] [--libvirt-uri U] [--reset [--yes]]
+                     builds and starts vDC and node daemon here, and follows their logs
+./x test [tier…]     runs tidy, fmt, web, clippy, unit and e2e, or those named
 ./x tidy             checks what a reviewer would otherwise have to say
 ./x libvirt --dir D [--cache D] [--stop-guests]
                      runs a libvirt of its own in D and prints READY once it answers
@@ -36,6 +39,8 @@ fn dispatch(mut words: impl Iterator<Item = String>) -> Result<()> {
         "guest" => guest::task(Args::new("guest", words)),
         "libvirt" => libvirt::outside(Args::new("libvirt", words)),
         "libvirt-inside" => libvirt::inside(Args::new("libvirt", words)),
+        "up" => up::run(words, &root()),
+        "test" => test::task(words, &root()),
         "tidy" => {
             Args::new("tidy", words).done()?;
             tidy::run(&root())

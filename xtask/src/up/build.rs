@@ -1,0 +1,130 @@
+//! Builds what `./x up` starts, and nothing else: two programs and the web app, side by side.
+//!
+//! Cargo knows by itself what is fresh. For the web app a stamp says which inputs were built last.
+
+use crate::child::{capture, ending, missing};
+use crate::failure::{Context, Failure, Result};
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const NPM_WITHIN: Duration = Duration::from_secs(900);
+
+/// Where cargo puts the programs: this one is among them.
+pub fn target() -> Result<PathBuf> {
+    let own = std::env::current_exe().doing("finding this program")?;
+    Ok(own.parent().map(Path::to_path_buf).unwrap_or_default())
+}
+
+/// Builds both halves; cargo's progress is shown as it comes, the web app's steps by name.
+pub fn run(root: &Path) -> Result<()> {
+    std::thread::scope(|scope| {
+        let web = scope.spawn(|| web(root));
+        let programs = programs(root);
+        let web = web.join().unwrap_or_else(|_| Err(Failure::new("building the web app failed")));
+        programs.and(web)
+    })
+}
+
+/// `quantix-vdc` and `quantix-node`.
+pub fn programs(root: &Path) -> Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // The whole workspace's programs, so that the same dependencies serve `./x test`.
+    cargo.current_dir(root).args(["build", "--workspace", "--bins"]).stdin(Stdio::null());
+    let status = cargo.status().map_err(|error| missing("cargo", &error))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure::new(format!("cargo build ended with {}", ending(status))))
+    }
+}
+
+/// Installs packages and builds the web app, each only when its inputs changed.
+pub fn web(root: &Path) -> Result<()> {
+    let web = root.join("web");
+    packages(&web)?;
+    let inputs = hash_of(&[&web, &root.join("contract/proto")]);
+    let stamp = web.join("dist/.inputs");
+    if fs::read_to_string(&stamp).is_ok_and(|known| known == inputs) {
+        return Ok(());
+    }
+    step(&web, "building the web app", &["run", "build"])?;
+    fs::write(&stamp, inputs).doing(stamp.display())
+}
+
+/// `npm ci`, when the lock changed since the last one.
+pub fn packages(web: &Path) -> Result<()> {
+    let inputs = hash_of(&[&web.join("package.json"), &web.join("package-lock.json")]);
+    let stamp = web.join("node_modules/.quantix-inputs");
+    if fs::read_to_string(&stamp).is_ok_and(|known| known == inputs) {
+        return Ok(());
+    }
+    step(web, "installing the web app's packages", &["ci", "--no-audit", "--no-fund"])?;
+    fs::write(&stamp, inputs).doing(stamp.display())
+}
+
+/// One npm step: its name and time on one line, its words only when it fails.
+fn step(web: &Path, name: &str, words: &[&str]) -> Result<()> {
+    eprintln!("    web app: {name} …");
+    let began = Instant::now();
+    let output = capture(Command::new("npm").current_dir(web).args(words), NPM_WITHIN)?;
+    if !output.status.success() {
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        return Err(Failure::new(format!(
+            "npm {} ended with {}:\n{}",
+            words.join(" "),
+            ending(output.status),
+            said.trim()
+        )));
+    }
+    eprintln!("    web app: {name}: done in {:.0} s", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// One number for all files below the given places, whatever their times say.
+fn hash_of(places: &[&Path]) -> String {
+    let mut hasher = DefaultHasher::new();
+    for place in places {
+        add(place, &mut hasher);
+    }
+    format!("{:016x}\n", hasher.finish())
+}
+
+fn add(path: &Path, hasher: &mut DefaultHasher) {
+    const MADE: [&str; 5] = ["node_modules", "dist", "gen", "e2e", ".vite"];
+    let name = path.file_name().unwrap_or_default();
+    if MADE.iter().any(|made| name == *made) {
+        return;
+    }
+    name.hash(hasher);
+    if let Ok(bytes) = fs::read(path) {
+        bytes.hash(hasher);
+    }
+    let mut inner: Vec<PathBuf> =
+        fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    inner.sort();
+    inner.iter().for_each(|path| add(path, hasher));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stamp_sees_content_and_ignores_what_is_made() {
+        let dir = std::env::temp_dir().join(format!("quantix-stamp-{}", std::process::id()));
+        fs::create_dir_all(dir.join("src")).unwrap();
+        fs::create_dir_all(dir.join("dist")).unwrap();
+        fs::write(dir.join("src/a.ts"), "1").unwrap();
+        let first = hash_of(&[&dir]);
+        fs::write(dir.join("dist/a.js"), "made").unwrap();
+        assert_eq!(hash_of(&[&dir]), first);
+        fs::write(dir.join("src/a.ts"), "2").unwrap();
+        assert_ne!(hash_of(&[&dir]), first);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
