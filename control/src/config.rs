@@ -33,6 +33,9 @@ pub struct Config {
     /// `postgres://…` instead of the embedded database.
     #[serde(default)]
     pub database_url: Option<String>,
+    /// Where daemons may listen that are offered for adding while they are not registered.
+    #[serde(default)]
+    pub host_offer_urls: Vec<String>,
     /// Hosts should report so often.
     #[serde(default = "beat_interval_ms")]
     pub beat_interval_ms: u64,
@@ -53,6 +56,7 @@ impl Config {
             web_dir: None,
             names: Vec::new(),
             database_url: None,
+            host_offer_urls: vec!["https://127.0.0.1:9443".into()],
             beat_interval_ms: beat_interval_ms(),
         }
     }

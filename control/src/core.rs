@@ -25,6 +25,8 @@ pub struct Core {
     pub pki: Pki,
     /// As started with.
     pub config: Config,
+    /// `https://…` that hosts are told to report to.
+    pub host_facing_url: String,
     /// New at each start.
     pub epoch: String,
     /// This start.

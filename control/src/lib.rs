@@ -9,11 +9,18 @@ pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod http;
 pub mod ids;
 pub mod pki;
 pub mod reconcilers;
+pub mod serve;
 pub mod services;
 pub mod tasks;
+mod web;
 
 pub use config::Config;
 pub use core::Core;
+pub use serve::{Vdc, VdcHandle, VdcOptions};
+
+/// Version of this vDC.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -115,6 +115,11 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
+    /// The session with this id.
+    pub async fn session_get(&self, id: SessionId) -> Result<SessionRecord, StoreError> {
+        row::get(self.reader(), &id.to_string()).await
+    }
+
     /// The session whose token has this hash.
     pub async fn session_find(&self, token_sha256: &[u8; 32]) -> Result<Option<SessionRecord>, StoreError> {
         let wanted = Condition::all().add(Expr::col("token_sha256").eq(hex(token_sha256)));

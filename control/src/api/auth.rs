@@ -1,15 +1,127 @@
 //! Who may call what: one table for every RPC and every route. What has no row is refused.
+//!
+//! ```text
+//!   request ─▶ row? ─no─▶ UNKNOWN_PATH
+//!                │ Public ─────────────────────▶ served as Nobody
+//!                │ Session, SessionAnyPassword ─▶ cookie or bearer ─▶ served as Person
+//!                └ Host ────────────────────────▶ client certificate of a registered host ─▶ served as Host
+//! ```
+//! A request that names another `Origin` than its own host is refused whatever it carries: there are no friendly
+//! foreign pages.
 
-use connectrpc::{ConnectError, RequestContext};
+use crate::services::session::Sessions;
+use connectrpc::{ConnectError, PeerCerts, RequestContext};
+use http::{HeaderMap, Method, header};
+use quantix_client::tls::CertificateFacts;
 use quantix_model::fault::{Fault, FaultCode};
 use quantix_model::id::{HostId, SessionId, UserId};
+use quantix_store::Store;
+
+/// Name of the session cookie.
+pub const COOKIE: &str = "quantix_session";
+
+/// What a call needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing.
+    Public,
+    /// A signed-in person who need not change the password first.
+    Session,
+    /// A signed-in person, also one who must change the password first.
+    SessionAnyPassword,
+    /// A registered host.
+    Host,
+}
+
+/// Every RPC the vDC serves.
+pub const RPCS: &[(&str, Need)] = &[
+    ("/quantix.session.v1.SessionService/Login", Need::Public),
+    ("/quantix.session.v1.SessionService/Logout", Need::SessionAnyPassword),
+    ("/quantix.session.v1.SessionService/GetSession", Need::SessionAnyPassword),
+    ("/quantix.session.v1.SessionService/ChangePassword", Need::SessionAnyPassword),
+    ("/quantix.system.v1.SystemService/GetSummary", Need::Session),
+    ("/quantix.watch.v1.WatchService/Watch", Need::Session),
+    ("/quantix.task.v1.TaskService/ListTasks", Need::Session),
+    ("/quantix.task.v1.TaskService/GetTask", Need::Session),
+    ("/quantix.task.v1.TaskService/CancelTask", Need::Session),
+    ("/quantix.host.v1.HostService/ListHosts", Need::Session),
+    ("/quantix.host.v1.HostService/GetHost", Need::Session),
+    ("/quantix.host.v1.HostService/ListHostOffers", Need::Session),
+    ("/quantix.host.v1.HostService/ProbeHost", Need::Session),
+    ("/quantix.host.v1.HostService/AddHost", Need::Session),
+    ("/quantix.host.v1.HostService/RemoveHost", Need::Session),
+    ("/quantix.pool.v1.PoolService/ListPools", Need::Session),
+    ("/quantix.pool.v1.PoolService/GetPool", Need::Session),
+    ("/quantix.pool.v1.PoolService/CreatePool", Need::Session),
+    ("/quantix.pool.v1.PoolService/AssignPool", Need::Session),
+    ("/quantix.pool.v1.PoolService/UnassignPool", Need::Session),
+    ("/quantix.pool.v1.PoolService/DeletePool", Need::Session),
+    ("/quantix.pool.v1.PoolService/ListFiles", Need::Session),
+    ("/quantix.image.v1.ImageService/ListImages", Need::Session),
+    ("/quantix.image.v1.ImageService/GetImage", Need::Session),
+    ("/quantix.image.v1.ImageService/CreateImage", Need::Session),
+    ("/quantix.image.v1.ImageService/DeleteImage", Need::Session),
+    ("/quantix.volume.v1.VolumeService/ListVolumes", Need::Session),
+    ("/quantix.volume.v1.VolumeService/GetVolume", Need::Session),
+    ("/quantix.volume.v1.VolumeService/CreateVolume", Need::Session),
+    ("/quantix.volume.v1.VolumeService/DeleteVolume", Need::Session),
+    ("/quantix.vm.v1.VmService/ListVms", Need::Session),
+    ("/quantix.vm.v1.VmService/GetVm", Need::Session),
+    ("/quantix.vm.v1.VmService/ListPlacements", Need::Session),
+    ("/quantix.vm.v1.VmService/CreateVm", Need::Session),
+    ("/quantix.vm.v1.VmService/PowerVm", Need::Session),
+    ("/quantix.vm.v1.VmService/DeleteVm", Need::Session),
+    ("/quantix.vm.v1.VmService/CreateConsoleTicket", Need::Session),
+    ("/quantix.node.v1.ReportService/Beat", Need::Host),
+];
+
+/// Every other route but the web app's files: methods, path, need. `{…}` stands for one segment.
+pub const ROUTES: &[(&[Method], &str, Need)] = &[
+    (&[Method::GET], "/healthz", Need::Public),
+    (&[Method::GET], "/api/v1/openapi.json", Need::Session),
+    (&[Method::HEAD, Method::PATCH, Method::OPTIONS], "/api/v1/uploads/{image_id}", Need::Session),
+    (&[Method::GET], "/api/v1/console/{ticket}", Need::Session),
+];
+
+/// The row of a request, or `None`.
+pub fn need(method: &Method, path: &str) -> Option<Need> {
+    if !is_api(path) && path != "/healthz" {
+        // The web app's files: nothing in them is secret.
+        return matches!(*method, Method::GET | Method::HEAD).then_some(Need::Public);
+    }
+    if let Some((_, need)) = RPCS.iter().find(|(rpc, _)| *rpc == path) {
+        return matches!(*method, Method::GET | Method::POST).then_some(*need);
+    }
+    let row = ROUTES.iter().find(|(methods, pattern, _)| {
+        let read = *method == Method::HEAD && methods.contains(&Method::GET);
+        (read || methods.contains(method)) && fits(pattern, path)
+    });
+    row.map(|(_, _, need)| *need)
+}
+
+/// Paths that are never the web app's.
+pub fn is_api(path: &str) -> bool {
+    path == "/api" || path.starts_with("/api/") || path.starts_with("/quantix.")
+}
+
+fn fits(pattern: &str, path: &str) -> bool {
+    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (pattern.next(), path.next()) {
+            (None, None) => return true,
+            (Some(p), Some(s)) if p.starts_with('{') && !s.is_empty() => {}
+            (Some(p), Some(s)) if p == s => {}
+            _ => return false,
+        }
+    }
+}
 
 /// A signed-in person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     /// Who.
     pub user_id: UserId,
-    /// Name at sign-in.
+    /// Name as it stands in the store.
     pub name: String,
     /// By which session.
     pub session_id: SessionId,
@@ -26,6 +138,80 @@ pub enum Caller {
     Person(Person),
     /// A registered host, by its certificate.
     Host(HostId),
+}
+
+/// What the request came over; in each request's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// TLS.
+    Tls,
+    /// Plain HTTP on loopback.
+    Plain,
+}
+
+/// Who calls, if the call may be made at all.
+pub async fn authorise(
+    need: Need,
+    headers: &HeaderMap,
+    certificates: Option<&PeerCerts>,
+    sessions: &Sessions,
+    store: &Store,
+) -> Result<Caller, Fault> {
+    match need {
+        Need::Public => Ok(Caller::Nobody),
+        Need::Host => host_of(certificates, store).await.map(Caller::Host),
+        Need::Session | Need::SessionAnyPassword => {
+            let token = token(headers).ok_or_else(not_signed_in)?;
+            let person = sessions.authenticate(token).await?.ok_or_else(not_signed_in)?;
+            if person.must_change_password && need == Need::Session {
+                return Err(Fault::new(
+                    FaultCode::PasswordChangeRequired,
+                    "The one-time password must be changed first.",
+                    "Set a password of your own.",
+                ));
+            }
+            Ok(Caller::Person(person))
+        }
+    }
+}
+
+/// Refuses what another site's page sends.
+pub fn check_origin(headers: &HeaderMap, authority: Option<&str>) -> Result<(), Fault> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let own = headers.get(header::HOST).and_then(|h| h.to_str().ok()).or(authority);
+    let named = origin.to_str().ok().and_then(|o| o.split_once("://")).map(|(_, host)| host);
+    // Browsers leave the usual port out of `Origin` and of `Host` alike.
+    if named.is_some() && named == own {
+        return Ok(());
+    }
+    Err(Fault::new(
+        FaultCode::Forbidden,
+        "The request comes from a page of another site.",
+        "Open the vDC's own address in the browser.",
+    ))
+}
+
+fn token(headers: &HeaderMap) -> Option<&str> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim());
+    }
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    cookies.flat_map(|line| line.split(';')).find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        (name == COOKIE).then_some(value)
+    })
+}
+
+async fn host_of(certificates: Option<&PeerCerts>, store: &Store) -> Result<HostId, Fault> {
+    // rustls has verified the chain against our CA; here only the name and the key count.
+    let leaf = certificates.and_then(|chain| chain.0.first()).ok_or_else(not_a_host)?;
+    let facts = CertificateFacts::read(leaf)?;
+    let id = facts.host_id().ok_or_else(not_a_host)?;
+    match store.host_find_by_key(&facts.key_fingerprint.0).await? {
+        Some(host) if host.id == id => Ok(id),
+        _ => Err(not_a_host()),
+    }
 }
 
 /// The person who calls.
@@ -56,4 +242,62 @@ pub fn not_a_host() -> Fault {
         "Only registered hosts may call this, with the certificate they got at registration.",
         "Register the host.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn what_has_no_row_is_refused() {
+        for (method, path) in [
+            (Method::GET, "/api"),
+            (Method::GET, "/api/v1"),
+            (Method::GET, "/api/v1/uploads"),
+            (Method::GET, "/api/v1/uploads/"),
+            (Method::PATCH, "/api/v1/uploads/a/b"),
+            (Method::POST, "/quantix.session.v1.SessionService/Nothing"),
+            (Method::POST, "/quantix.node.v1.NodeService/DeleteVm"),
+            (Method::DELETE, "/quantix.session.v1.SessionService/Login"),
+            (Method::POST, "/"),
+            (Method::POST, "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
+            (Method::POST, "/healthz"),
+        ] {
+            assert_eq!(need(&method, path), None, "{method} {path}");
+        }
+        assert_eq!(need(&Method::HEAD, "/api/v1/uploads/x"), Some(Need::Session));
+        assert_eq!(need(&Method::GET, "/vms"), Some(Need::Public));
+    }
+
+    #[test]
+    fn origins() {
+        let ask = |origin: Option<&'static str>, host: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            check_origin(&headers, None).is_ok()
+        };
+        assert!(ask(None, "a:1"));
+        assert!(ask(Some("https://a:1"), "a:1"));
+        assert!(!ask(Some("https://b:1"), "a:1"));
+        assert!(!ask(Some("https://a:2"), "a:1"));
+        assert!(!ask(Some("null"), "a:1"));
+        assert!(!ask(Some("https://a:1.evil"), "a:1"));
+    }
+
+    #[test]
+    fn tokens() {
+        let read = |name: header::HeaderName, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            token(&headers).map(str::to_owned)
+        };
+        assert_eq!(read(header::AUTHORIZATION, "Bearer qxs_a").as_deref(), Some("qxs_a"));
+        assert_eq!(read(header::AUTHORIZATION, "Basic x"), None);
+        assert_eq!(read(header::COOKIE, "a=b; quantix_session=qxs_b; c=d").as_deref(), Some("qxs_b"));
+        assert_eq!(read(header::COOKIE, "xquantix_session=qxs_b"), None);
+    }
 }

@@ -3,6 +3,10 @@
 pub mod assembly;
 pub mod auth;
 pub mod error;
+pub mod session;
+pub mod system;
+pub mod task;
+pub mod watch;
 
 pub use assembly::Assembly;
 pub use auth::{Caller, Person};

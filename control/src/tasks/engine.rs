@@ -68,9 +68,15 @@ impl std::fmt::Debug for Tasks {
 /// How a run came to its end.
 enum End {
     Done,
-    Failed(Fault),
+    Failed(Box<Fault>),
     /// The vDC stops: the task stays as it is and runs again at the next start.
     Stopped,
+}
+
+impl End {
+    fn failed(fault: Fault) -> End {
+        End::Failed(Box::new(fault))
+    }
 }
 
 impl Tasks {
@@ -265,18 +271,18 @@ impl Tasks {
         let name = live.lock().kind.clone();
         let context = TaskContext { live: live.clone(), clock: self.0.clock.clone() };
         let end = match self.kind(&name) {
-            None => End::Failed(Fault::internal(format!("no kind of task is called {name}"))),
+            None => End::failed(Fault::internal(format!("no kind of task is called {name}"))),
             Some(kind) => self.attempt(live, &context, kind.as_ref()).await,
         };
         let (state, fault) = match end {
             End::Stopped => return End::Stopped,
             End::Done => (TaskState::Done, None),
             End::Failed(fault) if fault.code == FaultCode::TaskCancelled => {
-                (TaskState::Cancelled, Some(fault))
+                (TaskState::Cancelled, Some(*fault))
             }
             End::Failed(fault) => {
                 tracing::warn!(task = %context.id(), kind = name, %fault, "a task failed");
-                (TaskState::Failed, Some(fault))
+                (TaskState::Failed, Some(*fault))
             }
         };
         let now = self.0.clock.now();
@@ -312,7 +318,7 @@ impl Tasks {
         }
         self.tell(live);
         let end = match context.check() {
-            Err(fault) => End::Failed(fault),
+            Err(fault) => End::failed(fault),
             Ok(()) => self.drive(live, context.remaining(), kind.run(context)).await,
         };
         let End::Failed(fault) = end else { return end };
@@ -347,12 +353,12 @@ impl Tasks {
                 () = self.0.stop.cancelled() => return End::Stopped,
                 done = &mut work => return match done {
                     Ok(Ok(())) => End::Done,
-                    Ok(Err(fault)) => End::Failed(fault),
-                    Err(panic) => End::Failed(Fault::internal(panic_text(panic.as_ref()))),
+                    Ok(Err(fault)) => End::failed(fault),
+                    Err(panic) => End::failed(Fault::internal(panic_text(panic.as_ref()))),
                 },
                 () = &mut end => {
                     if live.cancel.is_cancelled() {
-                        return End::Failed(cancelled());
+                        return End::failed(cancelled());
                     }
                     let step = live.lock().step.clone();
                     let fault = Fault::new(
@@ -360,7 +366,7 @@ impl Tasks {
                         "The task did not end in time.",
                         "Look at the host it works on, then start it again.",
                     );
-                    return End::Failed(fault.in_phase(step));
+                    return End::failed(fault.in_phase(step));
                 }
                 _ = tick.tick() => {
                     if live.dirty.load(Ordering::Acquire) {

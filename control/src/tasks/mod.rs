@@ -16,4 +16,5 @@ mod kind;
 
 pub use context::TaskContext;
 pub use engine::Tasks;
+pub(crate) use engine::panic_text;
 pub use kind::{NewTask, TaskKind};

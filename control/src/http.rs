@@ -1,0 +1,149 @@
+//! The one app behind every port: puts RPC, REST, health and web app together and guards the whole of it.
+//!
+//! From the outside in: panics become faults, security headers, authorisation by the table, then the handler.
+
+use crate::api::auth::{self, Caller, Line};
+use crate::api::error::{json_response, rpc_response};
+use crate::api::{Assembly, auth::authorise};
+use crate::core::Core;
+use crate::services::session::Sessions;
+use crate::tasks::panic_text;
+use crate::web;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use connectrpc::{ConnectRpcService, PeerAddr, PeerCerts};
+use futures::FutureExt as _;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use quantix_model::fault::{Fault, FaultCode};
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Until the head of an RPC's answer is there; streams go on after it.
+const RPC_DEADLINE: Duration = Duration::from_secs(120);
+
+/// No script but our own files; style attributes are PatternFly's; images from blobs are screenshots.
+const CSP: &str = "default-src 'self'; script-src 'self'; img-src 'self' data: blob:; \
+    style-src 'self' 'unsafe-inline'; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; \
+    form-action 'self'; frame-ancestors 'none'";
+
+#[derive(Clone)]
+struct Guard {
+    core: Arc<Core>,
+    sessions: Arc<Sessions>,
+    line: Line,
+}
+
+/// Everything that was assembled, without guard yet.
+pub fn routes(assembly: Assembly, core: &Core) -> Result<Router, Fault> {
+    let mut services: Vec<String> = assembly
+        .rpc
+        .methods()
+        .filter_map(|method| method.trim_start_matches('/').split_once('/'))
+        .map(|(service, _)| service.to_owned())
+        .collect();
+    services.sort();
+    services.dedup();
+    let rpc = ConnectRpcService::new(assembly.rpc);
+    let mut app = Router::new()
+        .route("/healthz", get(async || axum::Json(serde_json::json!({ "status": "ok" }))))
+        .route("/api/v1/openapi.json", get(openapi))
+        .merge(assembly.http);
+    for service in services {
+        app = app.route_service(&format!("/{service}/{{*method}}"), rpc.clone());
+    }
+    Ok(app.merge(web::routes(core.config.web_dir.as_deref())?))
+}
+
+/// The routes under guard, for one kind of line.
+pub fn guarded(routes: Router, core: &Arc<Core>, sessions: &Arc<Sessions>, line: Line) -> Router {
+    let guard = Guard { core: core.clone(), sessions: sessions.clone(), line };
+    routes.layer(axum::middleware::from_fn_with_state(guard, pass))
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], quantix_contract::OPENAPI_JSON).into_response()
+}
+
+async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let headers = request.headers().clone();
+    let path = request.uri().path().to_owned();
+    let refuse = |fault: &Fault| {
+        if path.starts_with("/api") || path == "/healthz" {
+            json_response(fault)
+        } else {
+            rpc_response(fault, &headers)
+        }
+    };
+    let served = AssertUnwindSafe(admit(&guard, request, next)).catch_unwind().await;
+    let mut response = match served {
+        Ok(Ok(response)) => response,
+        Ok(Err(fault)) => refuse(&fault),
+        Err(panic) => refuse(&Fault::internal(panic_text(panic.as_ref()))),
+    };
+    secure(&mut response, guard.line, auth::is_api(&path));
+    response
+}
+
+/// Lets a request through to its handler when the table and its caller allow it.
+async fn admit(guard: &Guard, mut request: Request, next: Next) -> Result<Response, Fault> {
+    let path = request.uri().path();
+    let Some(need) = auth::need(request.method(), path) else {
+        let text = format!("There is no {} {}.", request.method(), printable(path));
+        return Err(Fault::new(FaultCode::UnknownPath, text, "See /api/v1/openapi.json for what there is."));
+    };
+    let is_rpc = path.starts_with("/quantix.");
+    auth::check_origin(request.headers(), request.uri().authority().map(http::uri::Authority::as_str))?;
+    let certificates = request.extensions().get::<PeerCerts>().cloned();
+    let store = &guard.core.store;
+    let caller = authorise(need, request.headers(), certificates.as_ref(), &guard.sessions, store).await?;
+    if let Some(ConnectInfo(address)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied() {
+        request.extensions_mut().insert(PeerAddr(address));
+    }
+    request.extensions_mut().insert(guard.line);
+    request.extensions_mut().insert::<Caller>(caller);
+    if !is_rpc {
+        return Ok(next.run(request).await);
+    }
+    tokio::time::timeout(RPC_DEADLINE, next.run(request)).await.map_err(|_| {
+        let text = "The vDC did not answer in time.";
+        Fault::new(FaultCode::DeadlineExceeded, text, "Try again; look at the tasks for what came of it.")
+    })
+}
+
+/// Hostile paths appear in answers and logs: letters only, and not many.
+fn printable(path: &str) -> String {
+    path.chars().filter(|c| c.is_ascii_graphic()).take(128).collect()
+}
+
+fn secure(response: &mut Response, line: Line, api: bool) {
+    let headers = response.headers_mut();
+    let mut set = |name: HeaderName, value: &'static str| {
+        headers.insert(name, HeaderValue::from_static(value));
+    };
+    set(header::CONTENT_SECURITY_POLICY, CSP);
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(header::X_FRAME_OPTIONS, "DENY");
+    set(header::REFERRER_POLICY, "no-referrer");
+    set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    set(HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=()");
+    if line == Line::Tls {
+        set(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    }
+    if api {
+        set(header::CACHE_CONTROL, "no-store");
+    }
+}
+
+/// A bare status, for files.
+pub(crate) fn status(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

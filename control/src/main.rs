@@ -1,0 +1,132 @@
+//! `quantix-vdc`: runs the control plane, or gives admin a new one-time password.
+
+use clap::{Args, Parser, Subcommand};
+use quantix_control::services::session;
+use quantix_control::{Config, Vdc, VdcOptions, serve};
+use quantix_model::Fault;
+use serde::Serialize;
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Quantix control plane.
+#[derive(Parser)]
+#[command(name = "quantix-vdc", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves API, web app and hosts until it is told to stop.
+    Run(Settings),
+    /// Gives admin a new one-time password and ends admin's sessions.
+    ResetPassword(Settings),
+}
+
+/// Left out means: as in the file or the default.
+#[derive(Args, Serialize)]
+struct Settings {
+    /// Settings file.
+    #[arg(long)]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// Folder of database and certificates.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_dir: Option<PathBuf>,
+    /// HTTPS for browsers, tools and hosts.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+    /// Plain HTTP for browsers on this machine; loopback only.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dev_listen: Option<SocketAddr>,
+    /// `https://…` that hosts report to.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_facing_url: Option<String>,
+    /// Serve the web app from this folder.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    web_dir: Option<PathBuf>,
+    /// Daemon that is offered for adding while it is not registered; may be given several times.
+    #[arg(long = "host-offer-url")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    host_offer_urls: Vec<String>,
+    /// Hosts should report so often.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beat_interval_ms: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("QUANTIX_LOG").unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new("info,memory_serve=warn,sea_orm_migration=warn,connectrpc=warn")
+    });
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    // Fails only when a provider is there already, which then is this one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match work(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            let _ = writeln!(std::io::stderr(), "{fault}\n{}", fault.remedy);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(arguments: Arguments) -> Result<(), Fault> {
+    let (Command::Run(settings) | Command::ResetPassword(settings)) = &arguments.command;
+    let given = serde_json::to_value(settings).map_err(Fault::internal)?;
+    let config = Config::load(settings.config.as_deref(), &given)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(Fault::internal)?;
+    match arguments.command {
+        Command::Run(_) => runtime.block_on(run(config)),
+        Command::ResetPassword(_) => runtime.block_on(reset_password(config)),
+    }
+}
+
+async fn run(config: Config) -> Result<(), Fault> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Fault::internal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Fault::internal)?;
+    let vdc = Vdc::start(VdcOptions::new(config)).await?;
+    if let Some(password) = vdc.first_password() {
+        say(&format!("First sign-in: user admin, one-time password {password}"));
+    }
+    let mut urls = format!("https://{}", vdc.address());
+    if let Some(dev) = vdc.dev_address() {
+        urls.push_str(&format!(" http://{dev}"));
+    }
+    say(&format!("Serving {urls}"));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    vdc.stop().await;
+    Ok(())
+}
+
+async fn reset_password(config: Config) -> Result<(), Fault> {
+    let store = serve::open_store(&config).await?;
+    let now = quantix_control::clock::Clock::system().now();
+    let password = session::reset_admin(&store, now).await?;
+    store.close().await;
+    say(&format!("Next sign-in: user admin, one-time password {password}"));
+    Ok(())
+}
+
+/// A line for whoever started us; a closed pipe is no reason to die.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}

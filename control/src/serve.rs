@@ -1,0 +1,266 @@
+//! Starting and stopping the vDC: store, authority, services, tasks, then the ports; and all of it back again.
+
+use crate::api::auth::Line;
+use crate::api::{self, Assembly};
+use crate::bus::Bus;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::core::Core;
+use crate::http;
+use crate::ids;
+use crate::pki::Pki;
+use crate::services::session::{self, Sessions};
+use crate::tasks::Tasks;
+use quantix_model::fault::{Fault, FaultCode};
+use quantix_store::Store;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What stopping may take before what is left is dropped.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// Ended sessions are forgotten so often.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// What a vDC is started with.
+#[derive(Clone, Debug)]
+pub struct VdcOptions {
+    /// Settings.
+    pub config: Config,
+    /// The time; tests bring one they can move.
+    pub clock: Clock,
+}
+
+impl VdcOptions {
+    /// With the system's clock.
+    pub fn new(config: Config) -> VdcOptions {
+        VdcOptions { config, clock: Clock::system() }
+    }
+}
+
+/// The vDC as a library.
+#[derive(Debug)]
+pub struct Vdc;
+
+/// A vDC that runs.
+#[derive(Debug)]
+pub struct VdcHandle {
+    core: Arc<Core>,
+    address: SocketAddr,
+    dev_address: Option<SocketAddr>,
+    first_password: Option<String>,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Vdc {
+    /// Starts a vDC; it answers when this returns.
+    pub async fn start(options: VdcOptions) -> Result<VdcHandle, Fault> {
+        let VdcOptions { config, clock } = options;
+        config.check()?;
+        let listener = bind("listen", config.listen).await?;
+        let dev_listener = match config.dev_listen {
+            Some(address) => Some(bind("dev_listen", address).await?),
+            None => None,
+        };
+        let address = listener.local_addr().map_err(Fault::internal)?;
+        let store = open_store(&config).await?;
+        let first_password = session::first_admin(&store, clock.now()).await?;
+        let core = ground(config, clock, store, address).await?;
+
+        let sessions = Arc::new(Sessions::new(core.clone()));
+        let assembly = assemble(&core, &sessions);
+        let routes = http::routes(assembly, &core)?;
+        core.tasks.resume().await?;
+        core.spawn(sweep(core.clone(), sessions.clone()));
+
+        let mut servers = Vec::new();
+        let dev_address = dev_listener.as_ref().and_then(|l| l.local_addr().ok());
+        if let Some(listener) = dev_listener {
+            let app = http::guarded(routes.clone(), &core, &sessions, Line::Plain);
+            servers.push(serve_plain(listener, app, core.stop.clone()));
+        }
+        let app = http::guarded(routes, &core, &sessions, Line::Tls);
+        servers.push(serve_tls(listener, app, &core)?);
+        tracing::info!(%address, "serving");
+        Ok(VdcHandle { core, address, dev_address, first_password, servers })
+    }
+}
+
+impl VdcHandle {
+    /// Where HTTPS answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where plain HTTP answers, if it does.
+    pub fn dev_address(&self) -> Option<SocketAddr> {
+        self.dev_address
+    }
+
+    /// The admin's one-time password, when this was the first start.
+    pub fn first_password(&self) -> Option<&str> {
+        self.first_password.as_deref()
+    }
+
+    /// The CA that certifies the vDC and its hosts.
+    pub fn ca_pem(&self) -> &str {
+        self.core.pki.ca_pem()
+    }
+
+    /// The ground it stands on, for tests that look behind the API.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Stops within five seconds: what is under way is let go, tasks go on at the next start.
+    pub async fn stop(self) {
+        self.core.stop.cancel();
+        self.core.background.close();
+        let aborts: Vec<_> = self.servers.iter().map(JoinHandle::abort_handle).collect();
+        let ended = tokio::time::timeout(STOP_DEADLINE, async {
+            for server in self.servers {
+                let _ = server.await;
+            }
+            self.core.background.wait().await;
+        });
+        if ended.await.is_err() {
+            tracing::warn!("some work did not end in time and is dropped");
+        }
+        for abort in aborts {
+            abort.abort();
+        }
+        self.core.store.clone().close().await;
+    }
+}
+
+/// Opens the store as the settings say.
+pub async fn open_store(config: &Config) -> Result<Store, Fault> {
+    if let Some(url) = &config.database_url {
+        return Ok(Store::open_postgres(url).await?);
+    }
+    make_private_folder(&config.data_dir)?;
+    Ok(Store::open_file(&config.data_dir.join("vdc.sqlite")).await?)
+}
+
+fn make_private_folder(path: &Path) -> Result<(), Fault> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|err| {
+        Fault::new(
+            FaultCode::StoreUnavailable,
+            format!("The data folder {} cannot be made.", path.display()),
+            "Choose a folder that this user may write to.",
+        )
+        .because(err)
+    })
+}
+
+async fn bind(field: &str, address: SocketAddr) -> Result<TcpListener, Fault> {
+    TcpListener::bind(address).await.map_err(|err| {
+        Fault::invalid(
+            field,
+            format!("The vDC cannot listen on {address}."),
+            "Stop what uses this port, or choose another address.",
+        )
+        .because(err)
+    })
+}
+
+async fn ground(config: Config, clock: Clock, store: Store, address: SocketAddr) -> Result<Arc<Core>, Fault> {
+    let host_facing_url = config.host_facing_url.clone().unwrap_or_else(|| facing_url(address));
+    let mut names = config.names.clone();
+    if let Some(name) = host_of(&host_facing_url) {
+        names.push(name);
+    }
+    let (data_dir, pki_clock) = (config.data_dir.clone(), clock.clone());
+    let pki = tokio::task::spawn_blocking(move || Pki::open(&data_dir, &names, &pki_clock))
+        .await
+        .map_err(Fault::internal)??;
+    let (bus, stop, background) = (Bus::default(), CancellationToken::new(), TaskTracker::new());
+    let tasks = Tasks::new(store.clone(), clock.clone(), bus.clone(), stop.clone(), background.clone());
+    Ok(Arc::new(Core {
+        started_at: clock.now(),
+        epoch: ids::plain().to_string(),
+        store,
+        clock,
+        bus,
+        tasks,
+        pki,
+        config,
+        host_facing_url,
+        stop,
+        background,
+    }))
+}
+
+fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>) -> Assembly {
+    let mut assembly = Assembly::default();
+    api::session::mount(&mut assembly, sessions.clone());
+    api::task::mount(&mut assembly, core);
+    // Last: these look at what the others have added.
+    api::system::mount(&mut assembly, core);
+    api::watch::mount(&mut assembly, core, sessions);
+    assembly
+}
+
+fn serve_tls(listener: TcpListener, app: axum::Router, core: &Core) -> Result<JoinHandle<()>, Fault> {
+    let tls = quantix_client::tls::server(&core.pki.identity()?, Some(core.pki.ca_pem()))?;
+    let stop = core.stop.clone();
+    let serving = connectrpc::axum::serve_tls(listener, app, tls)
+        .with_tls_handshake_timeout(Duration::from_secs(10))
+        .with_graceful_shutdown(async move { stop.cancelled().await });
+    Ok(tokio::spawn(async move {
+        if let Err(err) = serving.await {
+            tracing::error!(%err, "the HTTPS port closed");
+        }
+    }))
+}
+
+fn serve_plain(listener: TcpListener, app: axum::Router, stop: CancellationToken) -> JoinHandle<()> {
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    let serving =
+        axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
+    tokio::spawn(async move {
+        if let Err(err) = serving.await {
+            tracing::error!(%err, "the plain HTTP port closed");
+        }
+    })
+}
+
+async fn sweep(core: Arc<Core>, sessions: Arc<Sessions>) {
+    loop {
+        if let Err(fault) = sessions.sweep().await {
+            tracing::warn!(%fault, "ended sessions were not forgotten");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+            () = core.stop.cancelled() => return,
+        }
+    }
+}
+
+/// How hosts can probably reach us: the address listened on, or the one this machine goes out with.
+fn facing_url(address: SocketAddr) -> String {
+    let ip = if address.ip().is_unspecified() { outgoing_ip() } else { address.ip() };
+    format!("https://{}", SocketAddr::new(ip, address.port()))
+}
+
+/// Connecting a UDP socket sends nothing; it only makes the kernel choose a source address.
+fn outgoing_ip() -> IpAddr {
+    let chosen = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        // Reserved for documentation (RFC 5737): never ours, always routed by default.
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    chosen.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |a| a.ip())
+}
+
+/// Host part of an `https://` URL.
+fn host_of(url: &str) -> Option<String> {
+    let uri: axum::http::Uri = url.parse().ok()?;
+    uri.host().map(|h| h.trim_matches(['[', ']']).to_owned())
+}
