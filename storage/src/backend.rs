@@ -4,14 +4,28 @@
 //! daemon never calls these methods itself, it asks the worker over a socket with a deadline.
 
 use crate::error::Result;
-use quantix_model::id::{ImageId, VolumeId};
+use quantix_model::id::{ImageId, PoolId, VolumeId};
 use quantix_model::image::ImageFacts;
-use quantix_model::pool::{Capabilities, Capacity};
+use quantix_model::pool::{Capabilities, Capacity, PoolSpec};
 use quantix_model::volume::VolumeFormat;
 use serde::{Deserialize, Serialize};
 
-/// A pool backend. Every method is idempotent by id.
-pub trait Backend: Send {
+/// Which pool a worker serves, and where it is. The first thing a worker is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolSetup {
+    /// Which; kept in the pool itself, so that two pools never share a place.
+    pub id: PoolId,
+    /// What it should be.
+    pub spec: PoolSpec,
+    /// It was healthy on this host before: a place without our marker is then a fault (a disk that is not mounted),
+    /// never a reason to start anew.
+    #[serde(default)]
+    pub must_exist: bool,
+}
+
+/// A pool backend. Every method is idempotent by id. Long work and short work come from different threads, so that a
+/// copy of an hour does not keep anybody from looking.
+pub trait Backend: Send + Sync {
     /// Makes the pool usable: folders, mounts, logins. Called at each start of the worker.
     fn init(&mut self) -> Result<()>;
     /// Looks (statfs, write probe) and tells.

@@ -1,5 +1,8 @@
 //! What goes wrong on a pool.
 
+use crate::backend::{VolumeInfo, VolumeWish};
+use quantix_model::id::{ImageId, VolumeId};
+use quantix_model::image::ImageFormat;
 use quantix_model::{Fault, FaultCode};
 
 /// A storage error is a fault from the start: it crosses the worker's socket as one.
@@ -23,4 +26,147 @@ pub fn io(step: &str, err: &std::io::Error) -> Fault {
         ),
     };
     Fault::new(code, message, remedy).because(err).in_phase(step)
+}
+
+/// The fault for something this kind of pool cannot do at all.
+pub fn cannot(what: &str) -> Fault {
+    Fault::invalid("pool_id", format!("This kind of pool cannot {what}."), "Choose a pool of another kind.")
+}
+
+/// The fault for a second change of something that is being changed.
+pub fn busy(kind: &str, id: impl std::fmt::Display) -> Fault {
+    Fault::new(
+        FaultCode::Busy,
+        format!("The {kind} {id} is being changed right now."),
+        "Wait until that has ended.",
+    )
+}
+
+/// A volume that is there already: fine when it is what was wished.
+pub fn same_volume(wish: &VolumeWish, there: VolumeInfo) -> Result<VolumeInfo> {
+    if there.size_bytes == wish.size_bytes && there.format == wish.format {
+        return Ok(there);
+    }
+    Err(Fault::new(
+        FaultCode::Conflict,
+        format!(
+            "The volume {} is there already, with {} bytes as {} instead of {} bytes as {}.",
+            wish.id,
+            there.size_bytes,
+            there.format.as_str(),
+            wish.size_bytes,
+            wish.format.as_str()
+        ),
+        "Delete it first, or make one under a new id.",
+    ))
+}
+
+/// Refuses to start a disk from an image that is no disk or larger than the wish.
+pub fn check_image_fits(wish: &VolumeWish, format: ImageFormat, virtual_bytes: u64) -> Result<()> {
+    if format.disk_format().is_none() {
+        return Err(Fault::invalid(
+            "image_id",
+            "A disk cannot start from an ISO.",
+            "Put the ISO into the CD drive and start from an empty disk, or choose a disk image.",
+        ));
+    }
+    if wish.size_bytes < virtual_bytes {
+        return Err(Fault::invalid(
+            "size_bytes",
+            format!(
+                "The image holds a disk of {virtual_bytes} bytes; {} bytes are too small.",
+                wish.size_bytes
+            ),
+            format!("Choose at least {virtual_bytes} bytes."),
+        ));
+    }
+    Ok(())
+}
+
+/// A volume that is not in the pool.
+pub fn volume_missing(id: VolumeId) -> Fault {
+    Fault::new(
+        FaultCode::VolumeMissing,
+        format!("The volume {id} is not in the pool."),
+        "Its file may have been removed by hand; restore it, or delete the volume.",
+    )
+}
+
+/// An image that is not finished or was never there.
+pub fn image_not_there(id: ImageId) -> Fault {
+    Fault::new(
+        FaultCode::ImageNotReady,
+        format!("The image {id} is not in the pool."),
+        "Wait until its upload is finished, or upload it again.",
+    )
+}
+
+/// An upload nobody opened.
+pub fn upload_not_there(id: ImageId) -> Fault {
+    Fault::new(
+        FaultCode::FileNotFound,
+        format!("There is no upload {id} in the pool."),
+        "Start the upload from its beginning.",
+    )
+}
+
+/// A piece that does not follow what is there.
+pub fn offset(id: ImageId, offset: u64, there: u64) -> Fault {
+    Fault::new(
+        FaultCode::UploadOffsetMismatch,
+        format!("The upload {id} has {there} bytes; a piece at {offset} does not follow."),
+        format!("Go on at {there}."),
+    )
+}
+
+/// An upload with bytes missing (or too many).
+pub fn incomplete(there: u64, size_bytes: u64) -> Fault {
+    Fault::new(
+        FaultCode::UploadIncomplete,
+        format!("The upload has {there} of {size_bytes} bytes."),
+        format!("Go on at {there}."),
+    )
+}
+
+/// The length of a finished image, when it is the one announced.
+pub fn same_length(id: ImageId, size_bytes: u64, there: u64) -> Result<u64> {
+    if size_bytes == there {
+        return Ok(there);
+    }
+    Err(Fault::new(
+        FaultCode::Conflict,
+        format!("The image {id} is there already, with {there} bytes instead of {size_bytes}."),
+        "Upload under a new id.",
+    ))
+}
+
+/// Compares checksums in hex; none asked for is fine.
+pub fn same_checksum(wanted: Option<&str>, found: &str) -> Result<()> {
+    match wanted {
+        Some(wanted) if !wanted.eq_ignore_ascii_case(found) => Err(Fault::new(
+            FaultCode::ImageChecksumMismatch,
+            "The image is not the one that was announced: its SHA-256 differs.",
+            "Check the file and its checksum, then upload it again.",
+        )
+        .because(format!("announced {wanted}, received {found}"))),
+        _ => Ok(()),
+    }
+}
+
+/// A path that leaves the pool, or goes through a link.
+pub fn outside(path: &str) -> Fault {
+    Fault::new(
+        FaultCode::PathOutsidePool,
+        format!("The path {path:?} leads out of the pool."),
+        "Give a path relative to the pool, without links.",
+    )
+}
+
+/// A path to nothing.
+pub fn file_not_found(path: &str) -> Fault {
+    Fault::new(
+        FaultCode::FileNotFound,
+        format!("There is no folder {path:?} in the pool."),
+        "Look at the folder above.",
+    )
 }

@@ -1,4 +1,10 @@
 //! The shelves: pool backends, and the worker process that serves each pool.
+//!
+//! Only a worker touches a pool. The daemon holds a [`worker::PoolWorker`], which asks the worker over a socket with a
+//! deadline, and survives it.
 
 pub mod backend;
 pub mod error;
+pub mod fake;
+pub mod local;
+pub mod worker;

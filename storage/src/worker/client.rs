@@ -1,0 +1,259 @@
+//! The daemon's side: a handle that never hangs. The state behind it is owned by the task in `owner`.
+
+use crate::backend::{
+    Attachment, FilePage, FileQuery, PoolInfo, PoolSetup, Progress, VolumeInfo, VolumeWish,
+};
+use crate::error::Result;
+use crate::worker::frame::BODY_BYTES_MAX;
+use crate::worker::launch::PoolLauncher;
+use crate::worker::message::{Answer, Call};
+use crate::worker::owner::{Command, Job, Owner};
+use bytes::Bytes;
+use quantix_model::id::{ImageId, VolumeId};
+use quantix_model::image::ImageFacts;
+use quantix_model::time::UnixMs;
+use quantix_model::{Fault, FaultCode};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How patient the daemon is with a worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Calls that may wait per lane; more are refused as busy.
+    pub waiting_max: usize,
+    /// From start to the answer to the hello.
+    pub start: Duration,
+    /// Workers left in the kernel; when there are so many, no new one is started until one is gone.
+    pub abandoned_max: u32,
+    /// First pause before a new try; doubles up to `backoff_max`.
+    pub backoff_min: Duration,
+    /// See `backoff_min`.
+    pub backoff_max: Duration,
+    /// Shortens every call's patience to this; for tests.
+    pub patience_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            waiting_max: 64,
+            start: Duration::from_secs(10),
+            abandoned_max: 3,
+            backoff_min: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(30),
+            patience_max: Duration::MAX,
+        }
+    }
+}
+
+/// Where a worker stands.
+///
+/// ```text
+///   Starting ──▶ Ready ──▶ Stalled ──▶ Ready …
+///       └──────────┴─────▶ Failed  ──▶ Ready …
+/// ```
+/// While Starting, calls wait; while Stalled or Failed they are refused at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerState {
+    /// First start, not answered yet.
+    Starting,
+    /// Serves.
+    Ready,
+    /// Missed a deadline; new ones are tried.
+    Stalled,
+    /// Said why it cannot serve, or ended; new ones are tried.
+    Failed,
+}
+
+/// A worker seen from outside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerStatus {
+    /// Where it stands.
+    pub state: WorkerState,
+    /// In this state since then.
+    pub since: UnixMs,
+    /// Why it is not Ready.
+    pub fault: Option<Fault>,
+    /// Workers killed that the kernel has not let go.
+    pub abandoned: u32,
+    /// Worker's process id; 0 while there is none.
+    pub worker_id: u32,
+}
+
+/// A handle to the worker of one pool; cheap to clone. When the last one is dropped, the worker ends.
+#[derive(Clone)]
+pub struct PoolWorker {
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<WorkerStatus>,
+}
+
+impl std::fmt::Debug for PoolWorker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PoolWorker").field("status", &*self.status.borrow()).finish()
+    }
+}
+
+macro_rules! expect_answer {
+    ($self:ident, $call:expr, $variant:ident) => {
+        expect_answer!($self, $call, Bytes::new(), None, $variant)
+    };
+    ($self:ident, $call:expr, $body:expr, $progress:expr, $variant:ident) => {
+        match $self.call($call, $body, $progress).await? {
+            Answer::$variant(value) => Ok(value),
+            other => Err(Fault::internal(format!("the pool worker answered {other:?}"))),
+        }
+    };
+}
+
+impl PoolWorker {
+    /// Starts a worker and the task that owns it. Answers at once; look at [`PoolWorker::status`]. Needs a tokio runtime.
+    pub fn start(setup: PoolSetup, launcher: Arc<dyn PoolLauncher>, limits: Limits) -> PoolWorker {
+        let (commands, inbox) = mpsc::channel(2 * limits.waiting_max);
+        let (status, watched) = watch::channel(WorkerStatus {
+            state: WorkerState::Starting,
+            since: crate::worker::owner::now(),
+            fault: None,
+            abandoned: 0,
+            worker_id: 0,
+        });
+        tokio::spawn(Owner::new(setup, launcher, limits, inbox, status).run());
+        PoolWorker { commands, status: watched }
+    }
+
+    /// How the worker is, now.
+    pub fn status(&self) -> WorkerStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Tells of every change of [`PoolWorker::status`].
+    pub fn watch(&self) -> watch::Receiver<WorkerStatus> {
+        self.status.clone()
+    }
+
+    /// Tries a new worker now instead of after the back-off.
+    pub fn retry(&self) {
+        // A full queue has enough to do; the back-off brings the next try anyway.
+        let _ = self.commands.try_send(Command::Retry);
+    }
+
+    /// Ends the worker. Calls under way are refused. Answers when the worker is gone, or abandoned after 2 s.
+    pub async fn stop(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.commands.send(Command::Stop(done)).await.is_ok() {
+            // An owner that is gone has stopped.
+            let _ = ended.await;
+        }
+    }
+
+    /// Looks (statfs, write probe) and tells.
+    pub async fn info(&self) -> Result<PoolInfo> {
+        expect_answer!(self, Call::Info, Info)
+    }
+
+    /// Makes a volume. `progress` moves while an image is copied.
+    pub async fn volume_create(
+        &self,
+        wish: VolumeWish,
+        progress: Option<watch::Sender<Progress>>,
+    ) -> Result<VolumeInfo> {
+        expect_answer!(self, Call::VolumeCreate { wish }, Bytes::new(), progress, Volume)
+    }
+
+    /// Removes a volume; `false` when it was not there.
+    pub async fn volume_delete(&self, id: VolumeId) -> Result<bool> {
+        expect_answer!(self, Call::VolumeDelete { id }, Existed)
+    }
+
+    /// All volumes of ours in the pool.
+    pub async fn volume_list(&self) -> Result<Vec<VolumeInfo>> {
+        expect_answer!(self, Call::VolumeList, Volumes)
+    }
+
+    /// Where a VM finds the volume.
+    pub async fn volume_attach(&self, id: VolumeId) -> Result<Attachment> {
+        expect_answer!(self, Call::VolumeAttach { id }, Attachment)
+    }
+
+    /// One page of a folder.
+    pub async fn file_list(&self, query: FileQuery) -> Result<FilePage> {
+        expect_answer!(self, Call::FileList { query }, Files)
+    }
+
+    /// Opens or reopens an upload; answers the bytes safely there.
+    pub async fn upload_open(&self, id: ImageId, size_bytes: u64) -> Result<u64> {
+        expect_answer!(self, Call::UploadOpen { id, size_bytes }, Length)
+    }
+
+    /// Appends up to 1 MiB at `offset`; answers the new length.
+    pub async fn upload_write(&self, id: ImageId, offset: u64, bytes: Bytes) -> Result<u64> {
+        if bytes.len() > BODY_BYTES_MAX {
+            return Err(Fault::new(
+                FaultCode::TooLarge,
+                format!("A piece of {} bytes is too large.", bytes.len()),
+                format!("Send at most {BODY_BYTES_MAX} bytes at a time."),
+            ));
+        }
+        expect_answer!(self, Call::UploadWrite { id, offset }, bytes, None, Length)
+    }
+
+    /// Makes what was written durable.
+    pub async fn upload_sync(&self, id: ImageId) -> Result<u64> {
+        expect_answer!(self, Call::UploadSync { id }, Length)
+    }
+
+    /// Checks size, checksum (64 lower-case hex digits) and content, then makes the image visible.
+    pub async fn upload_finish(
+        &self,
+        id: ImageId,
+        size_bytes: u64,
+        sha256: Option<String>,
+        progress: Option<watch::Sender<Progress>>,
+    ) -> Result<ImageFacts> {
+        let call = Call::UploadFinish { id, size_bytes, sha256 };
+        expect_answer!(self, call, Bytes::new(), progress, Image)
+    }
+
+    /// Removes an upload or an image; `false` when there was neither.
+    pub async fn image_delete(&self, id: ImageId) -> Result<bool> {
+        expect_answer!(self, Call::ImageDelete { id }, Existed)
+    }
+
+    /// Where a VM finds a finished image.
+    pub async fn image_attach(&self, id: ImageId) -> Result<Attachment> {
+        expect_answer!(self, Call::ImageAttach { id }, Attachment)
+    }
+
+    async fn call(
+        &self,
+        call: Call,
+        body: Bytes,
+        progress: Option<watch::Sender<Progress>>,
+    ) -> Result<Answer> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job { call, body, progress, answer };
+        self.commands.try_send(Command::Call(job)).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => queue_full(),
+            mpsc::error::TrySendError::Closed(_) => stopped(),
+        })?;
+        answered.await.map_err(|_| stopped())?
+    }
+}
+
+/// Refuses a call when too many wait.
+pub(crate) fn queue_full() -> Fault {
+    Fault::new(
+        FaultCode::Busy,
+        "Too many requests wait for this pool.",
+        "Wait a moment; if it stays so, look at the disk behind the pool.",
+    )
+}
+
+/// Refuses a call when the pool was taken away.
+pub(crate) fn stopped() -> Fault {
+    Fault::new(
+        FaultCode::PoolNotReady,
+        "The pool is no longer served on this host.",
+        "Assign the pool to this host again.",
+    )
+}

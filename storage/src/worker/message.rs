@@ -1,0 +1,171 @@
+//! What daemon and worker say to each other. Both come from the same build, so there is one version only.
+
+use crate::backend::{
+    Attachment, FilePage, FileQuery, PoolInfo, PoolSetup, Progress, VolumeInfo, VolumeWish,
+};
+use quantix_model::Fault;
+use quantix_model::id::{ImageId, VolumeId};
+use quantix_model::image::ImageFacts;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// First frame to a worker; answered as call 0, with the pool's info or why it is not usable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Must equal the worker's own version: after an upgrade the old worker's file may still be running.
+    pub version: String,
+    /// What to serve.
+    pub setup: PoolSetup,
+}
+
+/// A call with its number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Comes back in the answer.
+    pub number: u64,
+    /// What to do.
+    pub call: Call,
+}
+
+/// What a worker can be asked. One variant per backend method.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Call {
+    Info,
+    VolumeCreate {
+        wish: VolumeWish,
+    },
+    VolumeDelete {
+        id: VolumeId,
+    },
+    VolumeList,
+    VolumeAttach {
+        id: VolumeId,
+    },
+    FileList {
+        query: FileQuery,
+    },
+    UploadOpen {
+        id: ImageId,
+        size_bytes: u64,
+    },
+    /// The bytes are the frame's body.
+    UploadWrite {
+        id: ImageId,
+        offset: u64,
+    },
+    UploadSync {
+        id: ImageId,
+    },
+    UploadFinish {
+        id: ImageId,
+        size_bytes: u64,
+        sha256: Option<String>,
+    },
+    ImageDelete {
+        id: ImageId,
+    },
+    ImageAttach {
+        id: ImageId,
+    },
+}
+
+/// Which thread of the worker does a call. Calls of one lane are done in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Milliseconds.
+    Short,
+    /// As long as it takes, with progress.
+    Long,
+}
+
+impl Call {
+    /// The lane that does it.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Call::VolumeCreate { wish } if wish.image_id.is_some() => Lane::Long,
+            Call::UploadFinish { .. } => Lane::Long,
+            Call::VolumeCreate { .. }
+            | Call::Info
+            | Call::VolumeDelete { .. }
+            | Call::VolumeList
+            | Call::VolumeAttach { .. }
+            | Call::FileList { .. }
+            | Call::UploadOpen { .. }
+            | Call::UploadWrite { .. }
+            | Call::UploadSync { .. }
+            | Call::ImageDelete { .. }
+            | Call::ImageAttach { .. } => Lane::Short,
+        }
+    }
+
+    /// How long it may say nothing before the worker counts as stalled: looking is quick, writing may wait for the disk.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(match self {
+            Call::Info | Call::VolumeAttach { .. } | Call::ImageAttach { .. } => 5,
+            Call::FileList { .. } | Call::UploadOpen { .. } => 10,
+            Call::VolumeCreate { .. }
+            | Call::VolumeDelete { .. }
+            | Call::VolumeList
+            | Call::UploadWrite { .. }
+            | Call::UploadSync { .. }
+            | Call::UploadFinish { .. }
+            | Call::ImageDelete { .. } => 30,
+        })
+    }
+
+    /// Words for people.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Call::Info => "looking at the pool",
+            Call::VolumeCreate { .. } => "making a volume",
+            Call::VolumeDelete { .. } => "deleting a volume",
+            Call::VolumeList => "listing volumes",
+            Call::VolumeAttach { .. } => "finding a volume",
+            Call::FileList { .. } => "listing files",
+            Call::UploadOpen { .. } => "opening an upload",
+            Call::UploadWrite { .. } => "writing an upload",
+            Call::UploadSync { .. } => "making an upload durable",
+            Call::UploadFinish { .. } => "checking an image",
+            Call::ImageDelete { .. } => "deleting an image",
+            Call::ImageAttach { .. } => "finding an image",
+        }
+    }
+}
+
+/// What a worker says, to which call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// Number of the call; 0 for the hello.
+    pub number: u64,
+    /// What.
+    pub said: Said,
+}
+
+/// Progress any number of times, then one of the others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Said {
+    /// It goes on.
+    Progress(Progress),
+    /// Done.
+    Done(Answer),
+    /// Refused or failed.
+    Failed(Box<Fault>),
+}
+
+/// The result of a call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Answer {
+    Info(PoolInfo),
+    Volume(VolumeInfo),
+    Volumes(Vec<VolumeInfo>),
+    Existed(bool),
+    Attachment(Attachment),
+    Files(FilePage),
+    Length(u64),
+    Image(ImageFacts),
+}

@@ -1,0 +1,449 @@
+//! The task that owns a pool's worker: launches it, keeps deadlines, abandons it, launches the next.
+//!
+//! ```text
+//!            ┌──────────── back-off ◀───────────┐
+//!            ▼                                  │
+//!   launch + hello ──ok──▶ serving ──deadline──▶ kill, count as abandoned, refuse all: POOL_STALLED
+//!            │                └──socket closed─▶ refuse all: worker ended
+//!            └─fault / deadline ────────────────▶ as above
+//! ```
+//! One call per lane is under way; the others wait here, where they can still be refused.
+
+use crate::backend::{PoolSetup, Progress};
+use crate::error::Result;
+use crate::worker::client::{Limits, WorkerState, WorkerStatus, queue_full, stopped};
+use crate::worker::frame;
+use crate::worker::launch::{Launched, PoolLauncher, WorkerProcess};
+use crate::worker::message::{Answer, Call, Hello, Lane, Reply, Request, Said};
+use bytes::Bytes;
+use quantix_model::time::UnixMs;
+use quantix_model::{Fault, FaultCode};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// A worker told to end may take this long.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+/// How often abandoned workers are looked after.
+const REAP_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What handles ask of the owner.
+pub(crate) enum Command {
+    Call(Job),
+    Retry,
+    Stop(oneshot::Sender<()>),
+}
+
+/// A call on its way.
+pub(crate) struct Job {
+    pub(crate) call: Call,
+    pub(crate) body: Bytes,
+    pub(crate) progress: Option<watch::Sender<Progress>>,
+    pub(crate) answer: oneshot::Sender<Result<Answer>>,
+}
+
+impl Job {
+    fn finish(self, answer: Result<Answer>) {
+        // The asker may have gone.
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// A call the worker has.
+struct Flight {
+    number: u64,
+    job: Job,
+    patience: Duration,
+    last: Progress,
+    deadline: Instant,
+}
+
+#[derive(Default)]
+struct LaneQueue {
+    waiting: VecDeque<Job>,
+    flight: Option<Flight>,
+}
+
+/// A worker that answered the hello.
+struct Link {
+    process: Box<dyn WorkerProcess>,
+    frames: mpsc::Sender<(Vec<u8>, Bytes)>,
+    replies: mpsc::Receiver<Reply>,
+    /// Reader and writer; they end with the link.
+    _tasks: JoinSet<()>,
+}
+
+/// Why there is no worker now.
+enum Down {
+    /// It missed a deadline while doing this.
+    Stalled { what: String, silent: Duration, process: Option<Box<dyn WorkerProcess>> },
+    /// It said why, or ended.
+    Failed(Fault),
+    /// Nobody wants it any more.
+    Stopped(Option<oneshot::Sender<()>>),
+}
+
+/// See the module.
+pub(crate) struct Owner {
+    setup: PoolSetup,
+    launcher: Arc<dyn PoolLauncher>,
+    limits: Limits,
+    inbox: mpsc::Receiver<Command>,
+    status: watch::Sender<WorkerStatus>,
+    lanes: [LaneQueue; 2],
+    abandoned: Vec<Box<dyn WorkerProcess>>,
+    next_number: u64,
+    /// Silent since, and doing what.
+    stall: Option<(Instant, String)>,
+}
+
+/// The clock, as the rest of the house counts.
+pub(crate) fn now() -> UnixMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl Owner {
+    pub(crate) fn new(
+        setup: PoolSetup,
+        launcher: Arc<dyn PoolLauncher>,
+        limits: Limits,
+        inbox: mpsc::Receiver<Command>,
+        status: watch::Sender<WorkerStatus>,
+    ) -> Owner {
+        Owner {
+            setup,
+            launcher,
+            limits,
+            inbox,
+            status,
+            lanes: Default::default(),
+            abandoned: Vec::new(),
+            next_number: 1,
+            stall: None,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let mut backoff = self.limits.backoff_min;
+        loop {
+            let down = match self.connect().await {
+                Ok(mut link) => {
+                    backoff = self.limits.backoff_min;
+                    self.stall = None;
+                    self.become_state(WorkerState::Ready, None, link.process.id());
+                    let down = self.serve(&mut link).await;
+                    self.part(link, down).await
+                }
+                Err(down) => down,
+            };
+            match down {
+                Down::Stopped(done) => {
+                    self.refuse_all(&stopped());
+                    // The asker may have gone.
+                    done.map(|done| done.send(()));
+                    return;
+                }
+                Down::Failed(fault) => {
+                    self.stall = None;
+                    self.refuse_all(&fault);
+                    self.become_state(WorkerState::Failed, Some(fault), 0);
+                }
+                Down::Stalled { what, silent, process } => {
+                    self.abandoned.extend(process.map(|mut process| {
+                        process.kill();
+                        process
+                    }));
+                    self.stall.get_or_insert_with(|| (Instant::now() - silent, what));
+                    let fault = self.refusal();
+                    tracing::warn!(pool = %self.setup.id, %fault, "pool worker abandoned");
+                    self.refuse_all(&fault);
+                    self.become_state(WorkerState::Stalled, Some(fault), 0);
+                }
+            }
+            if let Some(Down::Stopped(done)) = self.pause(backoff).await {
+                done.map(|done| done.send(()));
+                return;
+            }
+            backoff = (backoff * 2).min(self.limits.backoff_max);
+        }
+    }
+
+    fn become_state(&self, state: WorkerState, fault: Option<Fault>, worker_id: u32) {
+        let abandoned = u32::try_from(self.abandoned.len()).unwrap_or(u32::MAX);
+        self.status.send_if_modified(|status| {
+            let since = if status.state == state { status.since } else { now() };
+            let next = WorkerStatus { state, since, fault, abandoned, worker_id };
+            let changed = *status != next;
+            *status = next;
+            changed
+        });
+    }
+
+    /// Why a call is refused now, in words of now.
+    fn refusal(&self) -> Fault {
+        match &self.stall {
+            Some((since, what)) => Fault::new(
+                FaultCode::PoolStalled,
+                format!("The pool does not answer: {what} has got no answer for {} s.", since.elapsed().as_secs()),
+                "Check the storage behind the pool. It is tried again by itself; running VMs and other pools go on.",
+            )
+            .because(match self.abandoned.len() {
+                0 => String::new(),
+                n => format!("{n} worker process(es) wait in the kernel"),
+            }),
+            None => self.status.borrow().fault.clone().unwrap_or_else(stopped),
+        }
+    }
+
+    fn refuse_all(&mut self, fault: &Fault) {
+        for lane in &mut self.lanes {
+            let flight = lane.flight.take().map(|f| f.job);
+            for job in flight.into_iter().chain(lane.waiting.drain(..)) {
+                job.finish(Err(fault.clone()));
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        let before = self.abandoned.len();
+        self.abandoned.retain_mut(|process| !process.is_gone());
+        if self.abandoned.len() != before {
+            let left = u32::try_from(self.abandoned.len()).unwrap_or(u32::MAX);
+            self.status.send_modify(|status| status.abandoned = left);
+        }
+    }
+
+    /// Refuses what comes until the next try is due.
+    async fn pause(&mut self, backoff: Duration) -> Option<Down> {
+        let mut due = Instant::now() + backoff;
+        let mut tick = tokio::time::interval(REAP_INTERVAL);
+        loop {
+            self.reap();
+            let may_start = self.abandoned.len() < self.limits.abandoned_max as usize;
+            if may_start && Instant::now() >= due {
+                return None;
+            }
+            tokio::select! {
+                command = self.inbox.recv() => match command {
+                    Some(Command::Call(job)) => job.finish(Err(self.refusal())),
+                    Some(Command::Retry) => due = Instant::now(),
+                    Some(Command::Stop(done)) => return Some(Down::Stopped(Some(done))),
+                    None => return Some(Down::Stopped(None)),
+                },
+                () = tokio::time::sleep_until(due), if may_start => {}
+                _ = tick.tick() => {}
+            }
+        }
+    }
+
+    /// Launches a worker and says hello. At the first start calls wait meanwhile, later they are refused.
+    async fn connect(&mut self) -> std::result::Result<Link, Down> {
+        let first = self.status.borrow().state == WorkerState::Starting;
+        let work = hello(self.setup.clone(), Arc::clone(&self.launcher), self.limits.start);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                command = self.inbox.recv() => match command {
+                    Some(Command::Call(job)) if first => self.enqueue(job),
+                    Some(Command::Call(job)) => job.finish(Err(self.refusal())),
+                    Some(Command::Retry) => {}
+                    Some(Command::Stop(done)) => return Err(Down::Stopped(Some(done))),
+                    None => return Err(Down::Stopped(None)),
+                },
+            }
+        }
+    }
+
+    fn enqueue(&mut self, job: Job) {
+        let lane = &mut self.lanes[lane_index(job.call.lane())];
+        if lane.waiting.len() >= self.limits.waiting_max {
+            job.finish(Err(queue_full()));
+        } else {
+            lane.waiting.push_back(job);
+        }
+    }
+
+    /// Passes calls and answers until something ends it.
+    async fn serve(&mut self, link: &mut Link) -> Down {
+        let mut tick = tokio::time::interval(REAP_INTERVAL);
+        loop {
+            if let Err(down) = self.dispatch(link) {
+                return down;
+            }
+            let flights = self.lanes.iter().filter_map(|lane| lane.flight.as_ref());
+            let due = flights.map(|f| f.deadline).min();
+            tokio::select! {
+                command = self.inbox.recv() => match command {
+                    Some(Command::Call(job)) => self.enqueue(job),
+                    Some(Command::Retry) => {}
+                    Some(Command::Stop(done)) => return Down::Stopped(Some(done)),
+                    None => return Down::Stopped(None),
+                },
+                reply = link.replies.recv() => match reply {
+                    Some(reply) => self.hear(reply),
+                    None => return Down::Failed(ended()),
+                },
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    if let Some(down) = self.overdue() {
+                        return down;
+                    }
+                }
+                _ = tick.tick(), if !self.abandoned.is_empty() => self.reap(),
+            }
+        }
+    }
+
+    /// Gives each idle lane its next call.
+    fn dispatch(&mut self, link: &Link) -> std::result::Result<(), Down> {
+        for lane in &mut self.lanes {
+            while lane.flight.is_none() {
+                let Some(job) = lane.waiting.pop_front() else { break };
+                if job.answer.is_closed() {
+                    continue;
+                }
+                let number = self.next_number;
+                self.next_number += 1;
+                let request = Request { number, call: job.call.clone() };
+                match frame::encode(&request, job.body.len()) {
+                    // One frame per lane fits the channel, so it is full only when the writer is stuck beyond deadline.
+                    Ok(head) => {
+                        link.frames.try_send((head, job.body.clone())).map_err(|_| Down::Failed(ended()))?
+                    }
+                    Err(fault) => {
+                        job.finish(Err(fault));
+                        continue;
+                    }
+                }
+                let patience = job.call.patience().min(self.limits.patience_max);
+                let deadline = Instant::now() + patience;
+                lane.flight = Some(Flight { number, job, patience, last: Progress::default(), deadline });
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, reply: Reply) {
+        for lane in &mut self.lanes {
+            let Some(mut flight) = lane.flight.take_if(|f| f.number == reply.number) else { continue };
+            match reply.said {
+                Said::Progress(progress) => {
+                    // Only bytes that moved earn more time.
+                    if progress != flight.last {
+                        flight.deadline = Instant::now() + flight.patience;
+                        flight.last = progress;
+                    }
+                    flight.job.progress.as_ref().map(|sender| sender.send_replace(progress));
+                    lane.flight = Some(flight);
+                }
+                Said::Done(answer) => flight.job.finish(Ok(answer)),
+                Said::Failed(fault) => flight.job.finish(Err(*fault)),
+            }
+            return;
+        }
+    }
+
+    fn overdue(&mut self) -> Option<Down> {
+        let now = Instant::now();
+        let flights = self.lanes.iter().filter_map(|lane| lane.flight.as_ref());
+        let late = flights.filter(|f| f.deadline <= now).min_by_key(|f| f.deadline)?;
+        Some(Down::Stalled { what: late.job.call.what().to_owned(), silent: late.patience, process: None })
+    }
+
+    /// Ends the link in the way the reason asks for.
+    async fn part(&mut self, link: Link, down: Down) -> Down {
+        let Link { mut process, frames, replies, _tasks } = link;
+        drop((frames, replies, _tasks));
+        match down {
+            Down::Stalled { what, silent, .. } => Down::Stalled { what, silent, process: Some(process) },
+            down => {
+                // The closed socket ends a healthy worker by itself.
+                let end = Instant::now() + STOP_GRACE;
+                while !process.is_gone() && Instant::now() < end {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                if !process.is_gone() {
+                    process.kill();
+                    self.abandoned.push(process);
+                }
+                down
+            }
+        }
+    }
+}
+
+fn lane_index(lane: Lane) -> usize {
+    match lane {
+        Lane::Short => 0,
+        Lane::Long => 1,
+    }
+}
+
+fn ended() -> Fault {
+    Fault::new(
+        FaultCode::PoolNotReady,
+        "The pool's worker process ended unexpectedly.",
+        "It is started again by itself; try again in a moment.",
+    )
+}
+
+/// Launches a worker, says hello, waits for its answer.
+async fn hello(
+    setup: PoolSetup,
+    launcher: Arc<dyn PoolLauncher>,
+    patience: Duration,
+) -> std::result::Result<Link, Down> {
+    let end = Instant::now() + patience;
+    let stalled = |process| Down::Stalled { what: "starting the pool".to_owned(), silent: patience, process };
+    let to_launch = setup.clone();
+    let launch = tokio::task::spawn_blocking(move || launcher.launch(&to_launch));
+    let Launched { stream, process } = match tokio::time::timeout_at(end, launch).await {
+        Ok(Ok(launched)) => launched.map_err(Down::Failed)?,
+        Ok(Err(panic)) => return Err(Down::Failed(Fault::internal(panic))),
+        Err(_) => return Err(stalled(None)),
+    };
+    let mut link = attach(stream, process).map_err(|e| Down::Failed(Fault::internal(e)))?;
+    let hello = Hello { version: env!("CARGO_PKG_VERSION").to_owned(), setup };
+    let head = frame::encode(&hello, 0).map_err(Down::Failed)?;
+    link.frames.try_send((head, Bytes::new())).map_err(|_| Down::Failed(ended()))?;
+    match tokio::time::timeout_at(end, link.replies.recv()).await {
+        Ok(Some(Reply { number: 0, said: Said::Done(_) })) => Ok(link),
+        Ok(Some(Reply { number: 0, said: Said::Failed(fault) })) => Err(Down::Failed(*fault)),
+        Ok(Some(other)) => {
+            Err(Down::Failed(Fault::internal(format!("the pool worker began with {other:?}"))))
+        }
+        Ok(None) => Err(Down::Failed(ended())),
+        Err(_) => Err(stalled(Some(link.process))),
+    }
+}
+
+/// Puts a reader and a writer on the socket, so that neither can hold up the owner.
+fn attach(stream: std::os::unix::net::UnixStream, process: Box<dyn WorkerProcess>) -> std::io::Result<Link> {
+    stream.set_nonblocking(true)?;
+    let (mut source, mut sink) = UnixStream::from_std(stream)?.into_split();
+    let (frames, mut outbox) = mpsc::channel::<(Vec<u8>, Bytes)>(4);
+    let (heard, replies) = mpsc::channel(16);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Some((head, body)) = outbox.recv().await {
+            if sink.write_all(&head).await.is_err() || sink.write_all(&body).await.is_err() {
+                // The reader sees the end too and tells the owner.
+                return;
+            }
+        }
+    });
+    tasks.spawn(async move {
+        while let Ok(Some((reply, _))) = frame::read_async::<Reply>(&mut source).await {
+            if heard.send(reply).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(Link { process, frames, replies, _tasks: tasks })
+}
