@@ -4,5 +4,6 @@
 //! as processes, which may be killed at any moment. Nothing depends on this room.
 
 pub mod measure;
+pub mod mount;
 pub mod process;
 pub mod rig;

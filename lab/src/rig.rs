@@ -225,6 +225,13 @@ impl Rig {
         self.ok(self.client.images().delete_image(request).await.map(|answer| answer.into_owned()));
     }
 
+    /// Deletes a stopped VM with its volumes, and waits for the end of the task.
+    pub async fn delete_vm(&self, id: &str) {
+        let request = vm::DeleteVmRequest { id: id.into(), delete_volumes: true, ..Default::default() };
+        let gone = self.ok(self.client.vms().delete_vm(request).await.map(|answer| answer.into_owned()));
+        self.task_done(&gone.task_id).await;
+    }
+
     /// Waits for a task's end, whichever.
     pub async fn task_end(&self, id: &str) -> task::Task {
         until(&format!("task {id} ends"), STEP_DEADLINE, async || {
@@ -297,9 +304,28 @@ pub fn start_libvirt(dir: &Path) -> Process {
     let workshop = std::env::var_os("QUANTIX_X").expect("QUANTIX_X is not set: run this through `./x test`");
     let mut command = Command::new(workshop);
     command.arg("libvirt").arg("--dir").arg(dir).arg("--stop-guests");
+    // QEMU's capabilities take seconds to probe and do not change between tests.
+    command.arg("--cache").arg(target().join("libvirt-cache"));
     let process = Process::start("libvirt", command);
     process.wait_for("READY", STEP_DEADLINE);
     process
+}
+
+/// The `target` folder, where what is slow to make is kept between runs.
+pub fn target() -> PathBuf {
+    let here = std::env::current_exe().expect("the running program has a path");
+    let found = here.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    found.expect("tests run from a cargo target folder").to_owned()
+}
+
+/// `virsh` on the libvirt at `uri`; answers what it printed.
+///
+/// # Panics
+/// When it fails, with its own words.
+pub fn virsh(uri: &str, args: &[&str]) -> String {
+    let output = Command::new("virsh").args(["-q", "-c", uri]).args(args).output().expect("virsh runs");
+    assert!(output.status.success(), "virsh {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A program of ours, beside the running test or bench.

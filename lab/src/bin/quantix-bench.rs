@@ -5,7 +5,7 @@
 use quantix_contract::quantix::vm::v1 as vm;
 use quantix_contract::quantix::volume::v1::VolumeFormat;
 use quantix_lab::measure::{Figures, mib, ratio};
-use quantix_lab::rig::{self, Rig};
+use quantix_lab::rig::{self, Rig, virsh};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -110,19 +110,11 @@ async fn vm_create(rig: &Rig, pool_id: &str) {
         bare.add(began.elapsed());
         virsh(&uri, &["destroy", &name]);
         rig.powered(&made.id, vm::PowerState::POWER_STATE_OFF).await;
-        let request = vm::DeleteVmRequest { id: made.id, delete_volumes: true, ..Default::default() };
-        let gone = rig.ok(rig.client.vms().delete_vm(request).await.map(|answer| answer.into_owned()));
-        rig.task_done(&gone.task_id).await;
+        rig.delete_vm(&made.id).await;
     }
     println!("vm      create to running            {ours}");
     println!("vm      virsh define + start         {bare}");
     println!("vm      ratio of medians             {}", ratio(ours.median(), bare.median()));
-}
-
-fn virsh(uri: &str, args: &[&str]) -> String {
-    let output = Command::new("virsh").args(["-q", "-c", uri]).args(args).output().expect("virsh runs");
-    assert!(output.status.success(), "virsh {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// `curl` through TLS, the vDC and the host into the pool, against `cp` and `sync` to the same disk.
