@@ -19,6 +19,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A guest boots, moves its screen and obeys within this, also on a busy machine under emulation.
+const GUEST_PATIENCE: Duration = Duration::from_secs(120);
 
 /// A libvirt of the test's own; its guests end with it.
 struct Libvirt {
@@ -188,6 +192,104 @@ async fn disks_start_and_refusals_say_what_to_do() {
     }
     assert_eq!(driver.list().await.expect("listed"), vec![]);
     assert_eq!(driver.calls_abandoned(), 0);
+}
+
+/// A real guest: BIOS goes past the blank disk to the drive, the kernel boots on the processor we give it, its
+/// screen moves, and it obeys both ACPI requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_boots_past_a_blank_disk_and_obeys() {
+    let libvirt = Libvirt::start();
+    let driver = libvirt.driver();
+    let iso = libvirt.dir.path().join("guest.iso");
+    std::fs::copy(guest_iso(), &iso).expect("copied");
+    let machine = Machine {
+        disks: vec![libvirt.disk("blank.qcow2")],
+        cdrom: Some(iso.to_str().expect("UTF-8").to_owned()),
+        memory_bytes: 256 << 20,
+        ..conformance::machine("guest", Accelerator::Tcg)
+    };
+    let mut events = driver.events();
+    driver.define(&machine).await.expect("defined");
+    driver.power(machine.id, PowerVerb::Start).await.expect("started");
+    let watching = driver.clone();
+    let rebooted = conformance::wait_event(&mut events, machine.id, "reboot");
+    let pressing = press_until_gone(driver.as_ref(), &machine, PowerVerb::Reboot);
+    // The pressing never ends by itself: a guest that reboots stays running.
+    tokio::select! {
+        () = rebooted => {}
+        () = pressing => panic!("a reboot is no stop"),
+    }
+    wait_screen_moves(watching.as_ref(), &machine).await;
+    press_until_gone(driver.as_ref(), &machine, PowerVerb::ShutDown).await;
+    let report = driver.get(machine.id).await.expect("answers").expect("there");
+    assert_eq!((report.power_state, report.power_reason.as_str()), (PowerState::Off, "shutdown"));
+    assert!(driver.undefine(machine.id).await.expect("undefined"));
+}
+
+/// Builds the test guest if its inputs changed.
+fn guest_iso() -> PathBuf {
+    let workshop = std::env::var_os("QUANTIX_X").expect("QUANTIX_X is not set: run through ./x test");
+    let built = Command::new(workshop).arg("guest").output().expect("the workshop runs");
+    let said = String::from_utf8_lossy(&built.stderr).into_owned();
+    assert!(built.status.success(), "{said}");
+    PathBuf::from(said.lines().last().expect("it says where").trim())
+}
+
+/// Asks again and again, because a guest that still boots does not hear it.
+async fn press_until_gone(driver: &dyn Driver, machine: &Machine, verb: PowerVerb) {
+    let began = Instant::now();
+    loop {
+        let report = driver.get(machine.id).await.expect("answers").expect("there");
+        if !report.power_state.is_active() {
+            return;
+        }
+        assert!(began.elapsed() < GUEST_PATIENCE, "the guest did not obey {verb:?}: {report:?}");
+        if report.power_state == PowerState::Running {
+            driver.power(machine.id, verb).await.expect("asked");
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+async fn wait_screen_moves(driver: &dyn Driver, machine: &Machine) {
+    let stream = driver.console(machine.id).await.expect("a screen");
+    let mut screen = tokio::net::UnixStream::from_std(stream).expect("nonblocking");
+    let mut greeting = [0; 14];
+    screen.read_exact(&mut greeting[..12]).await.expect("greeted");
+    screen.write_all(b"RFB 003.008\n").await.expect("answered");
+    screen.read_exact(&mut greeting[12..]).await.expect("security types");
+    assert_eq!(&greeting[12..], [1, 1], "no password: whoever reaches the stream may look");
+    screen.write_all(&[1, 1]).await.expect("chosen, and shared");
+    let mut init = [0; 28];
+    screen.read_exact(&mut init).await.expect("initialised");
+    let name_length = u32::from_be_bytes([init[24], init[25], init[26], init[27]]);
+    let mut name = vec![0; usize::try_from(name_length).expect("small")];
+    screen.read_exact(&mut name).await.expect("named");
+    // The whole screen first, then two changes of it.
+    for incremental in [0, 1, 1] {
+        let size = [init[4], init[5], init[6], init[7]];
+        let request = [&[3, incremental, 0, 0, 0, 0][..], &size].concat();
+        screen.write_all(&request).await.expect("asked");
+        let update = tokio::time::timeout(GUEST_PATIENCE, read_update(&mut screen));
+        assert!(update.await.expect("the screen moves") > 0, "pixels came");
+    }
+}
+
+/// Reads one framebuffer update in raw encoding, 4 bytes a pixel; answers how many pixels it had.
+async fn read_update(screen: &mut tokio::net::UnixStream) -> usize {
+    let mut pixels = 0;
+    let mut head = [0; 4];
+    screen.read_exact(&mut head).await.expect("an update");
+    assert_eq!(head[0], 0, "a framebuffer update");
+    for _ in 0..u16::from_be_bytes([head[2], head[3]]) {
+        let mut rectangle = [0; 12];
+        screen.read_exact(&mut rectangle).await.expect("a rectangle");
+        let side = |at: usize| usize::from(u16::from_be_bytes([rectangle[at], rectangle[at + 1]]));
+        let mut raw = vec![0; side(4) * side(6) * 4];
+        screen.read_exact(&mut raw).await.expect("its pixels");
+        pixels += raw.len() / 4;
+    }
+    pixels
 }
 
 #[tokio::test(flavor = "multi_thread")]
