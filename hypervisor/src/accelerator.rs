@@ -10,7 +10,9 @@
 //!       │ yes
 //!     known since this boot, for this kernel, QEMU and probe? ──yes──▶ as remembered
 //!       │ no
-//!     QEMU with KVM prints "Linux version" in time? ──yes──▶ KVM      ──no──▶ emulation
+//!     QEMU with KVM prints "Linux version" in time? ──no──▶ emulation
+//!       │ yes
+//!     may others than root open /dev/kvm? ──yes──▶ KVM      ──no──▶ emulation, and how to let them
 //! ```
 //!
 //! The probe runs in the background and never delays the daemon: until it is done, guests are emulated and the
@@ -19,6 +21,7 @@
 use quantix_host::program::{Program, Runner, SystemRunner};
 use quantix_model::host::{Accelerator, AcceleratorChoice};
 use serde::{Deserialize, Serialize};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -88,6 +91,7 @@ impl Verdict {
 /// The verdict, which may still be on its way.
 #[derive(Clone, Debug)]
 pub struct Prober {
+    choice: AcceleratorChoice,
     verdict: watch::Receiver<Verdict>,
     kvm_device: PathBuf,
 }
@@ -102,14 +106,19 @@ impl Prober {
     pub fn start_with(options: AcceleratorOptions, runner: Arc<dyn Runner>) -> Prober {
         let pending = forced(options.choice)
             .unwrap_or_else(|| Verdict::tcg("KVM is being probed; until then guests are emulated"));
-        let kvm_device = options.path("/dev/kvm");
+        let (choice, kvm_device) = (options.choice, options.path("/dev/kvm"));
         let (sender, verdict) = watch::channel(pending);
         tokio::spawn(async move {
             let proved = prove(&options, runner.as_ref()).await;
             tracing::info!(accelerator = ?proved.accelerator, reason = proved.reason, "accelerator chosen");
             sender.send_replace(proved);
         });
-        Prober { verdict, kvm_device }
+        Prober { choice, verdict, kvm_device }
+    }
+
+    /// What the administrator asked for.
+    pub fn choice(&self) -> AcceleratorChoice {
+        self.choice
     }
 
     /// What is known now.
@@ -159,7 +168,7 @@ pub async fn prove(options: &AcceleratorOptions, runner: &dyn Runner) -> Verdict
     };
     let key = Key::now(options, &kernel, qemu_version);
     if let Some(remembered) = recall(&options.cache, &key) {
-        return remembered;
+        return usable(remembered, &device);
     }
     let verdict = match boot(options, runner, &kernel).await {
         Ok(verdict) => verdict,
@@ -169,7 +178,22 @@ pub async fn prove(options: &AcceleratorOptions, runner: &dyn Runner) -> Verdict
         }
     };
     remember(&options.cache, key, &verdict);
-    verdict
+    usable(verdict, &device)
+}
+
+/// The probe ran as this daemon's user; libvirt's QEMU runs as another, which must be let in as well.
+fn usable(verdict: Verdict, device: &Path) -> Verdict {
+    let Ok(meta) = std::fs::metadata(device) else { return verdict };
+    let to_all = meta.mode() & 0o006 == 0o006;
+    let to_a_group = meta.mode() & 0o060 == 0o060 && meta.gid() != 0;
+    if verdict.accelerator == Accelerator::Tcg || to_all || to_a_group {
+        return verdict;
+    }
+    Verdict::tcg(format!(
+        "{}, but only root may open /dev/kvm and libvirt's QEMU runs as another user: using software emulation; \
+         give the device to the group kvm with mode 660, or set the accelerator to kvm",
+        verdict.reason
+    ))
 }
 
 fn no_kernel(options: &AcceleratorOptions) -> String {

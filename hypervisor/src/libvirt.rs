@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use connection::{Connection, Link};
 use gate::Gate;
 use quantix_model::Fault;
-use quantix_model::host::Engine;
+use quantix_model::host::{Accelerator, AcceleratorChoice, Engine};
 use quantix_model::id::VmId;
 use quantix_model::vm::{PowerState, PowerStep, PowerVerb, power_step};
 use std::os::unix::net::UnixStream;
@@ -94,19 +94,27 @@ impl LibvirtDriver {
 #[async_trait]
 impl Driver for LibvirtDriver {
     async fn engine(&self) -> Engine {
+        let link = self.connection.link().await;
         let verdict = self.prober.verdict();
-        let (versions, fault) = match self.connection.link().await {
-            Ok(link) => ((link.libvirt_version.clone(), link.qemu_version.clone()), None),
-            Err(fault) => ((String::new(), String::new()), Some(fault)),
-        };
-        Engine {
-            libvirt_version: versions.0,
-            qemu_version: versions.1,
+        let mut engine = Engine {
+            libvirt_version: String::new(),
+            qemu_version: String::new(),
             kvm_device_present: self.prober.kvm_device_present(),
             accelerator: verdict.accelerator,
             accelerator_reason: verdict.reason,
-            fault,
+            fault: None,
+        };
+        match link {
+            Ok(link) => {
+                engine.libvirt_version = link.libvirt_version.clone();
+                engine.qemu_version = link.qemu_version.clone();
+                if let (Accelerator::Kvm, Some(words)) = (engine.accelerator, &link.kvm_refusal) {
+                    heed_kvm_refusal(&mut engine, self.prober.choice(), words);
+                }
+            }
+            Err(fault) => engine.fault = Some(fault),
         }
+        engine
     }
 
     async fn define(&self, machine: &Machine) -> Result<()> {
@@ -285,6 +293,21 @@ impl Call {
     }
 }
 
+/// KVM works, but not for libvirt's QEMU. Where the administrator left the choice to us, guests are emulated.
+fn heed_kvm_refusal(engine: &mut Engine, choice: AcceleratorChoice, words: &str) {
+    let reason = &engine.accelerator_reason;
+    match choice {
+        AcceleratorChoice::Auto => {
+            engine.accelerator_reason =
+                format!("{reason}, but libvirt's QEMU may not use it ({words}): using software emulation");
+            engine.accelerator = Accelerator::Tcg;
+        }
+        AcceleratorChoice::Kvm | AcceleratorChoice::Tcg => {
+            engine.accelerator_reason = format!("{reason}; libvirt says: {words}");
+        }
+    }
+}
+
 fn change(domain: &Domain, verb: PowerVerb) -> std::result::Result<(), Error> {
     match verb {
         PowerVerb::Start => domain.create().map(drop),
@@ -314,4 +337,31 @@ fn generation(domain: &Domain) -> Option<u64> {
         .get_metadata(kind, Some(crate::xml::METADATA_NAMESPACE), sys::VIR_DOMAIN_AFFECT_CONFIG)
         .ok()?;
     crate::xml::metadata_generation(&xml)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kvm_that_libvirt_may_not_use_is_left_alone_unless_forced() {
+        let words = "the accel 'kvm' is not supported by '/usr/bin/qemu-system-x86_64' on this host";
+        let proved = Engine {
+            libvirt_version: "9.0.0".into(),
+            qemu_version: "7.2.22".into(),
+            kvm_device_present: true,
+            accelerator: Accelerator::Kvm,
+            accelerator_reason: "a guest kernel printed its first line under KVM in 0.8 s".into(),
+            fault: None,
+        };
+        for (choice, expected) in
+            [(AcceleratorChoice::Auto, Accelerator::Tcg), (AcceleratorChoice::Kvm, Accelerator::Kvm)]
+        {
+            let mut engine = proved.clone();
+            heed_kvm_refusal(&mut engine, choice, words);
+            assert_eq!(engine.accelerator, expected);
+            assert!(engine.accelerator_reason.contains(words), "{}", engine.accelerator_reason);
+            assert!(engine.accelerator_reason.contains(&proved.accelerator_reason));
+        }
+    }
 }

@@ -4,6 +4,7 @@ use super::*;
 use async_trait::async_trait;
 use quantix_host::program::Output;
 use quantix_model::Fault;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
@@ -68,11 +69,16 @@ fn place() -> Place {
     ] {
         std::fs::write(dir.path().join(file), text).expect("written");
     }
+    set_mode(&dir.path().join("dev/kvm"), 0o666);
     let mut options =
         AcceleratorOptions::new(AcceleratorChoice::Auto, dir.path().join("state/accelerator.json"));
     options.root = dir.path().to_owned();
     options.deadline = Duration::from_millis(300);
     Place { dir, options }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("set");
 }
 
 fn emulator(boots: Boots) -> Emulator {
@@ -96,6 +102,21 @@ async fn a_kernel_that_speaks_proves_kvm_once() {
     assert_eq!(qemu.times.load(Ordering::Relaxed), 2, "another boot is another machine");
     std::fs::write(&place.options.cache, "{ not json").expect("written");
     assert_eq!(prove(&place.options, &qemu).await.accelerator, Accelerator::Kvm);
+}
+
+#[tokio::test]
+async fn proof_that_only_root_can_repeat_is_no_use() {
+    let place = place();
+    set_mode(&place.dir.path().join("dev/kvm"), 0o600);
+    let qemu = emulator(Boots::AndSpeaks);
+    for _ in 0..2 {
+        let verdict = prove(&place.options, &qemu).await;
+        assert_eq!(verdict.accelerator, Accelerator::Tcg);
+        assert!(verdict.reason.contains("only root may open /dev/kvm"), "{verdict:?}");
+    }
+    set_mode(&place.dir.path().join("dev/kvm"), 0o666);
+    assert_eq!(prove(&place.options, &qemu).await.accelerator, Accelerator::Kvm);
+    assert_eq!(qemu.times.load(Ordering::Relaxed), 1, "the proof itself was remembered");
 }
 
 #[tokio::test]

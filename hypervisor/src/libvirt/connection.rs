@@ -42,6 +42,9 @@ pub(super) struct Link {
     listening: Mutex<Option<Listening>>,
     pub libvirt_version: String,
     pub qemu_version: String,
+    /// Why libvirt's QEMU cannot use KVM, in its words; `None` when it can. It runs as a user of its own, which
+    /// may lack what we have.
+    pub kvm_refusal: Option<String>,
 }
 
 #[derive(Clone)]
@@ -132,12 +135,16 @@ impl Link {
             conn.set_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)?;
             let libvirt_version = words::version(conn.get_lib_version()?);
             let qemu_version = words::version(conn.get_hyp_version()?);
-            Ok((ffi::listen(&conn, listener)?, libvirt_version, qemu_version))
+            let kvm_refusal = conn
+                .get_domain_capabilities(None, Some("x86_64"), Some("q35"), Some("kvm"), 0)
+                .err()
+                .map(|error| error.message().to_owned());
+            Ok((ffi::listen(&conn, listener)?, libvirt_version, qemu_version, kvm_refusal))
         })();
         match opened {
-            Ok((listening, libvirt_version, qemu_version)) => {
+            Ok((listening, libvirt_version, qemu_version, kvm_refusal)) => {
                 let listening = Mutex::new(Some(listening));
-                Ok(Link { conn, listening, libvirt_version, qemu_version })
+                Ok(Link { conn, listening, libvirt_version, qemu_version, kvm_refusal })
             }
             Err(error) => {
                 let _ = conn.close();
@@ -148,7 +155,8 @@ impl Link {
 }
 
 impl Drop for Link {
-    /// `Connect` does not close itself. Runs on a call's or the supervisor's thread, never on the runtime's.
+    /// `Connect` does not close itself. On the runtime's threads this happens only to a link that is lost or
+    /// being given up, where closing asks nobody.
     fn drop(&mut self) {
         let listening = self.listening.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(mut listening) = listening.take() {
