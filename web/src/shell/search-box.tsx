@@ -25,7 +25,7 @@ export function SearchBox({ onPalette }: { onPalette: () => void }) {
     input.current?.blur();
   };
   return (
-    <search className="q-search">
+    <div role="search" className="q-search">
       <input
         ref={input}
         type="search"
@@ -50,7 +50,7 @@ export function SearchBox({ onPalette }: { onPalette: () => void }) {
         <kbd>Ctrl K</kbd>
       </button>
       {open && text.trim() !== "" && <Results text={text.trim()} input={input} onDone={close} />}
-    </search>
+    </div>
   );
 }
 

@@ -55,7 +55,9 @@ export function Shell() {
     return () => window.removeEventListener("keydown", onKey);
   }, []);
 
-  useEffect(() => main.current?.scrollTo?.(0, 0), [path]);
+  useEffect(() => {
+    main.current?.scrollTo(0, 0);
+  }, [path]);
 
   const toggle = () => {
     window.localStorage.setItem(NAV_KEY, narrow ? "wide" : "narrow");

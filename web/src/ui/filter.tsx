@@ -22,16 +22,17 @@ export function Filter({ label, value, onChange }: { label: string; value: strin
     return () => clearTimeout(timer);
   }, [text, onChange]);
   return (
-    <SearchInput
-      className="q-toolbar__filter"
-      aria-label={label}
-      placeholder={label}
-      value={text}
-      onChange={(_, v) => setText(v)}
-      onClear={() => setText("")}
-      onKeyDown={(e) => {
-        if (e.key === "Escape") setText("");
-      }}
-    />
+    <div className="q-toolbar__filter">
+      <SearchInput
+        aria-label={label}
+        placeholder={label}
+        value={text}
+        onChange={(_, v) => setText(v)}
+        onClear={() => setText("")}
+        onKeyDown={(e) => {
+          if (e.key === "Escape") setText("");
+        }}
+      />
+    </div>
   );
 }

@@ -1,14 +1,13 @@
 // First the way to the first VM, step by step; once that is done, how all is.
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { useQuery } from "@connectrpc/connect-query";
-import { Button } from "@patternfly/react-core";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { faultOf } from "../../api/fault";
 import { HostPhase, HostService } from "../../api/gen/quantix/host/v1/host_pb";
 import { SystemService, type Summary } from "../../api/gen/quantix/system/v1/system_pb";
 import { useHosts, usePools, useTasks } from "../../api/lists";
 import { FaultPanel } from "../../ui/fault";
-import { Card, Loading, Meter, PageTitle } from "../../ui/parts";
+import { ActionButton, Card, Loading, Meter, PageTitle } from "../../ui/parts";
 import { formatBytes, formatCount } from "../../ui/quantity";
 import { Status, StatusIcon } from "../../ui/status";
 import { Age } from "../../ui/time";
@@ -43,6 +42,7 @@ function FirstSteps({ summary: s }: { summary: Summary }) {
       title: "Add a host",
       verb: "Add host",
       done: s.hostsTotal > 0,
+      missing: "",
       note:
         s.hostsTotal > 0
           ? `${formatCount(s.hostsTotal, "host")} added`
@@ -55,6 +55,7 @@ function FirstSteps({ summary: s }: { summary: Summary }) {
       title: "Create a pool",
       verb: "Create pool",
       done: s.poolsTotal > 0,
+      missing: s.hostsTotal > 0 ? "" : "A pool lies on a host: add one first.",
       note: s.poolsTotal > 0 ? `${formatCount(s.poolsTotal, "pool")} created` : "A place on a host for disks and images.",
     },
     {
@@ -62,6 +63,7 @@ function FirstSteps({ summary: s }: { summary: Summary }) {
       title: "Upload an image",
       verb: "Upload image",
       done: s.imagesTotal > 0,
+      missing: s.poolsTotal > 0 ? "" : "An image lies in a pool: create one first.",
       note: s.imagesTotal > 0 ? `${formatCount(s.imagesTotal, "image")} in the library` : "An ISO or a disk image that VMs start from.",
     },
     {
@@ -69,6 +71,7 @@ function FirstSteps({ summary: s }: { summary: Summary }) {
       title: "Create a VM",
       verb: "Create VM",
       done: s.vmsTotal > 0,
+      missing: s.poolsTotal > 0 ? "" : "A VM needs a host and a pool: make those first.",
       note: s.vmsTotal > 0 ? `${formatCount(s.vmsTotal, "VM")} created` : "It starts at once, and its screen opens in the page.",
     },
   ] as const;
@@ -85,14 +88,13 @@ function FirstSteps({ summary: s }: { summary: Summary }) {
             </h3>
             <span style={{ gridRow: "1 / span 2", gridColumn: 3 }}>
               {!step.done && (
-                <Button
+                <ActionButton
                   variant={i === current ? "primary" : "secondary"}
-                  size="sm"
-                  isDisabled={i > current && i < 2}
+                  action={{ verb: step.verb, allowed: step.missing === "", reasonIfNot: step.missing }}
                   onClick={() => void navigate({ to: step.to, search: { new: true } })}
                 >
                   {step.verb}
-                </Button>
+                </ActionButton>
               )}
             </span>
             <p>{step.note}</p>

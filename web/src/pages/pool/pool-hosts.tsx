@@ -2,11 +2,11 @@
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { useClient } from "../../api/context";
-import { faultOf, viewOf } from "../../api/fault";
+import { faultOf } from "../../api/fault";
 import { PoolService, type Pool, type PoolHostStatus } from "../../api/gen/quantix/pool/v1/pool_pb";
 import { useHosts } from "../../api/lists";
 import { Confirm, Dialog } from "../../ui/dialog";
-import { FaultPanel, type FaultView } from "../../ui/fault";
+import type { FaultView } from "../../ui/fault";
 import { SelectField } from "../../ui/field";
 import { ActionButton, allowedOf, Empty, Meter } from "../../ui/parts";
 import { formatBytes } from "../../ui/quantity";
@@ -35,7 +35,12 @@ export function PoolHosts({ pool }: { pool: Pool }) {
       cell: (s) => (
         <>
           <Status {...poolHealth(s.health)} />
-          {s.fault && <FaultPanel fault={viewOf(s.fault)} />}
+          {s.fault && (
+            <div className="q-table__sub">
+              {s.fault.message}
+              {s.fault.cause && <div className="q-mono">{s.fault.cause}</div>}
+            </div>
+          )}
         </>
       ),
     },

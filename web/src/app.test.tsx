@@ -1,0 +1,270 @@
+// The flows that must never break, through the whole app on a fake vDC.
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { screen, waitFor, within } from "@testing-library/react";
+import axe from "axe-core";
+import { describe, expect, it } from "vitest";
+import { FaultCode } from "./api/gen/quantix/fault/v1/fault_pb";
+import { HostPhase, HostSchema, Phase, PhaseState } from "./api/gen/quantix/host/v1/host_pb";
+import { ImageFormat, ImagePhase, ImageSchema } from "./api/gen/quantix/image/v1/image_pb";
+import { PoolPhase, PoolSchema } from "./api/gen/quantix/pool/v1/pool_pb";
+import { PowerState, PowerVerb, VmPhase, VmSchema } from "./api/gen/quantix/vm/v1/vm_pb";
+import { safeNext } from "./router";
+import { FakeVdc } from "./testing/fake-vdc";
+import { renderApp, signIn } from "./testing/render";
+
+const GIB = 1024n ** 3n;
+const now = () => timestampFromMs(Date.now());
+
+function host(name: string, phase = HostPhase.READY) {
+  return create(HostSchema, { id: `id-${name}`, name, phase, observedAt: now(), vitals: { cpuUsedRatio: 0.25, memoryTotalBytes: 8n * GIB, memoryUsedBytes: 2n * GIB } });
+}
+
+function vm(name: string, powerState: PowerState, allowed: string[]) {
+  return create(VmSchema, {
+    id: `id-${name}`,
+    name,
+    phase: VmPhase.READY,
+    powerState,
+    spec: { vcpus: 2, memoryBytes: 2n * GIB },
+    allowedActions: ["start", "shut_down", "force_stop", "reset", "reboot", "pause", "resume", "console", "delete"].map((verb) => ({
+      verb,
+      allowed: allowed.includes(verb),
+      reasonIfNot: allowed.includes(verb) ? "" : `No ${verb} now.`,
+    })),
+  });
+}
+
+async function expectAccessible(container: Element) {
+  const { violations } = await axe.run(container, { rules: { "color-contrast": { enabled: false }, region: { enabled: false } } });
+  expect(violations.filter((v) => v.impact === "serious" || v.impact === "critical").map((v) => `${v.id}: ${v.nodes[0]?.html}`)).toEqual([]);
+}
+
+describe("signing in", () => {
+  it("leads a newcomer from the one-time password to the first steps", async () => {
+    const vdc = new FakeVdc();
+    const { user, container } = renderApp(vdc, "/hosts");
+    await user.type(await screen.findByLabelText("User name"), "admin");
+    await user.type(screen.getByLabelText("Password"), "wrong{Enter}");
+    expect((await screen.findByRole("alert", { name: "Error WRONG_CREDENTIALS" })).textContent).toContain("capital letters count");
+    await expectAccessible(container);
+    await user.type(screen.getByLabelText("Password"), "one-time{Enter}");
+
+    await screen.findByRole("heading", { name: "Choose your password" });
+    await user.type(screen.getByLabelText("One-time password"), "one-time");
+    await user.type(screen.getByLabelText("New password"), "short");
+    await user.type(screen.getByLabelText("New password again"), "short{Enter}");
+    expect(await screen.findByText("Use 12 characters or more.")).toBeTruthy();
+    for (const label of ["New password", "New password again"]) {
+      await user.clear(screen.getByLabelText(label));
+      await user.type(screen.getByLabelText(label), "correct horse battery");
+    }
+    await user.keyboard("{Enter}");
+    expect(await screen.findByRole("list", { name: "First steps" })).toBeTruthy();
+    expect(vdc.password).toBe("correct horse battery");
+    await expectAccessible(container);
+  });
+
+  it("goes back to the sign-in page when the session ends, and returns to the same place", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.hosts = [host("host-1")];
+    const { user, history, api } = renderApp(vdc, "/hosts?q=host");
+    await screen.findByRole("link", { name: "host-1" });
+    vdc.signedIn = false;
+    void api.queries.invalidateQueries();
+    await user.type(await screen.findByLabelText("User name"), "admin");
+    await user.type(screen.getByLabelText("Password"), "one-time{Enter}");
+    await screen.findByRole("link", { name: "host-1" });
+    expect(history.location.href).toBe("/hosts?q=host");
+  });
+
+  it("never leads to another site", () => {
+    for (const bad of ["//evil.example", "/\\evil.example", "https://evil.example", "javascript:alert(1)", "/login?next=/", 7]) expect(safeNext(bad)).toBe("/");
+    expect(safeNext("/vms?q=a")).toBe("/vms?q=a");
+  });
+});
+
+describe("hosts", () => {
+  it("shows the phases of a probe, what was found, and adds the host", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.offers = [{ url: "https://127.0.0.1:9443", version: "0.1.0" }];
+    vdc.probe = [
+      { phase: Phase.PING, state: PhaseState.RUNNING },
+      { phase: Phase.PING, state: PhaseState.DONE, elapsedMs: 12n },
+      { phase: Phase.TOKEN, state: PhaseState.DONE, elapsedMs: 30n },
+      { phase: Phase.DISCOVERY, state: PhaseState.DONE, elapsedMs: 80n, probeId: "probe-1", hostVersion: "0.1.0", discovery: { hostname: "Rack1.example", memoryTotalBytes: 8n * GIB, cpu: { model: "EPYC", sockets: 1, cores: 4, threads: 8 } } },
+    ];
+    const { user, history } = renderApp(vdc, "/hosts");
+    await user.click((await screen.findAllByRole("button", { name: "Add host" }))[0]!);
+    const dialog = await screen.findByRole("dialog", { name: "Add host" });
+    await waitFor(() => expect(within(dialog).getByLabelText<HTMLInputElement>("Host address").value).toBe("https://127.0.0.1:9443"));
+    await user.type(within(dialog).getByLabelText("Registration token"), "qxh1.a.b{Enter}");
+    await within(dialog).findByText("done in 80 ms");
+    expect(within(dialog).getByText("8 GiB")).toBeTruthy();
+    expect(within(dialog).getByLabelText<HTMLInputElement>("Name").value).toBe("rack1");
+    await user.click(within(dialog).getByRole("button", { name: "Add host" }));
+    await waitFor(() => expect(history.location.pathname).toBe("/hosts/host-0"));
+    expect(vdc.hosts[0]?.name).toBe("rack1");
+  });
+
+  it("shows which phase failed and why, and lets one check again", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.probe = [
+      { phase: Phase.PING, state: PhaseState.DONE, elapsedMs: 5n },
+      { phase: Phase.TOKEN, state: PhaseState.FAILED, elapsedMs: 9n, fault: { code: FaultCode.TOKEN_EXPIRED, message: "The token is older than one hour.", remedy: "Make a new one on the host: quantix-node token" } },
+    ];
+    const { user } = renderApp(vdc, "/hosts?new=true");
+    await user.type(await screen.findByLabelText("Host address"), "https://h:9443");
+    await user.type(screen.getByLabelText("Registration token"), "qxh1.a.b{Enter}");
+    expect((await screen.findByRole("alert", { name: "Error TOKEN_EXPIRED" })).textContent).toContain("quantix-node token");
+    expect(screen.getByRole("button", { name: "Check again" })).toBeTruthy();
+    expect(screen.queryByRole("button", { name: "Add host", hidden: false })).toBeNull();
+  });
+
+  it("says unknown for a silent host instead of its last figures", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.hosts = [host("host-1", HostPhase.DISCONNECTED)];
+    renderApp(vdc, "/hosts");
+    const row = (await screen.findByRole("link", { name: "host-1" })).closest("tr")!;
+    expect(within(row).getByText("Silent")).toBeTruthy();
+    expect(within(row).getAllByText("unknown").length).toBeGreaterThan(2);
+    expect(within(row).queryByText(/25 %/)).toBeNull();
+  });
+});
+
+describe("watching", () => {
+  it("moves a row when the vDC says so, without asking again", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.vms = [vm("web-1", PowerState.OFF, ["start"])];
+    renderApp(vdc, "/vms");
+    const row = (await screen.findByRole("link", { name: "web-1" })).closest("tr")!;
+    expect(within(row).getByText("Off")).toBeTruthy();
+    await waitFor(() => expect(vdc.watchers).toBe(1));
+    vdc.tell({ event: { case: "vm", value: vm("web-1", PowerState.RUNNING, ["shut_down"]) } });
+    expect(await screen.findByText("Running")).toBeTruthy();
+    vdc.tell({ event: { case: "removed", value: { kind: "vm", id: "id-web-1" } } });
+    expect(await screen.findByRole("heading", { name: "No VM yet" })).toBeTruthy();
+  });
+
+  it("says that the line is broken, then catches up by reading again", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.hosts = [host("host-1")];
+    renderApp(vdc, "/hosts");
+    await screen.findByRole("link", { name: "host-1" });
+    await waitFor(() => expect(vdc.watchers).toBe(1));
+    vdc.hosts = [host("host-2")];
+    vdc.breakLines();
+    expect(await screen.findByText(/The line to the vDC is broken/)).toBeTruthy();
+    expect(await screen.findByRole("link", { name: "host-2" }, { timeout: 5000 })).toBeTruthy();
+    expect(screen.queryByText(/The line to the vDC is broken/)).toBeNull();
+  });
+});
+
+describe("pools", () => {
+  it("keeps the form and shows the fault when a name is taken", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.hosts = [host("host-1")];
+    vdc.pools = [create(PoolSchema, { id: "p", name: "main", phase: PoolPhase.READY })];
+    const { user } = renderApp(vdc, "/pools?new=true");
+    const dialog = await screen.findByRole("dialog", { name: "Create pool" });
+    await user.type(within(dialog).getByLabelText("Name"), "Main{Enter}");
+    expect(await within(dialog).findByText(/Use a-z, 0-9 and -/)).toBeTruthy();
+    await user.clear(within(dialog).getByLabelText("Name"));
+    await user.type(within(dialog).getByLabelText("Name"), "main");
+    await user.type(within(dialog).getByLabelText("Path on the host"), "/srv/q{Enter}");
+    expect(await within(dialog).findByRole("alert", { name: "Error NAME_TAKEN" })).toBeTruthy();
+    expect(within(dialog).getByLabelText<HTMLInputElement>("Path on the host").value).toBe("/srv/q");
+    expect(vdc.pools.length).toBe(1);
+  });
+
+  it("says the error on the pool's own row", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.pools = [create(PoolSchema, { id: "p", name: "main", phase: PoolPhase.ERROR, fault: { code: FaultCode.POOL_IO_FAILED, message: "The pool cannot be read.", cause: "Input/output error", host: "host-1" } })];
+    const { container } = renderApp(vdc, "/pools");
+    const row = (await screen.findByRole("link", { name: "main" })).closest("tr")!;
+    expect(row.textContent).toContain("host-1: The pool cannot be read. Input/output error");
+    await expectAccessible(container);
+  });
+});
+
+describe("VMs", () => {
+  it("offers only what the API allows, with the reason, and asks before pulling the plug", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.vms = [vm("web-1", PowerState.RUNNING, ["force_stop", "shut_down"])];
+    const { user, container } = renderApp(vdc, "/vms/id-web-1");
+    const start = await screen.findByRole("button", { name: "Start" });
+    expect(start.getAttribute("aria-disabled")).toBe("true");
+    await user.hover(start);
+    expect(await screen.findByText("No start now.")).toBeTruthy();
+    await user.click(screen.getByRole("button", { name: "Force stop" }));
+    expect(vdc.powered).toEqual([]);
+    const dialog = await screen.findByRole("dialog", { name: 'Force stop VM "web-1"?' });
+    expect(dialog.textContent).toContain("pulling the plug");
+    await user.click(within(dialog).getByRole("button", { name: "Force stop" }));
+    await waitFor(() => expect(vdc.powered.map((p) => p.verb)).toEqual([PowerVerb.FORCE_STOP]));
+    await expectAccessible(container);
+  });
+
+  it("says why there is no screen", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.vms = [vm("web-1", PowerState.OFF, ["start"])];
+    renderApp(vdc, "/vms/id-web-1?tab=console");
+    expect(await screen.findByText("No console now.")).toBeTruthy();
+  });
+
+  it("starts many at once, and only those that may", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.vms = [vm("a", PowerState.OFF, ["start"]), vm("b", PowerState.RUNNING, ["shut_down"]), vm("c", PowerState.OFF, ["start"])];
+    const { user } = renderApp(vdc, "/vms");
+    await user.click(await screen.findByRole("checkbox", { name: "Select all" }));
+    await user.click(screen.getByRole("button", { name: "Start 2" }));
+    await waitFor(() => expect(vdc.powered.map((p) => p.id)).toEqual(["id-a", "id-c"]));
+  });
+
+  it("creates a VM from an image, with the refused hosts named", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.pools = [create(PoolSchema, { id: "p", name: "main", phase: PoolPhase.READY })];
+    vdc.images = [create(ImageSchema, { id: "img", name: "tiny.qcow2", poolId: "p", pool: "main", phase: ImagePhase.READY, format: ImageFormat.QCOW2, virtualSizeBytes: 3n * GIB })];
+    vdc.placements = [
+      { hostId: "h1", host: "host-1", fits: true, reasonIfNot: "" },
+      { hostId: "h2", host: "host-2", fits: false, reasonIfNot: "It does not have pool main." },
+    ] as never;
+    const { user, history } = renderApp(vdc, "/vms?new=true");
+    const dialog = await screen.findByRole("dialog", { name: "Create VM" });
+    await user.type(within(dialog).getByLabelText("Name"), "web-1");
+    await user.click(within(dialog).getByRole("button", { name: "Add disk from image" }));
+    await user.selectOptions(await within(dialog).findByLabelText("Image"), "img");
+    expect(await within(dialog).findByText("It does not have pool main.")).toBeTruthy();
+    await user.click(within(dialog).getByRole("button", { name: "Create VM" }));
+    await waitFor(() => expect(vdc.createdVms.length).toBe(1));
+    const request = vdc.createdVms[0]!;
+    expect(request.disks.map((d) => [d.imageId, d.poolId, d.sizeBytes])).toEqual([["img", "p", 20n * GIB]]);
+    expect([request.vcpus, request.memoryBytes, request.start, request.hostId, request.nics.length]).toEqual([2, 2n * GIB, true, "", 1]);
+    await waitFor(() => expect(history.location.href).toBe("/vms/vm-0?tab=console"));
+  });
+});
+
+describe("keyboard", () => {
+  it("finds and creates from the palette, and reaches the search with a slash", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.hosts = [host("host-1")];
+    const { user, history } = renderApp(vdc, "/hosts");
+    await screen.findByRole("link", { name: "host-1" });
+    await user.keyboard("/");
+    expect(document.activeElement).toBe(screen.getByRole("combobox", { name: "Search" }));
+    await user.keyboard("host-1");
+    await user.click(await screen.findByRole("option", { name: "host-1" }));
+    await waitFor(() => expect(history.location.pathname).toBe("/hosts/id-host-1"));
+    await user.keyboard("{Control>}k{/Control}");
+    await user.type(await screen.findByRole("combobox", { name: "Command" }), "create vm{Enter}");
+    expect(await screen.findByRole("dialog", { name: "Create VM" })).toBeTruthy();
+    await user.keyboard("{Escape}");
+    await waitFor(() => expect(screen.queryByRole("dialog")).toBeNull());
+    expect(history.location.href).toBe("/vms");
+  });
+
+  it("answers an unknown address with the way back", async () => {
+    renderApp(signIn(new FakeVdc()), "/nowhere");
+    expect(await screen.findByRole("heading", { name: "There is no such page" })).toBeTruthy();
+  });
+});

@@ -1,0 +1,213 @@
+// A vDC in memory behind the same contract, for tests of the pages only: it never leaves the test runner.
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError, createRouterTransport, type Transport } from "@connectrpc/connect";
+import { FaultCode, FaultDetailSchema } from "../api/gen/quantix/fault/v1/fault_pb";
+import { HostSchema, HostService, type Host, type ProbeHostResponseSchema } from "../api/gen/quantix/host/v1/host_pb";
+import { ImageService, type Image } from "../api/gen/quantix/image/v1/image_pb";
+import { PoolSchema, PoolService, type Pool } from "../api/gen/quantix/pool/v1/pool_pb";
+import { SessionService } from "../api/gen/quantix/session/v1/session_pb";
+import { SystemService } from "../api/gen/quantix/system/v1/system_pb";
+import { TaskService, type Task } from "../api/gen/quantix/task/v1/task_pb";
+import { CreateVmRequestSchema, VmSchema, VmService, type CreateVmRequest, type Placement, type PowerVmRequest, type Vm } from "../api/gen/quantix/vm/v1/vm_pb";
+import { VolumeService, type Volume } from "../api/gen/quantix/volume/v1/volume_pb";
+import { WatchResponseSchema, WatchService, type WatchResponse } from "../api/gen/quantix/watch/v1/watch_pb";
+import { sessionInterceptor } from "../api/transport";
+
+type FaultInit = MessageInitShape<typeof FaultDetailSchema>;
+
+/** An error as the vDC sends it. */
+export function refusal(code: Code, fault: FaultInit): ConnectError {
+  return new ConnectError(fault.message ?? "", code, undefined, [{ desc: FaultDetailSchema, value: fault }]);
+}
+
+export class FakeVdc {
+  password = "one-time";
+  signedIn = false;
+  mustChange = true;
+  hosts: Host[] = [];
+  pools: Pool[] = [];
+  images: Image[] = [];
+  volumes: Volume[] = [];
+  vms: Vm[] = [];
+  tasks: Task[] = [];
+  offers: { url: string; version: string }[] = [];
+  placements: Placement[] = [];
+  probe: MessageInitShape<typeof ProbeHostResponseSchema>[] = [];
+  probeStep: () => Promise<void> = async () => {};
+  powered: PowerVmRequest[] = [];
+  createdVms: CreateVmRequest[] = [];
+  watchers = 0;
+  epoch = "epoch-1";
+  #lines = new Set<{ queue: WatchResponse[]; wake: () => void; broken: boolean }>();
+
+  /** Tells every open watch stream. */
+  tell(event: MessageInitShape<typeof WatchResponseSchema>): void {
+    for (const line of this.#lines) {
+      line.queue.push(create(WatchResponseSchema, event));
+      line.wake();
+    }
+  }
+
+  /** Ends every watch stream with an error, as a broken line does. */
+  breakLines(): void {
+    for (const line of this.#lines) {
+      line.broken = true;
+      line.wake();
+    }
+  }
+
+  transport(): Transport {
+    return createRouterTransport(
+      ({ service }) => {
+        service(SessionService, this.#session());
+        service(SystemService, { getSummary: () => this.#guard(() => this.#summary()) });
+        service(HostService, this.#host());
+        service(PoolService, this.#pool());
+        service(ImageService, { listImages: (r) => this.#guard(() => ({ images: named(this.images, r.filter), total: BigInt(this.images.length) })) });
+        service(VolumeService, { listVolumes: () => this.#guard(() => ({ volumes: this.volumes, total: BigInt(this.volumes.length) })) });
+        service(VmService, this.#vm());
+        service(TaskService, { listTasks: () => this.#guard(() => ({ tasks: this.tasks, total: BigInt(this.tasks.length) })) });
+        service(WatchService, { watch: (_, context) => this.#watch(context.signal) });
+      },
+      { transport: { interceptors: [sessionInterceptor] } },
+    );
+  }
+
+  #guard<T>(answer: () => T): T {
+    if (!this.signedIn) throw refusal(Code.Unauthenticated, { code: FaultCode.NOT_SIGNED_IN, message: "Nobody is signed in.", remedy: "Sign in." });
+    return answer();
+  }
+
+  #sessionView() {
+    return { userName: "admin", mustChangePassword: this.mustChange, vdcVersion: "0.1.0" };
+  }
+
+  #session() {
+    return {
+      login: (r: { userName: string; password: string }) => {
+        if (r.password !== this.password) {
+          throw refusal(Code.Unauthenticated, {
+            code: FaultCode.WRONG_CREDENTIALS,
+            message: "The user name or the password is wrong.",
+            remedy: "Check both; capital letters count.",
+          });
+        }
+        this.signedIn = true;
+        return { session: this.#sessionView(), token: "" };
+      },
+      logout: () => {
+        this.signedIn = false;
+        return {};
+      },
+      getSession: () => this.#guard(() => this.#sessionView()),
+      changePassword: (r: { newPassword: string }) =>
+        this.#guard(() => {
+          this.password = r.newPassword;
+          this.mustChange = false;
+          return this.#sessionView();
+        }),
+    };
+  }
+
+  #summary() {
+    return {
+      version: "0.1.0",
+      hostsTotal: this.hosts.length,
+      hostsReady: this.hosts.length,
+      poolsTotal: this.pools.length,
+      poolsReady: this.pools.length,
+      imagesTotal: this.images.length,
+      imagesReady: this.images.length,
+      vmsTotal: this.vms.length,
+      volumesTotal: this.volumes.length,
+    };
+  }
+
+  #host() {
+    const probe = async function* (vdc: FakeVdc) {
+      for (const step of vdc.probe) {
+        await vdc.probeStep();
+        yield step;
+      }
+    };
+    return {
+      listHosts: (r: { filter: string }) => this.#guard(() => ({ hosts: named(this.hosts, r.filter), total: BigInt(this.hosts.length) })),
+      getHost: (r: { id: string }) => this.#guard(() => found(this.hosts, r.id)),
+      listHostOffers: () => this.#guard(() => ({ offers: this.offers })),
+      probeHost: () => probe(this),
+      addHost: (r: { name: string }) =>
+        this.#guard(() => {
+          const host = create(HostSchema, { id: `host-${this.hosts.length}`, name: r.name });
+          this.hosts.push(host);
+          return host;
+        }),
+    };
+  }
+
+  #pool() {
+    return {
+      listPools: (r: { filter: string }) => this.#guard(() => ({ pools: named(this.pools, r.filter), total: BigInt(this.pools.length) })),
+      getPool: (r: { id: string }) => this.#guard(() => found(this.pools, r.id)),
+      createPool: (r: { name: string }) =>
+        this.#guard(() => {
+          if (this.pools.some((p) => p.name === r.name)) {
+            throw refusal(Code.AlreadyExists, { code: FaultCode.NAME_TAKEN, message: `There is a pool "${r.name}" already.`, remedy: "Choose another name.", field: "name" });
+          }
+          const pool = create(PoolSchema, { id: `pool-${this.pools.length}`, name: r.name });
+          this.pools.push(pool);
+          return { pool, taskId: "" };
+        }),
+    };
+  }
+
+  #vm() {
+    return {
+      listVms: (r: { filter: string }) => this.#guard(() => ({ vms: named(this.vms, r.filter), total: BigInt(this.vms.length) })),
+      getVm: (r: { id: string }) => this.#guard(() => found(this.vms, r.id)),
+      listPlacements: () => this.#guard(() => ({ placements: this.placements, chosenHostId: this.placements.find((p) => p.fits)?.hostId ?? "", chosenReason: "It has the most free memory." })),
+      powerVm: (r: PowerVmRequest) =>
+        this.#guard(() => {
+          this.powered.push(r);
+          return { vm: found(this.vms, r.id), taskId: "" };
+        }),
+      createVm: (r: CreateVmRequest) =>
+        this.#guard(() => {
+          this.createdVms.push(create(CreateVmRequestSchema, r));
+          const vm = create(VmSchema, { id: `vm-${this.vms.length}`, name: r.name });
+          this.vms.push(vm);
+          return { vm, taskId: "" };
+        }),
+    };
+  }
+
+  async *#watch(stop: AbortSignal): AsyncGenerator<MessageInitShape<typeof WatchResponseSchema>> {
+    this.#guard(() => {});
+    this.watchers += 1;
+    const line = { queue: [] as WatchResponse[], wake: () => {}, broken: false };
+    this.#lines.add(line);
+    stop.addEventListener("abort", () => line.wake());
+    try {
+      yield { event: { case: "hello", value: { epoch: this.epoch, now: timestampFromMs(Date.now()) } } };
+      while (!stop.aborted) {
+        if (line.broken) throw new ConnectError("line broken", Code.Unavailable);
+        const next = line.queue.shift();
+        if (next) yield next;
+        else await new Promise<void>((resolve) => (line.wake = resolve));
+      }
+    } finally {
+      this.#lines.delete(line);
+      this.watchers -= 1;
+    }
+  }
+}
+
+function named<T extends { name: string }>(rows: T[], filter: string): T[] {
+  return rows.filter((row) => row.name.includes(filter));
+}
+
+function found<T extends { id: string }>(rows: T[], id: string): T {
+  const row = rows.find((r) => r.id === id);
+  if (!row) throw refusal(Code.NotFound, { code: FaultCode.NOT_FOUND, message: "There is no such object.", remedy: "It may have been deleted." });
+  return row;
+}
