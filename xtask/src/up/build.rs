@@ -33,7 +33,7 @@ pub fn run(root: &Path) -> Result<()> {
 pub fn programs(root: &Path) -> Result<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // The whole workspace's programs, so that the same dependencies serve `./x test`.
-    cargo.current_dir(root).args(["build", "--workspace", "--bins"]).stdin(Stdio::null());
+    cargo.current_dir(root).args(["build", "--workspace", "--exclude", "quantix-lab", "--bins"]).stdin(Stdio::null());
     let status = cargo.status().map_err(|error| missing("cargo", &error))?;
     if status.success() {
         Ok(())
