@@ -1,6 +1,7 @@
 //! The workshop: everything that builds, checks, starts and measures Quantix. `./x` compiles it and hands over.
 
 mod args;
+mod bench;
 mod child;
 mod failure;
 mod guest;
@@ -18,6 +19,7 @@ const HELP: &str = "\
 ./x up [--dir D] [--port P] [--api-port P] [--host-port P] [--libvirt-uri U] [--reset [--yes]]
                      builds and starts vDC and node daemon here, and follows their logs
 ./x test [tier…]     runs tidy, fmt, web, clippy, unit and e2e, or those named
+./x bench [what…]    measures start, memory, vm, upload and web, or those named
 ./x tidy             checks what a reviewer would otherwise have to say
 ./x libvirt --dir D [--cache D] [--stop-guests]
                      runs a libvirt of its own in D and prints READY once it answers
@@ -41,6 +43,7 @@ fn dispatch(mut words: impl Iterator<Item = String>) -> Result<()> {
         "libvirt-inside" => libvirt::inside(Args::new("libvirt", words)),
         "up" => up::run(words, &root()),
         "test" => test::task(words, &root()),
+        "bench" => bench::task(words, &root()),
         "tidy" => {
             Args::new("tidy", words).done()?;
             tidy::run(&root())

@@ -84,7 +84,7 @@ impl House {
 
     fn npm(&self, words: &[&str]) -> Result<()> {
         let mut npm = Command::new("npm");
-        run(npm.current_dir(self.root.join("web")).args(words))
+        run(npm.current_dir(self.root.join("web")).arg("--silent").args(words))
     }
 
     fn fmt(&self) -> Result<()> {
@@ -106,17 +106,19 @@ impl House {
 
     fn web(&self) -> Result<()> {
         build::packages(&self.root.join("web"))?;
-        for words in [&["run", "lint"][..], &["run", "test"], &["run", "size", "--if-present"]] {
-            if words[1] == "size" {
-                build::web(&self.root)?;
-            }
-            self.npm(words)?;
-        }
-        Ok(())
+        self.npm(&["run", "gen"])?;
+        self.npm(&["run", "lint"])?;
+        self.npm(&["test"])?;
+        // Checks the types, too.
+        build::web(&self.root)?;
+        self.npm(&["run", "size"])
     }
 
     fn unit(&self) -> Result<()> {
         guest::build(&self.root.join("target/guest"))?;
+        // Tests on the real thing start the programs themselves.
+        build::web(&self.root)?;
+        build::programs(&self.root)?;
         let mut nextest = self.cargo(&["nextest", "run", "--workspace", "--locked", "--profile", "house"]);
         let outcome = run(nextest.envs(self.env()?));
         let report = self.root.join("target/nextest/house/junit.xml");
@@ -125,8 +127,8 @@ impl House {
     }
 
     fn e2e(&self) -> Result<()> {
-        build::programs(&self.root)?;
         build::web(&self.root)?;
+        build::programs(&self.root)?;
         guest::build(&self.root.join("target/guest"))?;
         let mut browser = Command::new("node");
         browser.current_dir(self.root.join("web")).arg("e2e/main-job.mjs").envs(self.env()?);
@@ -134,10 +136,11 @@ impl House {
     }
 
     /// Where tests find what they cannot build themselves.
-    fn env(&self) -> Result<[(&'static str, PathBuf); 3]> {
+    fn env(&self) -> Result<[(&'static str, PathBuf); 4]> {
         let own = std::env::current_exe().doing("finding this program")?;
         Ok([
             ("QUANTIX_X", own),
+            ("QUANTIX_BIN", build::target()?),
             ("QUANTIX_GUEST", self.root.join("target/guest")),
             ("QUANTIX_ARTEFACTS", self.artefacts.clone()),
         ])

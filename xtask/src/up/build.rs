@@ -21,19 +21,24 @@ pub fn target() -> Result<PathBuf> {
 
 /// Builds both halves; cargo's progress is shown as it comes, the web app's steps by name.
 pub fn run(root: &Path) -> Result<()> {
-    std::thread::scope(|scope| {
+    let (compiled, built) = std::thread::scope(|scope| {
         let web = scope.spawn(|| web(root));
-        let programs = programs(root);
-        let web = web.join().unwrap_or_else(|_| Err(Failure::new("building the web app failed")));
-        programs.and(web)
-    })
+        let compiled = programs(root);
+        (compiled, web.join().unwrap_or_else(|_| Err(Failure::new("building the web app failed"))))
+    });
+    compiled?;
+    // The vDC takes the web app in: when that became newer meanwhile, the next start should not have to.
+    if built? { programs(root) } else { Ok(()) }
 }
 
 /// `quantix-vdc` and `quantix-node`.
 pub fn programs(root: &Path) -> Result<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // The whole workspace's programs, so that the same dependencies serve `./x test`.
-    cargo.current_dir(root).args(["build", "--workspace", "--exclude", "quantix-lab", "--bins"]).stdin(Stdio::null());
+    cargo
+        .current_dir(root)
+        .args(["build", "--workspace", "--exclude", "quantix-lab", "--bins"])
+        .stdin(Stdio::null());
     let status = cargo.status().map_err(|error| missing("cargo", &error))?;
     if status.success() {
         Ok(())
@@ -42,17 +47,20 @@ pub fn programs(root: &Path) -> Result<()> {
     }
 }
 
-/// Installs packages and builds the web app, each only when its inputs changed.
-pub fn web(root: &Path) -> Result<()> {
+/// Installs packages and builds the web app, each only when its inputs changed; says whether it built.
+pub fn web(root: &Path) -> Result<bool> {
     let web = root.join("web");
     packages(&web)?;
     let inputs = hash_of(&[&web, &root.join("contract/proto")]);
-    let stamp = web.join("dist/.inputs");
-    if fs::read_to_string(&stamp).is_ok_and(|known| known == inputs) {
-        return Ok(());
+    // Not inside `dist`: what lies there is served.
+    let stamp = web.join("node_modules/.quantix-built");
+    let known = fs::read_to_string(&stamp).is_ok_and(|known| known == inputs);
+    if known && web.join("dist/index.html").exists() {
+        return Ok(false);
     }
     step(&web, "building the web app", &["run", "build"])?;
-    fs::write(&stamp, inputs).doing(stamp.display())
+    fs::write(&stamp, inputs).doing(stamp.display())?;
+    Ok(true)
 }
 
 /// `npm ci`, when the lock changed since the last one.

@@ -181,6 +181,7 @@ impl<'a> Started<'a> {
         command.args(["--listen", &format!("127.0.0.1:{}", options.api_port)]);
         command.args(["--dev-listen", &format!("127.0.0.1:{}", options.page_port)]);
         command.args(["--host-facing-url", &format!("https://127.0.0.1:{}", options.api_port)]);
+        command.args(["--host-offer-url", &format!("https://127.0.0.1:{}", options.host_port)]);
         command.arg("--web-dir").arg(&self.web);
         let said = self.start("vdc", Look::Vdc, command, "Serving", READY_WITHIN)?;
         Ok(said

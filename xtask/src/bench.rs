@@ -1,0 +1,41 @@
+//! `./x bench`: the figures behind `docs/promises.md`, from optimised programs.
+
+use crate::args::Args;
+use crate::child::run;
+use crate::failure::{Context, Failure, Result};
+use crate::guest;
+use crate::up::build;
+use std::path::Path;
+use std::process::Command;
+
+/// `web` is measured by the web app's own script; all others by the lab.
+const WEB: &str = "web";
+
+/// Builds and runs the measurements named, or all.
+pub fn task(words: impl Iterator<Item = String>, root: &Path) -> Result<()> {
+    let named = Args::new("bench", words).rest()?;
+    build::web(root)?;
+    if named.is_empty() || named.iter().any(|name| name == WEB) {
+        run(Command::new("npm").current_dir(root.join("web")).args(["run", "size"]))?;
+    }
+    let others: Vec<&String> = named.iter().filter(|name| *name != WEB).collect();
+    if others.is_empty() && !named.is_empty() {
+        return Ok(());
+    }
+    guest::build(&root.join("target/guest"))?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    run(cargo.current_dir(root).args(["build", "--workspace", "--release", "--bins"]))?;
+    let programs = root.join("target/release");
+    let bench = programs.join("quantix-bench");
+    if !bench.exists() {
+        return Err(Failure::new(format!("{} was not built", bench.display())));
+    }
+    let own = std::env::current_exe().doing("finding this program")?;
+    let mut command = Command::new(bench);
+    command
+        .args(others)
+        .env("QUANTIX_X", own)
+        .env("QUANTIX_GUEST", root.join("target/guest"))
+        .env("QUANTIX_BIN", programs);
+    run(&mut command)
+}
