@@ -1,7 +1,7 @@
 //! What every driver must do, written once and run on each: in unit tests on the fake, in the lab on libvirt
 //! and QEMU. The guest is diskless: its firmware shows a screen and stays there, which is all that is needed.
 
-use crate::driver::{Driver, Machine, MachineEvent, MachineNic, MachineReport};
+use crate::driver::{Driver, LOST, Machine, MachineEvent, MachineNic, MachineReport, RETURNED};
 use async_trait::async_trait;
 use quantix_model::fault::FaultCode;
 use quantix_model::host::Accelerator;
@@ -178,6 +178,7 @@ async fn outages(driver: &dyn Driver, subject: &Machine, outage: &dyn Outage) {
         }
         sleep(Duration::from_millis(50)).await;
     }
+    wait_event(&mut events, subject.id, LOST).await;
     let asked = Instant::now();
     for code in [
         driver.list().await.expect_err("down").code,
@@ -193,6 +194,7 @@ async fn outages(driver: &dyn Driver, subject: &Machine, outage: &dyn Outage) {
     assert!(asked.elapsed() < Duration::from_secs(10), "being down is told fast: {:?}", asked.elapsed());
 
     outage.end().await;
+    wait_event(&mut events, subject.id, RETURNED).await;
     wait_state(driver, subject.id, PowerState::Running).await;
     assert!(driver.engine().await.fault.is_none());
     driver.power(subject.id, PowerVerb::Pause).await.expect("paused");

@@ -100,6 +100,11 @@ pub struct MachineReport {
     pub vcpus: u32,
 }
 
+/// Words of the event every machine gets when the hypervisor stops answering.
+pub const LOST: &str = "hypervisor lost";
+/// Words of the event every machine gets when the hypervisor answers again: what happened meanwhile is unheard.
+pub const RETURNED: &str = "hypervisor returned";
+
 /// A machine changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineEvent {

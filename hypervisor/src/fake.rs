@@ -12,7 +12,7 @@
 
 mod screen;
 
-use crate::driver::{Driver, Machine, MachineEvent, MachineReport, Result};
+use crate::driver::{Driver, LOST, Machine, MachineEvent, MachineReport, RETURNED, Result};
 use crate::refusal;
 use async_trait::async_trait;
 use quantix_model::Fault;
@@ -89,9 +89,23 @@ impl FakeDriver {
         FakeDriver { inner: Arc::new(Inner { accelerator, events, state: Mutex::new(state) }) }
     }
 
-    /// Makes something go wrong, or right again.
+    /// Makes something go wrong, or right again. Losing the hypervisor and finding it again is announced for
+    /// every machine.
     pub fn set_trouble(&self, trouble: Trouble) {
-        self.inner.lock().trouble = trouble;
+        let (was_down, is_down, ids) = {
+            let mut state = self.inner.lock();
+            let is_down = trouble == Trouble::Down;
+            let was = std::mem::replace(&mut state.trouble, trouble);
+            (was == Trouble::Down, is_down, state.machines.keys().copied().collect::<Vec<_>>())
+        };
+        let told = match (was_down, is_down) {
+            (false, true) => LOST,
+            (true, false) => RETURNED,
+            (true, true) | (false, false) => return,
+        };
+        for id in ids {
+            self.inner.tell(id, told);
+        }
     }
 
     /// Sets what every call may take.

@@ -61,15 +61,18 @@ pub fn no_screen(name: &str, state: PowerState) -> Fault {
     )
 }
 
-/// Nobody answers at libvirt's socket.
+/// Nobody answers at libvirt's socket, or not to us.
 pub fn unavailable(cause: impl std::fmt::Display) -> Fault {
-    Fault::new(
-        FaultCode::HypervisorUnavailable,
-        "libvirt does not answer on this host.",
+    let cause = cause.to_string();
+    let locked_out = ["Permission denied", "authentication", "access denied"];
+    let remedy = if locked_out.iter().any(|sign| cause.contains(sign)) {
+        "Let the daemon's user talk to libvirt: run the daemon as root, or add its user to the group libvirt."
+    } else {
         "Start libvirtd on the host (systemctl start libvirtd); VMs that run are not touched by this, and the \
-         daemon finds libvirt again by itself.",
-    )
-    .because(cause)
+         daemon finds libvirt again by itself."
+    };
+    Fault::new(FaultCode::HypervisorUnavailable, "libvirt does not answer on this host.", remedy)
+        .because(cause)
 }
 
 /// The hypervisor said no, in its own words.

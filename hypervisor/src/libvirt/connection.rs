@@ -13,7 +13,7 @@
 
 use super::ffi::{self, Listening};
 use super::words;
-use crate::driver::{MachineEvent, Result};
+use crate::driver::{LOST, MachineEvent, RETURNED, Result};
 use crate::refusal;
 use quantix_model::id::VmId;
 use quantix_model::time::UnixMs;
@@ -241,7 +241,7 @@ fn look_after(shared: &Shared, link: Arc<Link>, was_lost: bool) {
     );
     shared.state.send_replace(State::Up(Arc::clone(&link)));
     if was_lost {
-        shared.tell_all("hypervisor returned");
+        shared.tell_all(RETURNED);
         // What vanished meanwhile was announced once; from now on only what is there counts.
         if let Ok(all) = ffi::stats(link.conn(), None) {
             *shared.known() = all.iter().map(|stats| VmId(stats.id)).collect();
@@ -253,7 +253,7 @@ fn look_after(shared: &Shared, link: Arc<Link>, was_lost: bool) {
     if !shared.is_ending() {
         tracing::warn!(uri = shared.uri, "libvirt has gone away");
         shared.state.send_replace(State::Down("the connection to libvirt was closed".to_owned()));
-        shared.tell_all("hypervisor lost");
+        shared.tell_all(LOST);
     } else {
         shared.state.send_replace(State::Down("the daemon is stopping".to_owned()));
     }
