@@ -8,6 +8,8 @@ mod connection;
 mod error;
 mod host;
 mod image;
+#[cfg(test)]
+mod laws;
 mod migration;
 mod page;
 mod pool;

@@ -6,7 +6,7 @@ use quantix_model::UnixMs;
 use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr};
 use sea_orm::{
     ActiveModelBehavior, ActiveModelTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, Order,
-    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -102,15 +102,19 @@ pub(crate) async fn all<R: Row>(
     db: &impl ConnectionTrait,
     condition: Condition,
 ) -> Result<Vec<R>, StoreError> {
-    let rows = R::Entity::find().filter(condition).order_by(Expr::col("id"), Order::Asc).all(db).await?;
-    rows.into_iter().map(R::from_model).collect()
+    select_all::<R>(condition).all(db).await?.into_iter().map(R::from_model).collect()
+}
+
+/// The statement behind [`all`].
+pub(crate) fn select_all<R: Row>(condition: Condition) -> Select<R::Entity> {
+    R::Entity::find().filter(condition).order_by(Expr::col("id"), Order::Asc)
 }
 
 /// How many rows meet `condition`.
-pub(crate) async fn count<R: Row>(db: &impl ConnectionTrait, condition: Condition) -> Result<u64, StoreError>
-where
-    R::Model: Send + Sync,
-{
+pub(crate) async fn count<R: Row>(
+    db: &impl ConnectionTrait,
+    condition: Condition,
+) -> Result<u64, StoreError> {
     Ok(R::Entity::find().filter(condition).count(db).await?)
 }
 
@@ -125,6 +129,16 @@ pub(crate) async fn page_by_name<R: Row>(
         wanted = wanted.add(Expr::col("name_key").like(LikeExpr::new(pattern).escape('\\')));
     }
     let total = R::Entity::find().filter(wanted.clone()).count(db).await?;
+    let found = select_page::<R>(request, wanted)?.all(db).await?;
+    let rows: Vec<R> = found.into_iter().map(R::from_model).collect::<Result<_, _>>()?;
+    Ok(cut(rows, request, total, |last| token(&[&name_key(last.title()), &last.id_text()])))
+}
+
+/// The statement behind [`page_by_name`].
+pub(crate) fn select_page<R: Row>(
+    request: &PageRequest,
+    mut wanted: Condition,
+) -> Result<Select<R::Entity>, StoreError> {
     if let Some(after) = request.after()? {
         let [key, id] = after.as_slice() else { return Err(StoreError::BadPageToken) };
         // The first half lets the index find the place, the second is the exact order.
@@ -132,15 +146,11 @@ pub(crate) async fn page_by_name<R: Row>(
             Condition::any().add(Expr::col("name_key").gt(key.as_str())).add(Expr::col("id").gt(id.as_str())),
         );
     }
-    let found = R::Entity::find()
+    Ok(R::Entity::find()
         .filter(wanted)
         .order_by(Expr::col("name_key"), Order::Asc)
         .order_by(Expr::col("id"), Order::Asc)
-        .limit(request.rows() + 1)
-        .all(db)
-        .await?;
-    let rows: Vec<R> = found.into_iter().map(R::from_model).collect::<Result<_, _>>()?;
-    Ok(cut(rows, request, total, |last| token(&[&name_key(last.title()), &last.id_text()])))
+        .limit(request.rows() + 1))
 }
 
 /// Turns one row too many into a token for the next page.

@@ -10,7 +10,7 @@ use quantix_model::id::TaskId;
 use quantix_model::task::TaskState;
 use quantix_model::{Fault, UnixMs};
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{Condition, EntityTrait, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{Condition, EntityTrait, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 
 /// A piece of long work.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,6 +160,19 @@ impl Row for TaskRecord {
     }
 }
 
+/// The statement behind [`Store::task_page`].
+pub(crate) fn select_page(
+    request: &PageRequest,
+    mut wanted: Condition,
+) -> Result<Select<table::Entity>, StoreError> {
+    if let Some(after) = request.after()? {
+        let [id] = after.as_slice() else { return Err(StoreError::BadPageToken) };
+        wanted = wanted.add(Expr::col("id").lt(id.as_str()));
+    }
+    let newest_first = table::Entity::find().filter(wanted).order_by(Expr::col("id"), Order::Desc);
+    Ok(newest_first.limit(request.rows() + 1))
+}
+
 impl Store {
     /// Adds a task on its own; most are added together with the object they work on.
     pub async fn task_insert(&self, task: &TaskRecord) -> Result<(), StoreError> {
@@ -196,16 +209,7 @@ impl Store {
             wanted = wanted.add(Expr::col("object_id").eq(object_id));
         }
         let total = table::Entity::find().filter(wanted.clone()).count(self.reader()).await?;
-        if let Some(after) = request.after()? {
-            let [id] = after.as_slice() else { return Err(StoreError::BadPageToken) };
-            wanted = wanted.add(Expr::col("id").lt(id.as_str()));
-        }
-        let found = table::Entity::find()
-            .filter(wanted)
-            .order_by(Expr::col("id"), Order::Desc)
-            .limit(request.rows() + 1)
-            .all(self.reader())
-            .await?;
+        let found = select_page(request, wanted)?.all(self.reader()).await?;
         let rows = found.into_iter().map(TaskRecord::from_model).collect::<Result<Vec<_>, _>>()?;
         Ok(row::cut(rows, request, total, |last| token(&[&last.id.to_string()])))
     }

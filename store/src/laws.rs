@@ -1,0 +1,105 @@
+//! Laws of the schema: no list is sorted or searched by hand, and a full disk is said, not swallowed.
+
+use crate::error::StoreError;
+use crate::page::{PageRequest, token};
+use crate::row::{Row, select_all, select_page};
+use crate::{
+    HostRecord, ImageRecord, PoolAssignmentRecord, PoolRecord, PoolStatusRecord, SessionRecord, Store,
+    TaskRecord, UserRecord, VmRecord, VolumeRecord,
+};
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{Condition, ConnectionTrait, DbBackend, EntityTrait, QueryTrait, Select, Statement};
+
+async fn open(dir: &tempfile::TempDir) -> Store {
+    Store::open_file(&dir.path().join("store.sqlite")).await.unwrap()
+}
+
+/// Asks SQLite how it would run the statement; fails when it would sort or read a whole table.
+async fn check<E: EntityTrait>(store: &Store, select: Select<E>) {
+    let sql = select.build(DbBackend::Sqlite).to_string();
+    let explain = Statement::from_string(DbBackend::Sqlite, format!("EXPLAIN QUERY PLAN {sql}"));
+    let rows = store.reader().query_all_raw(explain).await.unwrap();
+    let plan: Vec<String> = rows.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
+    let plan = plan.join("; ");
+    assert!(!plan.contains("TEMP B-TREE"), "{sql}\n{plan}");
+    assert!(plan.contains("USING INDEX") || plan.contains("USING COVERING INDEX"), "{sql}\n{plan}");
+}
+
+fn is(column: &'static str) -> Condition {
+    Condition::all().add(Expr::col(column).eq("x"))
+}
+
+async fn check_pages<R: Row>(store: &Store, condition: &Condition) {
+    let first = PageRequest::default();
+    check(store, select_page::<R>(&first, condition.clone()).unwrap()).await;
+    let next = PageRequest { token: token(&["a", "b"]), ..PageRequest::default() };
+    check(store, select_page::<R>(&next, condition.clone()).unwrap()).await;
+}
+
+#[tokio::test]
+async fn every_list_has_an_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let all = Condition::all();
+    check_pages::<HostRecord>(&store, &all).await;
+    check_pages::<PoolRecord>(&store, &all).await;
+    check_pages::<ImageRecord>(&store, &all).await;
+    check_pages::<VolumeRecord>(&store, &all).await;
+    check_pages::<VolumeRecord>(&store, &is("pool_id")).await;
+    check_pages::<VmRecord>(&store, &all).await;
+    check_pages::<VmRecord>(&store, &is("host_id")).await;
+    for condition in [Condition::all(), is("object_id")] {
+        let next = PageRequest { token: token(&["b"]), ..PageRequest::default() };
+        check(&store, crate::task::select_page(&PageRequest::default(), condition.clone()).unwrap()).await;
+        check(&store, crate::task::select_page(&next, condition).unwrap()).await;
+    }
+    let unfinished = Condition::all().add(Expr::col("is_final").eq(false));
+    check(&store, select_all::<TaskRecord>(unfinished)).await;
+    check(&store, select_all::<UserRecord>(is("name_key"))).await;
+    check(&store, select_all::<SessionRecord>(is("token_sha256"))).await;
+    check(&store, select_all::<HostRecord>(is("key_sha256"))).await;
+    check(&store, select_all::<PoolAssignmentRecord>(is("pool_id"))).await;
+    check(&store, select_all::<PoolAssignmentRecord>(is("host_id"))).await;
+    check(&store, select_all::<PoolStatusRecord>(all.clone())).await;
+    check(&store, select_all::<ImageRecord>(is("pool_id"))).await;
+    check(&store, select_all::<VolumeRecord>(is("pool_id"))).await;
+    check(&store, select_all::<VolumeRecord>(is("vm_id"))).await;
+    check(&store, select_all::<VmRecord>(is("host_id"))).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn acknowledged_is_durable_and_references_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let tx = store.begin().await.unwrap();
+    for (pragma, wanted) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
+        let ask = Statement::from_string(DbBackend::Sqlite, format!("PRAGMA {pragma}"));
+        let row = tx.query_one_raw(ask).await.unwrap().unwrap();
+        let value = row
+            .try_get_by_index::<String>(0)
+            .or_else(|_| row.try_get_by_index::<i64>(0).map(|n| n.to_string()))
+            .unwrap();
+        assert_eq!(value, wanted, "{pragma}");
+    }
+    drop(tx);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    store.setting_put("a", "kept").await.unwrap();
+    let tx = store.begin().await.unwrap();
+    tx.execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
+    tx.commit().await.unwrap();
+    let refused = store.setting_put("a", &"x".repeat(1 << 20)).await.unwrap_err();
+    let StoreError::Unavailable(text) = &refused else { panic!("{refused}") };
+    assert!(text.contains("full"), "{text}");
+    let fault = quantix_model::Fault::from(refused);
+    assert_eq!(fault.code, quantix_model::FaultCode::StoreUnavailable);
+    assert!(fault.retryable());
+    assert_eq!(store.setting_get("a").await.unwrap().as_deref(), Some("kept"));
+    store.close().await;
+}
