@@ -9,7 +9,9 @@ use crate::core::Core;
 use crate::http;
 use crate::ids;
 use crate::pki::Pki;
+use crate::reconcilers;
 use crate::services::session::{self, Sessions};
+use crate::services::{App, summary};
 use crate::tasks::Tasks;
 use quantix_model::fault::{Fault, FaultCode};
 use quantix_store::Store;
@@ -74,10 +76,12 @@ impl Vdc {
         let core = ground(config, clock, store, address).await?;
 
         let sessions = Arc::new(Sessions::new(core.clone()));
-        let assembly = assemble(&core, &sessions);
+        let app = App::new(core.clone());
+        let assembly = assemble(&core, &sessions, &app);
         let routes = http::routes(assembly, &core)?;
         core.tasks.resume().await?;
         core.spawn(sweep(core.clone(), sessions.clone()));
+        reconcilers::host::start(&app);
 
         let mut servers = Vec::new();
         let dev_address = dev_listener.as_ref().and_then(|l| l.local_addr().ok());
@@ -197,10 +201,22 @@ async fn ground(config: Config, clock: Clock, store: Store, address: SocketAddr)
     }))
 }
 
-fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>) -> Assembly {
+fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assembly {
     let mut assembly = Assembly::default();
     api::session::mount(&mut assembly, sessions.clone());
     api::task::mount(&mut assembly, core);
+    api::host::mount(&mut assembly, app);
+    api::report::mount(&mut assembly, app);
+    api::pool::mount(&mut assembly, app);
+    api::image::mount(&mut assembly, app);
+    api::volume::mount(&mut assembly, app);
+    api::vm::mount(&mut assembly, app);
+    api::console::mount(&mut assembly, app);
+    let counted = app.clone();
+    assembly.summary = Some(Arc::new(move || {
+        let app = counted.clone();
+        Box::pin(async move { summary::counts(&app).await })
+    }));
     // Last: these look at what the others have added.
     api::system::mount(&mut assembly, core);
     api::watch::mount(&mut assembly, core, sessions);

@@ -2,11 +2,40 @@
 
 pub mod assembly;
 pub mod auth;
+pub mod console;
 pub mod error;
+pub mod host;
+pub mod image;
+pub mod pool;
+pub mod report;
 pub mod session;
 pub mod system;
 pub mod task;
+pub mod vm;
+pub mod volume;
 pub mod watch;
 
 pub use assembly::Assembly;
 pub use auth::{Caller, Person};
+
+use quantix_model::fault::{Fault, FaultCode};
+use quantix_store::PageRequest;
+use std::str::FromStr;
+
+/// The page a list call asks for.
+fn page(filter: &str, limit: u32, token: &str) -> PageRequest {
+    PageRequest { filter: filter.to_owned(), limit, token: token.to_owned() }
+}
+
+/// An id that may be left out.
+fn optional<T: FromStr<Err = Fault>>(text: &str) -> Result<Option<T>, Fault> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
+}
+
+/// A view, or none when the thing is gone.
+fn if_there<T>(view: Result<T, Fault>) -> Result<Option<T>, Fault> {
+    match view {
+        Err(fault) if fault.code == FaultCode::NotFound => Ok(None),
+        view => view.map(Some),
+    }
+}

@@ -1,1 +1,3 @@
 //! What is put right without anybody asking, by noun: on a timer, on request, bounded, repeatable.
+
+pub mod host;

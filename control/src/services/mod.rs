@@ -1,3 +1,72 @@
-//! What the vDC does, by noun: checks with the rules, writes intent and task, and keeps what hosts report.
+//! What the vDC does, one file per noun: check with the rules, write intent and task, tell watchers.
+//!
+//! `live` holds what hosts said last, `lines` the connections to them. Nothing here reads a request or a cookie;
+//! that is `api/`'s.
 
+pub mod console;
+pub mod host;
+pub mod image;
+pub mod image_work;
+pub mod lines;
+pub mod live;
+pub mod pool;
+pub mod pool_work;
+pub mod report;
 pub mod session;
+pub mod summary;
+pub mod upload;
+pub mod vm;
+pub mod vm_create;
+pub mod vm_work;
+pub mod volume;
+pub mod volume_work;
+
+use crate::core::Core;
+use crate::services::console::Tickets;
+use crate::services::host::Probes;
+use crate::services::lines::Lines;
+use crate::services::live::Live;
+use crate::services::upload::Uploads;
+use quantix_model::Fault;
+use std::sync::{Arc, Weak};
+
+/// What every service reaches: the ground, and what is kept in memory only and may be lost with the process.
+pub struct App {
+    /// Store, clock, bus, tasks, certificates, settings.
+    pub core: Arc<Core>,
+    /// What hosts said last.
+    pub live: Live,
+    /// Connections to hosts.
+    pub lines: Lines,
+    /// Hosts that were probed and may be added.
+    pub probes: Probes,
+    /// Uploads under way.
+    pub uploads: Uploads,
+    /// Console tickets not used yet.
+    pub tickets: Tickets,
+}
+
+impl App {
+    /// The services on their ground, with nothing known of any host yet.
+    pub fn new(core: Arc<Core>) -> Arc<App> {
+        let live = Live::new(core.started_at);
+        let app = Arc::new(App {
+            core,
+            live,
+            lines: Lines::default(),
+            probes: Probes::default(),
+            uploads: Uploads::default(),
+            tickets: Tickets::default(),
+        });
+        pool_work::register(&app);
+        image_work::register(&app);
+        volume_work::register(&app);
+        vm_work::register(&app);
+        app
+    }
+}
+
+/// A kind of task holds the services weakly, because the services hold the tasks.
+fn upgrade(app: &Weak<App>) -> Result<Arc<App>, Fault> {
+    app.upgrade().ok_or_else(|| Fault::internal("the vDC is stopping"))
+}

@@ -1,0 +1,97 @@
+//! Hosts on the wire.
+
+use crate::api::Assembly;
+use crate::api::error::reply;
+use crate::bus::Thing;
+use crate::services::{App, host};
+use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
+use futures::StreamExt as _;
+use quantix_contract::quantix::host::v1 as wire;
+use quantix_contract::quantix::watch::v1::watch_response::Event;
+use quantix_model::Fault;
+use quantix_store::PageRequest;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+struct Api(Arc<App>);
+
+/// Serves hosts.
+pub fn mount(assembly: &mut Assembly, app: &Arc<App>) {
+    assembly.service(Arc::new(Api(app.clone())));
+    let app = app.clone();
+    assembly.view("host", move |thing| {
+        let app = app.clone();
+        async move {
+            let Thing::Host(id) = thing else { return Ok(None) };
+            super::if_there(host::get(&app, id).await.map(Event::from))
+        }
+    });
+}
+
+impl Api {
+    async fn list(&self, request: PageRequest) -> Result<wire::ListHostsResponse, Fault> {
+        let page = host::list(&self.0, &request).await?;
+        Ok(wire::ListHostsResponse {
+            hosts: page.rows,
+            next_page_token: page.next_token,
+            total: page.total,
+            ..Default::default()
+        })
+    }
+}
+
+impl wire::HostService for Api {
+    async fn list_hosts(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::ListHostsRequest>,
+    ) -> ServiceResult<wire::ListHostsResponse> {
+        reply(self.list(super::page(request.filter, request.page_size, request.page_token)).await)
+    }
+
+    async fn get_host(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::GetHostRequest>,
+    ) -> ServiceResult<wire::Host> {
+        reply(async { host::get(&self.0, request.id.parse()?).await }.await)
+    }
+
+    async fn list_host_offers(
+        &self,
+        _context: RequestContext,
+        _request: ServiceRequest<'_, wire::ListHostOffersRequest>,
+    ) -> ServiceResult<wire::ListHostOffersResponse> {
+        let offers = host::offers(&self.0).await;
+        reply(offers.map(|offers| wire::ListHostOffersResponse { offers, ..Default::default() }))
+    }
+
+    async fn probe_host(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::ProbeHostRequest>,
+    ) -> ServiceResult<ServiceStream<wire::ProbeHostResponse>> {
+        let (tell, told) = mpsc::channel(8);
+        let (url, token) = (request.url.to_owned(), request.token.to_owned());
+        self.0.core.spawn(host::probe(self.0.clone(), url, token, tell));
+        Response::stream_ok(ReceiverStream::new(told).map(Ok))
+    }
+
+    async fn add_host(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::AddHostRequest>,
+    ) -> ServiceResult<wire::Host> {
+        reply(host::add(&self.0, request.probe_id, request.name).await)
+    }
+
+    async fn remove_host(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::RemoveHostRequest>,
+    ) -> ServiceResult<wire::RemoveHostResponse> {
+        let removed = async { host::remove(&self.0, request.id.parse()?, request.force).await }.await;
+        reply(removed.map(|()| wire::RemoveHostResponse::default()))
+    }
+}

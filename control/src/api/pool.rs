@@ -1,0 +1,128 @@
+//! Pools on the wire.
+
+use crate::api::Assembly;
+use crate::api::auth;
+use crate::api::error::reply;
+use crate::bus::Thing;
+use crate::services::{App, pool};
+use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
+use quantix_contract::quantix::pool::v1 as wire;
+use quantix_contract::quantix::watch::v1::watch_response::Event;
+use quantix_model::Fault;
+use quantix_model::id::TaskId;
+use quantix_model::pool::PoolSpec;
+use quantix_store::PageRequest;
+use std::sync::Arc;
+
+struct Api(Arc<App>);
+
+/// Serves pools.
+pub fn mount(assembly: &mut Assembly, app: &Arc<App>) {
+    assembly.service(Arc::new(Api(app.clone())));
+    let app = app.clone();
+    assembly.view("pool", move |thing| {
+        let app = app.clone();
+        async move {
+            let Thing::Pool(id) = thing else { return Ok(None) };
+            super::if_there(pool::get(&app, id).await.map(Event::from))
+        }
+    });
+}
+
+impl Api {
+    async fn list(&self, request: PageRequest) -> Result<wire::ListPoolsResponse, Fault> {
+        let page = pool::list(&self.0, &request).await?;
+        Ok(wire::ListPoolsResponse {
+            pools: page.rows,
+            next_page_token: page.next_token,
+            total: page.total,
+            ..Default::default()
+        })
+    }
+
+    async fn create(&self, user: &str, request: wire::CreatePoolRequest) -> Answer {
+        let spec = request.spec.as_option().ok_or_else(|| {
+            Fault::invalid("spec", "It is not said what kind of pool it should be.", "Choose a backend.")
+        })?;
+        let spec = PoolSpec::try_from(spec)?;
+        let hosts = request.host_ids.iter().map(|id| id.parse()).collect::<Result<Vec<_>, _>>()?;
+        pool::create(&self.0, user, &request.name, spec, &hosts).await
+    }
+}
+
+type Answer = Result<(wire::Pool, TaskId), Fault>;
+
+fn answer(done: Answer) -> ServiceResult<wire::CreatePoolResponse> {
+    reply(done.map(|(pool, task)| wire::CreatePoolResponse {
+        pool: pool.into(),
+        task_id: task.to_string(),
+        ..Default::default()
+    }))
+}
+
+impl wire::PoolService for Api {
+    async fn list_pools(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::ListPoolsRequest>,
+    ) -> ServiceResult<wire::ListPoolsResponse> {
+        reply(self.list(super::page(request.filter, request.page_size, request.page_token)).await)
+    }
+
+    async fn get_pool(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::GetPoolRequest>,
+    ) -> ServiceResult<wire::Pool> {
+        reply(async { pool::get(&self.0, request.id.parse()?).await }.await)
+    }
+
+    async fn create_pool(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::CreatePoolRequest>,
+    ) -> ServiceResult<wire::CreatePoolResponse> {
+        let person = auth::person(&context)?;
+        answer(self.create(&person.name, request.to_owned_message()).await)
+    }
+
+    async fn assign_pool(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::AssignPoolRequest>,
+    ) -> ServiceResult<wire::CreatePoolResponse> {
+        let user = &auth::person(&context)?.name;
+        let asked =
+            async { pool::assign(&self.0, user, request.pool_id.parse()?, request.host_id.parse()?).await };
+        answer(asked.await)
+    }
+
+    async fn unassign_pool(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::UnassignPoolRequest>,
+    ) -> ServiceResult<wire::CreatePoolResponse> {
+        let user = &auth::person(&context)?.name;
+        let asked =
+            async { pool::unassign(&self.0, user, request.pool_id.parse()?, request.host_id.parse()?).await };
+        answer(asked.await)
+    }
+
+    async fn delete_pool(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::DeletePoolRequest>,
+    ) -> ServiceResult<wire::CreatePoolResponse> {
+        let user = &auth::person(&context)?.name;
+        let asked = async { pool::delete(&self.0, user, request.id.parse()?, request.force).await };
+        answer(asked.await)
+    }
+
+    async fn list_files(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::ListFilesRequest>,
+    ) -> ServiceResult<wire::ListFilesResponse> {
+        reply(pool::list_files(&self.0, request.to_owned_message()).await)
+    }
+}

@@ -1,0 +1,383 @@
+//! Pools: the intent, the assignments, and the sum of what hosts report of them.
+
+use crate::bus::Thing;
+use crate::ids;
+use crate::services::{App, host};
+use crate::tasks::NewTask;
+use quantix_contract::quantix::action::v1::AllowedAction;
+use quantix_contract::quantix::node::v1 as node;
+use quantix_contract::quantix::pool::v1 as wire;
+use quantix_contract::{pool::capacity_at, time, twin};
+use quantix_model::host::HostPhase;
+use quantix_model::id::{HostId, PoolId, TaskId};
+use quantix_model::name::check_label;
+use quantix_model::pool::{HostStatus, PoolPhase, PoolSpec, capacity, phase};
+use quantix_model::{Fault, FaultCode};
+use quantix_store::{
+    HostRecord, Page, PageRequest, PoolAssignmentRecord, PoolContents, PoolRecord, PoolStatusRecord,
+};
+use std::collections::HashMap;
+
+/// One page of pools.
+pub async fn list(app: &App, request: &PageRequest) -> Result<Page<wire::Pool>, Fault> {
+    let page = app.core.store.pool_page(request).await?;
+    let mut rows = Vec::with_capacity(page.rows.len());
+    for pool in &page.rows {
+        rows.push(view(app, pool).await?);
+    }
+    Ok(Page { rows, next_token: page.next_token, total: page.total })
+}
+
+/// A pool as shown.
+pub async fn get(app: &App, id: PoolId) -> Result<wire::Pool, Fault> {
+    view(app, &app.core.store.pool_get(id).await?).await
+}
+
+/// How a pool is on each host that should have it. A host that was not heard since the vDC started says nothing.
+pub async fn statuses(app: &App, id: PoolId) -> Result<Vec<HostStatus>, Fault> {
+    let assignments = app.core.store.pool_assignments(id).await?;
+    let mut hosts = HashMap::new();
+    for assignment in &assignments {
+        let host = app.core.store.host_get(assignment.host_id).await?;
+        hosts.insert(host.id, host);
+    }
+    let kept = app.core.store.pool_status_all().await?;
+    Ok(statuses_of(app, id, &assignments, &hosts, &kept))
+}
+
+fn statuses_of(
+    app: &App,
+    id: PoolId,
+    assignments: &[PoolAssignmentRecord],
+    hosts: &HashMap<HostId, HostRecord>,
+    kept: &[PoolStatusRecord],
+) -> Vec<HostStatus> {
+    let mut statuses = Vec::new();
+    for assignment in assignments.iter().filter(|a| a.pool_id == id) {
+        let Some(record) = hosts.get(&assignment.host_id) else { continue };
+        let host_phase = host::phase(app, record);
+        let report = match app.live.get(record.id) {
+            Some(live) => live.pools.get(&id).cloned(),
+            None if host_phase == HostPhase::Pending => None,
+            None => {
+                let of = |s: &&PoolStatusRecord| s.pool_id == id && s.host_id == record.id;
+                kept.iter().find(of).map(|s| s.report.clone())
+            }
+        };
+        let fresh = matches!(host_phase, HostPhase::Ready | HostPhase::Degraded);
+        statuses.push(HostStatus { host_id: record.id, host: record.name.clone(), report, fresh });
+    }
+    statuses
+}
+
+/// The phase of a pool and why it is not Ready. Waiting counts from the vDC's own start at the earliest.
+pub fn phase_of(app: &App, pool: &PoolRecord, statuses: &[HostStatus]) -> (PoolPhase, Option<Fault>) {
+    let since = pool.changed_at.max(app.core.started_at);
+    phase(pool.deleting, statuses, since, app.core.clock.now())
+}
+
+/// Why a pool cannot be used now.
+pub fn why_unusable(app: &App, pool: &PoolRecord, statuses: &[HostStatus]) -> Fault {
+    let (_, fault) = phase_of(app, pool, statuses);
+    let base = Fault::new(
+        FaultCode::PoolNotReady,
+        format!("Pool {} is not ready.", pool.name),
+        "Wait until it is, or look at the pool's page.",
+    );
+    match fault {
+        None => base,
+        Some(why) => Fault {
+            cause: [why.message.as_str(), why.cause.as_str()].join(" ").trim().to_owned(),
+            host: why.host,
+            remedy: why.remedy,
+            ..base
+        },
+    }
+}
+
+async fn view(app: &App, pool: &PoolRecord) -> Result<wire::Pool, Fault> {
+    let statuses = statuses(app, pool.id).await?;
+    let contents = app.core.store.pool_contents(pool.id).await?;
+    let (phase, fault) = phase_of(app, pool, &statuses);
+    let reports = statuses.iter().filter(|s| s.fresh).filter_map(|s| s.report.as_ref());
+    let capabilities = reports.map(|r| &r.capabilities).next().map(wire::Capabilities::from);
+    Ok(wire::Pool {
+        id: pool.id.to_string(),
+        name: pool.name.clone(),
+        spec: wire::PoolSpec::from(&pool.spec).into(),
+        phase: twin::write(phase),
+        fault: fault.as_ref().map(Into::into).into(),
+        capacity: capacity(pool.spec.is_shared(), &statuses).map(|(c, at)| capacity_at(&c, at)).into(),
+        host_statuses: statuses.iter().map(Into::into).collect(),
+        generation: pool.generation,
+        volume_count: u32::try_from(contents.volumes).unwrap_or(u32::MAX),
+        image_count: u32::try_from(contents.images).unwrap_or(u32::MAX),
+        allowed_actions: actions(pool, phase, statuses.len(), contents),
+        created_at: time::to_proto(pool.created_at).into(),
+        capabilities: capabilities.into(),
+        ..Default::default()
+    })
+}
+
+fn actions(pool: &PoolRecord, phase: PoolPhase, hosts: usize, contents: PoolContents) -> Vec<AllowedAction> {
+    let going = pool.deleting.then(|| "It is being deleted.".to_owned());
+    let unusable = || match phase {
+        PoolPhase::Ready | PoolPhase::Degraded => None,
+        _ => Some("It is not ready.".to_owned()),
+    };
+    let full = || match (contents.volumes, contents.images) {
+        (0, 0) => None,
+        (volumes, images) => Some(format!("{volumes} volumes and {images} images are on it.")),
+    };
+    let one_host =
+        || (!pool.spec.is_shared() && hosts > 0).then(|| "A local pool is on one host only.".to_owned());
+    let no_host = || (hosts == 0).then(|| "It is on no host.".to_owned());
+    let line = |verb: &str, reason: Option<String>| AllowedAction {
+        verb: verb.to_owned(),
+        allowed: reason.is_none(),
+        reason_if_not: reason.unwrap_or_default(),
+        ..Default::default()
+    };
+    vec![
+        line("assign", going.clone().or_else(one_host)),
+        line("unassign", going.clone().or_else(no_host)),
+        line("upload_image", going.clone().or_else(unusable)),
+        line("create_volume", going.or_else(unusable)),
+        line("delete", full()),
+    ]
+}
+
+/// Writes the intent for a new pool; the task sees to it that the hosts have it.
+pub async fn create(
+    app: &App,
+    user: &str,
+    name: &str,
+    spec: PoolSpec,
+    host_ids: &[HostId],
+) -> Result<(wire::Pool, TaskId), Fault> {
+    check_label("name", name)?;
+    spec.check()?;
+    let mut wanted = host_ids.to_vec();
+    wanted.sort();
+    wanted.dedup();
+    if !spec.is_shared() && wanted.len() != 1 {
+        return Err(Fault::invalid(
+            "host_ids",
+            format!("A local pool is on exactly one host; {} were chosen.", wanted.len()),
+            "Choose the host whose directory it is.",
+        ));
+    }
+    let mut names = Vec::new();
+    for id in &wanted {
+        let host = app.core.store.host_get(*id).await.map_err(|f| on_field(f.into(), "host_ids"))?;
+        refuse_same_path(app, &spec, &host, None).await?;
+        names.push(host.name);
+    }
+    let now = app.core.clock.now();
+    let pool = PoolRecord {
+        id: ids::pool(),
+        name: name.to_owned(),
+        spec,
+        generation: 1,
+        deleting: false,
+        created_at: now,
+        changed_at: now,
+    };
+    let task = app.core.tasks.draft(NewTask {
+        kind: "pool.create",
+        title: format!("Create pool {name}"),
+        object: Thing::Pool(pool.id),
+        object_name: name.to_owned(),
+        host: names.join(", "),
+        user_name: user.to_owned(),
+        input: serde_json::json!({ "host_ids": wanted }),
+    });
+    app.core.store.pool_insert(&pool, &wanted, &task).await?;
+    let task_id = task.id;
+    app.core.tasks.submit(task);
+    app.core.bus.changed(Thing::Pool(pool.id));
+    Ok((view(app, &pool).await?, task_id))
+}
+
+fn on_field(fault: Fault, field: &str) -> Fault {
+    Fault { field: field.to_owned(), ..fault }
+}
+
+/// Refuses a folder that another pool has on this host, or that lies in or around one.
+async fn refuse_same_path(
+    app: &App,
+    spec: &PoolSpec,
+    host: &HostRecord,
+    except: Option<PoolId>,
+) -> Result<(), Fault> {
+    let PoolSpec::Local { path } = spec;
+    for (other, _) in app.core.store.pool_of_host(host.id).await? {
+        let PoolSpec::Local { path: taken } = &other.spec;
+        let within = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if Some(other.id) != except && (within(path, taken) || within(taken, path)) {
+            return Err(Fault {
+                code: FaultCode::PoolPathInvalid,
+                ..Fault::invalid(
+                    "spec.local.path",
+                    format!("{path} meets pool {}, which has {taken} on {}.", other.name, host.name),
+                    "Choose a folder of its own.",
+                )
+            }
+            .on_host(&host.name));
+        }
+    }
+    Ok(())
+}
+
+/// Says that a host should have the pool.
+pub async fn assign(
+    app: &App,
+    user: &str,
+    id: PoolId,
+    host_id: HostId,
+) -> Result<(wire::Pool, TaskId), Fault> {
+    let pool = app.core.store.pool_get(id).await?;
+    let host = app.core.store.host_get(host_id).await.map_err(|f| on_field(f.into(), "host_id"))?;
+    let assignments = app.core.store.pool_assignments(id).await?;
+    let has = |a: &PoolAssignmentRecord| a.host_id == host_id && !a.releasing;
+    if !pool.spec.is_shared() && assignments.iter().any(|a| a.host_id != host_id) {
+        return Err(Fault::new(
+            FaultCode::Conflict,
+            format!("Pool {} is a local pool and on another host already.", pool.name),
+            "Make a pool of its own for this host.",
+        )
+        .on_host(host.name));
+    }
+    if assignments.iter().any(has) {
+        return Err(Fault::new(
+            FaultCode::Conflict,
+            format!("Pool {} is assigned to {} already.", pool.name, host.name),
+            "Nothing needs to be done.",
+        ));
+    }
+    refuse_same_path(app, &pool.spec, &host, Some(id)).await?;
+    let task = app.core.tasks.draft(NewTask {
+        kind: "pool.assign",
+        title: format!("Assign pool {} to {}", pool.name, host.name),
+        object: Thing::Pool(id),
+        object_name: pool.name.clone(),
+        host: host.name.clone(),
+        user_name: user.to_owned(),
+        input: serde_json::json!({ "host_ids": [host_id] }),
+    });
+    let pool = app.core.store.pool_assign(id, host_id, app.core.clock.now(), &task).await?;
+    submitted(app, pool, task).await
+}
+
+/// Says that a host should let go of the pool.
+pub async fn unassign(
+    app: &App,
+    user: &str,
+    id: PoolId,
+    host_id: HostId,
+) -> Result<(wire::Pool, TaskId), Fault> {
+    let pool = app.core.store.pool_get(id).await?;
+    let host = app.core.store.host_get(host_id).await.map_err(|f| on_field(f.into(), "host_id"))?;
+    let assignments = app.core.store.pool_assignments(id).await?;
+    if !assignments.iter().any(|a| a.host_id == host_id) {
+        return Err(Fault::new(
+            FaultCode::PoolNotAssigned,
+            format!("Pool {} is not on {}.", pool.name, host.name),
+            "Nothing needs to be done.",
+        ));
+    }
+    let task = app.core.tasks.draft(NewTask {
+        kind: "pool.unassign",
+        title: format!("Unassign pool {} from {}", pool.name, host.name),
+        object: Thing::Pool(id),
+        object_name: pool.name.clone(),
+        host: host.name.clone(),
+        user_name: user.to_owned(),
+        input: serde_json::json!({ "host_ids": [host_id] }),
+    });
+    let pool = app.core.store.pool_release(id, host_id, app.core.clock.now(), &task).await?;
+    submitted(app, pool, task).await
+}
+
+/// Says that the pool should go. Its files stay.
+pub async fn delete(app: &App, user: &str, id: PoolId, force: bool) -> Result<(wire::Pool, TaskId), Fault> {
+    let pool = app.core.store.pool_get(id).await?;
+    let task = app.core.tasks.draft(NewTask {
+        kind: "pool.delete",
+        title: format!("Delete pool {}", pool.name),
+        object: Thing::Pool(id),
+        object_name: pool.name.clone(),
+        host: String::new(),
+        user_name: user.to_owned(),
+        input: serde_json::json!({ "force": force }),
+    });
+    let pool = app.core.store.pool_mark_deleting(id, force, app.core.clock.now(), &task).await?;
+    submitted(app, pool, task).await
+}
+
+async fn submitted(
+    app: &App,
+    pool: PoolRecord,
+    task: quantix_store::TaskRecord,
+) -> Result<(wire::Pool, TaskId), Fault> {
+    let task_id = task.id;
+    app.core.tasks.submit(task);
+    app.core.bus.changed(Thing::Pool(pool.id));
+    Ok((view(app, &pool).await?, task_id))
+}
+
+/// One page of a folder, asked of any host on which the pool works, with the owner of each file of ours.
+pub async fn list_files(
+    app: &App,
+    request: wire::ListFilesRequest,
+) -> Result<wire::ListFilesResponse, Fault> {
+    let id: PoolId = request.pool_id.parse()?;
+    let line = super::lines::to_pool(app, id).await?;
+    let path = request.path.clone();
+    let asked = node::ListFilesRequest {
+        pool_id: request.pool_id,
+        path: request.path,
+        filter: request.filter,
+        sort: request.sort,
+        descending: request.descending,
+        page_size: request.page_size,
+        page_token: request.page_token,
+        ..Default::default()
+    };
+    let mut answer = line.list_files(asked).await?;
+    line.name().clone_into(&mut answer.host);
+    if !answer.observed_at.is_set() {
+        answer.observed_at = time::to_proto(app.core.clock.now()).into();
+    }
+    let owner: HashMap<String, String> = match path.as_str() {
+        "volumes" => {
+            let volumes = app.core.store.volume_of_pool(id).await?;
+            volumes.into_iter().map(|v| (v.id.to_string(), v.name)).collect()
+        }
+        "images" => {
+            let images = app.core.store.image_of_pool(id).await?;
+            images.into_iter().map(|i| (i.id.to_string(), i.name)).collect()
+        }
+        _ => HashMap::new(),
+    };
+    for file in &mut answer.files {
+        let stem = file.name.trim_start_matches('.').split('.').next().unwrap_or_default();
+        if let Some(name) = owner.get(stem) {
+            name.clone_into(&mut file.claimed_by);
+        }
+    }
+    Ok(answer)
+}
+
+/// What a host should be told of a pool.
+pub fn intent(pool: &PoolRecord) -> node::PoolIntent {
+    node::PoolIntent {
+        pool_id: pool.id.to_string(),
+        generation: pool.generation,
+        spec: wire::PoolSpec::from(&pool.spec).into(),
+        name: pool.name.clone(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,188 @@
+//! Carrying out pool intents: telling hosts, waiting for their word, letting go.
+//!
+//! A host that cannot be reached now is asked again until the deadline; after that it converges by its own beats,
+//! because each beat is answered with all pools it should have.
+
+use crate::bus::Thing;
+use crate::services::{App, lines, pool, report};
+use crate::tasks::{TaskContext, TaskKind};
+use async_trait::async_trait;
+use quantix_contract::quantix::node::v1 as node;
+use quantix_model::id::{HostId, PoolId};
+use quantix_model::pool::{PENDING_DEADLINE, PoolHealth, PoolReport};
+use quantix_model::{Fault, FaultCode};
+use serde::Deserialize;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Between two attempts.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Makes the kinds known.
+pub(super) fn register(app: &Arc<App>) {
+    for what in [What::Create, What::Assign, What::Unassign, What::Delete] {
+        app.core.tasks.register(Arc::new(Work { app: Arc::downgrade(app), what }));
+    }
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Create,
+    Assign,
+    Unassign,
+    Delete,
+}
+
+struct Work {
+    app: Weak<App>,
+    what: What,
+}
+
+#[derive(Deserialize)]
+struct Hosts {
+    host_ids: Vec<HostId>,
+}
+
+#[derive(Deserialize)]
+struct Force {
+    force: bool,
+}
+
+#[async_trait]
+impl TaskKind for Work {
+    fn name(&self) -> &'static str {
+        match self.what {
+            What::Create => "pool.create",
+            What::Assign => "pool.assign",
+            What::Unassign => "pool.unassign",
+            What::Delete => "pool.delete",
+        }
+    }
+
+    fn deadline(&self) -> Duration {
+        PENDING_DEADLINE
+    }
+
+    fn cancellable(&self) -> bool {
+        false
+    }
+
+    async fn run(&self, task: &TaskContext) -> Result<(), Fault> {
+        let app = super::upgrade(&self.app)?;
+        let id: PoolId = task.object_id()?;
+        match self.what {
+            What::Create | What::Assign => apply_all(&app, task, id).await,
+            What::Unassign => {
+                for host_id in task.input::<Hosts>()?.host_ids {
+                    release(&app, task, id, host_id, false).await?;
+                }
+                app.core.bus.changed(Thing::Pool(id));
+                Ok(())
+            }
+            What::Delete => delete(&app, task, id).await,
+        }
+    }
+}
+
+async fn apply_all(app: &App, task: &TaskContext, id: PoolId) -> Result<(), Fault> {
+    let hosts = task.input::<Hosts>()?.host_ids;
+    let total = u64::try_from(hosts.len()).unwrap_or(u64::MAX);
+    for (done, host_id) in hosts.into_iter().enumerate() {
+        task.progress(u64::try_from(done).unwrap_or(0), total, "steps");
+        let host = app.core.store.host_get(host_id).await?;
+        task.step(format!("Preparing the pool on {}", host.name))?;
+        retry(task, || apply(app, id, host_id)).await?;
+    }
+    task.progress(total, total, "steps");
+    Ok(())
+}
+
+async fn apply(app: &App, id: PoolId, host_id: HostId) -> Result<(), Fault> {
+    let record = app.core.store.pool_get(id).await?;
+    let line = lines::to_host(app, host_id).await?;
+    let said = line.apply_pool(pool::intent(&record)).await?;
+    let said = PoolReport::try_from(&said)?;
+    let (health, fault) = (said.health, said.fault.clone());
+    report::take_pool(app, host_id, id, said).await?;
+    match health {
+        PoolHealth::Healthy | PoolHealth::Degraded => Ok(()),
+        PoolHealth::Unknown | PoolHealth::Error | PoolHealth::Unmounted => {
+            let unsaid = || {
+                Fault::new(
+                    FaultCode::PoolNotReady,
+                    format!("The pool is {health:?} on {}.", line.name()),
+                    "Look at the log of quantix-node on that host.",
+                )
+            };
+            Err(fault.unwrap_or_else(unsaid).on_host(line.name()))
+        }
+    }
+}
+
+/// Repeats what may work later, until little is left of the task's time; then says what it said last.
+pub(super) async fn retry<T, F: Future<Output = Result<T, Fault>>>(
+    task: &TaskContext,
+    attempt: impl Fn() -> F,
+) -> Result<T, Fault> {
+    loop {
+        match attempt().await {
+            Err(fault) if fault.retryable() && task.remaining() > RETRY * 3 => {
+                tracing::debug!(%fault, "trying again");
+                tokio::time::sleep(RETRY).await;
+                task.check()?;
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn release(
+    app: &App,
+    task: &TaskContext,
+    id: PoolId,
+    host_id: HostId,
+    force: bool,
+) -> Result<(), Fault> {
+    let record = app.core.store.pool_get(id).await?;
+    let line = lines::to_host(app, host_id).await?;
+    task.step(format!("Letting go of the pool on {}", line.name()))?;
+    let ask = || async {
+        let wish = node::ReleasePoolRequest {
+            pool_id: id.to_string(),
+            generation: record.generation,
+            ..Default::default()
+        };
+        line.release_pool(wish).await
+    };
+    let done = if force { ask().await } else { retry(task, ask).await };
+    match done {
+        Ok(_) => {}
+        Err(fault) if fault.code == FaultCode::NotFound => {}
+        // It lets go by itself once it beats again: the pool is no longer among its intents.
+        Err(fault) if force && fault.retryable() => {
+            tracing::warn!(%fault, "the host will let go of the pool later");
+        }
+        Err(fault) => return Err(fault),
+    }
+    app.live.change(host_id, |live| {
+        live.pools.remove(&id);
+    });
+    app.core.store.pool_unassign(id, host_id).await?;
+    app.core.bus.changed(Thing::Host(host_id));
+    Ok(())
+}
+
+async fn delete(app: &App, task: &TaskContext, id: PoolId) -> Result<(), Fault> {
+    let force = task.input::<Force>()?.force;
+    for assignment in app.core.store.pool_assignments(id).await? {
+        release(app, task, id, assignment.host_id, force).await?;
+    }
+    task.step("Forgetting the pool")?;
+    let volumes = app.core.store.volume_of_pool(id).await?;
+    let images = app.core.store.image_of_pool(id).await?;
+    app.core.store.pool_delete(id).await?;
+    volumes.iter().for_each(|v| app.core.bus.changed(Thing::Volume(v.id)));
+    images.iter().for_each(|i| app.core.bus.changed(Thing::Image(i.id)));
+    app.core.bus.changed(Thing::Pool(id));
+    Ok(())
+}

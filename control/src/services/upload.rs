@@ -1,0 +1,314 @@
+//! Uploads: bytes on their way from a browser through the vDC to a host, in pieces, with flat memory.
+//!
+//! The offset is the host's: it is asked before the first byte and told after each piece, once those bytes are safe
+//! there. One sender at a time per image; a newer one ends the older, which may hang on a cut line.
+
+use crate::services::{App, lines};
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use quantix_client::HostClient;
+use quantix_contract::quantix::node::v1 as node;
+use quantix_model::id::{ImageId, PoolId};
+use quantix_model::image::ImagePhase;
+use quantix_model::{Fault, FaultCode};
+use quantix_store::{ImageRecord, StoreError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+/// A piece ends after so many bytes …
+const PIECE_BYTES: u64 = 32 << 20;
+/// … or after this time, so that slow lines make progress too.
+const PIECE_TIME: Duration = Duration::from_secs(1);
+/// Chunks between browser and host that may wait in memory.
+const CHUNKS_MAX: usize = 4;
+/// How long a newer sender waits for the older to let go.
+const TAKEOVER_DEADLINE: Duration = Duration::from_secs(15);
+/// A sender that says nothing for this long is let go; it may come back and resume.
+const SILENCE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Uploads under way.
+#[derive(Default)]
+pub struct Uploads {
+    lanes: Mutex<HashMap<ImageId, Arc<Lane>>>,
+}
+
+/// What is shared between the sender of an image and its task.
+pub struct Lane {
+    received: Mutex<u64>,
+    /// Bytes became safe.
+    pub moved: Notify,
+    sender: Mutex<CancellationToken>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Lane {
+    /// Bytes safe on the host, as it said last.
+    pub fn received(&self) -> u64 {
+        *self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the host's word.
+    pub fn note(&self, received: u64) {
+        *self.received.lock().unwrap_or_else(PoisonError::into_inner) = received;
+        self.moved.notify_waiters();
+    }
+
+    /// Ends the present sender and makes a token for a new one.
+    fn succeed(&self) -> CancellationToken {
+        let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
+        sender.cancel();
+        *sender = CancellationToken::new();
+        sender.clone()
+    }
+}
+
+impl Uploads {
+    /// The lane of an image, made when it is not there.
+    pub fn lane(&self, id: ImageId, received: u64) -> Arc<Lane> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = lanes.entry(id).or_insert_with(|| {
+            Arc::new(Lane {
+                received: Mutex::new(received),
+                moved: Notify::new(),
+                sender: Mutex::default(),
+                turn: tokio::sync::Mutex::default(),
+            })
+        });
+        Arc::clone(lane)
+    }
+
+    /// Bytes safe on the host, when the upload is under way.
+    pub fn received(&self, id: ImageId) -> Option<u64> {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.get(&id).map(|lane| lane.received())
+    }
+
+    /// Ends the upload of an image.
+    pub fn stop(&self, id: ImageId) {
+        let lane = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(lane) = lane {
+            lane.succeed().cancel();
+            lane.moved.notify_waiters();
+        }
+    }
+}
+
+/// Where an upload stands, as tus wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offset {
+    /// Safe on the host.
+    pub offset: u64,
+    /// In all.
+    pub length: u64,
+}
+
+async fn awaited(app: &App, id: ImageId) -> Result<ImageRecord, Fault> {
+    let image = app.core.store.image_get(id).await?;
+    match image.phase {
+        ImagePhase::Uploading | ImagePhase::Verifying | ImagePhase::Ready => Ok(image),
+        ImagePhase::Error | ImagePhase::Deleting => Err(Fault::new(
+            FaultCode::NotFound,
+            format!("The upload of {} has ended.", image.name),
+            "Start a new upload.",
+        )
+        .because(image.fault.map(|f| f.message).unwrap_or_default())),
+    }
+}
+
+/// Bytes the host has, opening the upload there when it is not open.
+pub async fn host_offset(line: &HostClient, pool: PoolId, image: &ImageRecord) -> Result<u64, Fault> {
+    let wish = node::OpenUploadRequest {
+        pool_id: pool.to_string(),
+        image_id: image.id.to_string(),
+        size_bytes: image.size_bytes,
+        ..Default::default()
+    };
+    Ok(line.open_upload(wish).await?.received_bytes)
+}
+
+/// How many bytes are safe.
+pub async fn offset(app: &App, id: ImageId) -> Result<Offset, Fault> {
+    let image = awaited(app, id).await?;
+    let length = image.size_bytes;
+    if image.phase != ImagePhase::Uploading {
+        return Ok(Offset { offset: length, length });
+    }
+    let line = lines::to_pool(app, image.pool_id).await?;
+    let offset = host_offset(&line, image.pool_id, &image).await?;
+    app.uploads.lane(id, offset).note(offset);
+    Ok(Offset { offset, length })
+}
+
+/// Takes bytes from `offset` on; answers how many are safe. Ends well, with what came, when the sender's line breaks.
+pub async fn write<S, E>(app: &App, id: ImageId, from: u64, bytes: S) -> Result<Offset, Fault>
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+    E: std::fmt::Display,
+{
+    let image = awaited(app, id).await?;
+    let length = image.size_bytes;
+    let lane = app.uploads.lane(id, image.received_bytes);
+    let stop = lane.succeed();
+    let turn = tokio::time::timeout(TAKEOVER_DEADLINE, lane.turn.lock()).await;
+    let _turn = turn.map_err(|_| busy(&image))?;
+    if image.phase != ImagePhase::Uploading {
+        return if from == length {
+            Ok(Offset { offset: length, length })
+        } else {
+            Err(mismatch(from, length))
+        };
+    }
+    let line = lines::to_pool(app, image.pool_id).await?;
+    let offset = host_offset(&line, image.pool_id, &image).await?;
+    lane.note(offset);
+    if offset != from {
+        return Err(mismatch(from, offset));
+    }
+    let mut sending = Sending { line, image: &image, offset, bytes, stop, rest: None };
+    let done = loop {
+        match sending.piece().await {
+            Ok(more) => {
+                lane.note(sending.offset);
+                if !more || sending.offset >= length {
+                    break Ok(Offset { offset: sending.offset, length });
+                }
+            }
+            Err(fault) => break Err(fault),
+        }
+    };
+    let received = sending.offset;
+    let keep = |image: &mut ImageRecord| {
+        image.received_bytes = received;
+        Ok::<(), StoreError>(())
+    };
+    // Only for show after a restart: the host's figure is the truth.
+    if let Err(err) = app.core.store.image_update(id, keep).await {
+        tracing::debug!(%err, "how far an upload is was not kept");
+    }
+    done
+}
+
+fn busy(image: &ImageRecord) -> Fault {
+    Fault::new(
+        FaultCode::Busy,
+        format!("Another sender is still at work on {}.", image.name),
+        "Try again in a few seconds.",
+    )
+}
+
+fn mismatch(asked: u64, there: u64) -> Fault {
+    Fault::new(
+        FaultCode::UploadOffsetMismatch,
+        "The bytes do not go on where the host's bytes end.",
+        "Ask for the offset (HEAD) and go on from there.",
+    )
+    .because(format!("{there} bytes are there, the new ones begin at {asked}"))
+}
+
+/// Why feeding a piece came to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fed {
+    /// Large or old enough: another piece follows.
+    Piece,
+    /// The sender is done, or its line broke.
+    End,
+    /// A newer sender came, or the image goes away.
+    Stopped,
+    /// The sender gives more than it said.
+    TooMuch,
+}
+
+struct Sending<'a, S> {
+    line: HostClient,
+    image: &'a ImageRecord,
+    offset: u64,
+    bytes: S,
+    stop: CancellationToken,
+    /// Came with the piece before and belongs to the next.
+    rest: Option<Bytes>,
+}
+
+impl<S, E> Sending<'_, S>
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
+    E: std::fmt::Display,
+{
+    /// Sends one piece and takes the host's word for it; whether another may follow.
+    async fn piece(&mut self) -> Result<bool, Fault> {
+        if self.rest.is_none() {
+            self.rest = self.next().await;
+            if self.rest.is_none() {
+                return Ok(false);
+            }
+        }
+        let (pool, id, offset) = (self.image.pool_id, self.image.id, self.offset);
+        let (feed, chunks) = mpsc::channel(CHUNKS_MAX);
+        let line = self.line.clone();
+        let call = line.upload_bytes(pool, id, offset, ReceiverStream::new(chunks));
+        let ((fed, sent), told) = tokio::join!(self.feed(feed), call);
+        let told = told?;
+        self.offset = told;
+        if told != offset + sent {
+            return Err(mismatch(offset + sent, told));
+        }
+        match fed {
+            Fed::Piece => Ok(true),
+            Fed::End => Ok(false),
+            Fed::Stopped => Err(busy(self.image)),
+            Fed::TooMuch => Err(Fault::new(
+                FaultCode::TooLarge,
+                format!("More bytes came than the {} that were declared.", self.image.size_bytes),
+                "The file changed meanwhile: delete the image and upload it again.",
+            )),
+        }
+    }
+
+    /// The next chunk; `None` when the sender is done, its line broke, or it must stop.
+    async fn next(&mut self) -> Option<Bytes> {
+        let chunk = tokio::select! {
+            chunk = tokio::time::timeout(SILENCE_DEADLINE, self.bytes.next()) => chunk.ok().flatten(),
+            () = self.stop.cancelled() => None,
+        };
+        match chunk {
+            Some(Ok(bytes)) => Some(bytes),
+            Some(Err(err)) => {
+                tracing::debug!(%err, "the sender's line broke");
+                None
+            }
+            None => None,
+        }
+    }
+
+    async fn feed(
+        &mut self,
+        feed: mpsc::Sender<Result<Bytes, Box<dyn std::error::Error + Send + Sync>>>,
+    ) -> (Fed, u64) {
+        let (begin, mut sent) = (Instant::now(), 0);
+        loop {
+            let chunk = match self.rest.take() {
+                Some(chunk) => Some(chunk),
+                None => self.next().await,
+            };
+            let Some(chunk) = chunk else {
+                return (if self.stop.is_cancelled() { Fed::Stopped } else { Fed::End }, sent);
+            };
+            let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            if self.offset + sent + length > self.image.size_bytes {
+                return (Fed::TooMuch, sent);
+            }
+            if feed.send(Ok(chunk)).await.is_err() {
+                // The host closed; its answer says why.
+                return (Fed::End, sent);
+            }
+            sent += length;
+            if sent >= PIECE_BYTES || begin.elapsed() >= PIECE_TIME {
+                return (Fed::Piece, sent);
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Virtual machines: what is shown of them, and the intents to power and delete them. Creating is in `vm_create`.
+
+use crate::bus::Thing;
+use crate::services::{App, host, volume};
+use crate::tasks::NewTask;
+use quantix_contract::quantix::action::v1::AllowedAction;
+use quantix_contract::quantix::node::v1 as node;
+use quantix_contract::quantix::vm::v1 as wire;
+use quantix_contract::{time, twin};
+use quantix_model::host::HostPhase;
+use quantix_model::id::{HostId, TaskId, VmId};
+use quantix_model::vm::{PowerState, PowerVerb, VmPhase, allowed_actions};
+use quantix_model::{Fault, FaultCode, UnixMs};
+use quantix_store::{HostRecord, Page, PageRequest, StoreError, TaskRecord, VmRecord};
+
+/// One page of VMs, on one host or on all.
+pub async fn list(app: &App, request: &PageRequest, of: Option<HostId>) -> Result<Page<wire::Vm>, Fault> {
+    let page = app.core.store.vm_page(request, of).await?;
+    let mut rows = Vec::with_capacity(page.rows.len());
+    for vm in &page.rows {
+        rows.push(view(app, vm).await?);
+    }
+    Ok(Page { rows, next_token: page.next_token, total: page.total })
+}
+
+/// A VM as shown.
+pub async fn get(app: &App, id: VmId) -> Result<wire::Vm, Fault> {
+    view(app, &app.core.store.vm_get(id).await?).await
+}
+
+/// What is known of a VM's power now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Power {
+    /// Unknown while its host is silent or its libvirt does not answer.
+    pub state: PowerState,
+    /// The host's event behind it.
+    pub reason: String,
+    /// So since, by the host's clock.
+    pub since: Option<UnixMs>,
+    /// The host looked then.
+    pub observed_at: Option<UnixMs>,
+    /// Of its vCPUs, 0 to 1.
+    pub cpu_used_ratio: Option<f64>,
+    /// Resident on the host.
+    pub memory_used_bytes: Option<u64>,
+}
+
+/// What is known of a VM's power now.
+pub fn power(app: &App, host: &HostRecord, vm: &VmRecord) -> Power {
+    let unknown = |reason: &str| Power {
+        state: PowerState::Unknown,
+        reason: reason.to_owned(),
+        since: None,
+        observed_at: vm.observed_at,
+        cpu_used_ratio: None,
+        memory_used_bytes: None,
+    };
+    match host::phase(app, host) {
+        HostPhase::Pending => return unknown("its host has not reported yet"),
+        HostPhase::Disconnected => return unknown("its host is silent"),
+        HostPhase::Ready | HostPhase::Degraded => {}
+    }
+    let Some(vms) = app.live.get(host.id).and_then(|live| live.vms) else {
+        return unknown("libvirt on its host does not answer");
+    };
+    match vms.get(&vm.id) {
+        None => unknown("its host does not list it"),
+        Some(live) => Power {
+            state: live.power_state,
+            reason: live.power_reason.clone(),
+            since: live.since,
+            observed_at: live.observed_at,
+            cpu_used_ratio: live.cpu_used_ratio,
+            memory_used_bytes: live.memory_used_bytes,
+        },
+    }
+}
+
+/// A VM as shown.
+pub async fn view(app: &App, vm: &VmRecord) -> Result<wire::Vm, Fault> {
+    let host = app.core.store.host_get(vm.host_id).await?;
+    let power = power(app, &host, vm);
+    let task = app.core.tasks.of(Thing::Vm(vm.id));
+    let actions = allowed_actions(vm.phase, power.state, task.is_some());
+    let records = app.core.store.volume_of_vm(vm.id).await?;
+    let mut volumes = Vec::with_capacity(vm.spec.disks.len());
+    for disk in &vm.spec.disks {
+        if let Some(record) = records.iter().find(|v| v.id == disk.volume_id) {
+            volumes.push(volume::view(app, record).await?);
+        }
+    }
+    let cdrom_image = match &vm.spec.cdrom {
+        Some(cdrom) => app.core.store.image_get(cdrom.image_id).await.map(|i| i.name).unwrap_or_default(),
+        None => String::new(),
+    };
+    Ok(wire::Vm {
+        id: vm.id.to_string(),
+        name: vm.name.clone(),
+        description: vm.description.clone(),
+        host_id: vm.host_id.to_string(),
+        host: host.name,
+        spec: wire::VmSpec::from(&vm.spec).into(),
+        phase: twin::write(vm.phase),
+        fault: vm.fault.as_ref().map(Into::into).into(),
+        power_state: twin::write(power.state),
+        power_reason: power.reason,
+        power_since: power.since.map(time::to_proto).into(),
+        observed_at: power.observed_at.map(time::to_proto).into(),
+        generation: vm.generation,
+        allowed_actions: actions.iter().map(AllowedAction::from).collect(),
+        created_at: time::to_proto(vm.created_at).into(),
+        task_id: task.map(|id| id.to_string()).unwrap_or_default(),
+        volumes,
+        cdrom_image,
+        cpu_used_ratio: power.cpu_used_ratio,
+        memory_used_bytes: power.memory_used_bytes,
+        ..Default::default()
+    })
+}
+
+/// What a host should be told of a VM.
+pub fn intent(vm: &VmRecord) -> node::VmIntent {
+    node::VmIntent {
+        vm_id: vm.id.to_string(),
+        name: vm.name.clone(),
+        generation: vm.generation,
+        spec: wire::VmSpec::from(&vm.spec).into(),
+        ..Default::default()
+    }
+}
+
+/// Refuses a verb that is not allowed now, with the reason that is shown beside the button.
+pub async fn refuse_unless_allowed(app: &App, vm: &VmRecord, verb: &str) -> Result<HostRecord, Fault> {
+    let host = app.core.store.host_get(vm.host_id).await?;
+    let power = power(app, &host, vm);
+    let busy = app.core.tasks.of(Thing::Vm(vm.id)).is_some();
+    let actions = allowed_actions(vm.phase, power.state, busy);
+    let reason = match actions.iter().find(|a| a.verb == verb) {
+        Some(action) => action.reason_if_not.clone(),
+        None => Some(format!("There is no action {verb}.")),
+    };
+    let Some(reason) = reason else { return Ok(host) };
+    let silent = power.state == PowerState::Unknown && !busy && vm.phase != VmPhase::Lost;
+    let not_running = verb == "console" && !power.state.is_active() && power.state != PowerState::Unknown;
+    let (code, remedy) = match () {
+        () if not_running => (FaultCode::ConsoleNotRunning, "Start it, then open the console."),
+        () if silent && !power.reason.is_empty() => {
+            (FaultCode::VmActionNotAllowed, "Wait until its host reports again, or look after that host.")
+        }
+        () if busy => (FaultCode::VmActionNotAllowed, "Wait for that task's end."),
+        () => (FaultCode::VmActionNotAllowed, "Do what the reason says first."),
+    };
+    let words = verb.replace('_', " ");
+    let message = format!("VM {} cannot do that now ({words}): {reason}", vm.name);
+    Err(Fault::new(code, message, remedy).because(power.reason).on_host(host.name))
+}
+
+/// Asks for a change of power.
+pub async fn change_power(
+    app: &App,
+    user: &str,
+    id: VmId,
+    verb: PowerVerb,
+) -> Result<(wire::Vm, TaskId), Fault> {
+    let vm = app.core.store.vm_get(id).await?;
+    let host = refuse_unless_allowed(app, &vm, verb.as_str()).await?;
+    let word = match verb {
+        PowerVerb::Start => "Start",
+        PowerVerb::ShutDown => "Shut down",
+        PowerVerb::ForceStop => "Force stop",
+        PowerVerb::Reboot => "Reboot",
+        PowerVerb::Reset => "Reset",
+        PowerVerb::Pause => "Pause",
+        PowerVerb::Resume => "Resume",
+    };
+    let task = app.core.tasks.draft(NewTask {
+        kind: "vm.power",
+        title: format!("{word} VM {}", vm.name),
+        object: Thing::Vm(id),
+        object_name: vm.name.clone(),
+        host: host.name,
+        user_name: user.to_owned(),
+        input: serde_json::json!({ "verb": verb }),
+    });
+    app.core.store.task_insert(&task).await?;
+    submitted(app, &vm, task).await
+}
+
+/// Says that a VM should go; its disks stay unless asked.
+pub async fn delete(
+    app: &App,
+    user: &str,
+    id: VmId,
+    delete_volumes: bool,
+) -> Result<(wire::Vm, TaskId), Fault> {
+    let vm = app.core.store.vm_get(id).await?;
+    let host = refuse_unless_allowed(app, &vm, "delete").await?;
+    let task = app.core.tasks.draft(NewTask {
+        kind: "vm.delete",
+        title: format!("Delete VM {}", vm.name),
+        object: Thing::Vm(id),
+        object_name: vm.name.clone(),
+        host: host.name,
+        user_name: user.to_owned(),
+        input: serde_json::json!({ "delete_volumes": delete_volumes }),
+    });
+    let change = |vm: &mut VmRecord| {
+        vm.phase = VmPhase::Deleting;
+        vm.generation += 1;
+        vm.fault = None;
+        Ok::<(), StoreError>(())
+    };
+    let vm = app.core.store.vm_update_with_task(id, &task, change).await?;
+    submitted(app, &vm, task).await
+}
+
+/// Hands a task over and tells of its VM.
+pub async fn submitted(app: &App, vm: &VmRecord, task: TaskRecord) -> Result<(wire::Vm, TaskId), Fault> {
+    let task_id = task.id;
+    app.core.tasks.submit(task);
+    app.core.bus.changed(Thing::Vm(vm.id));
+    app.core.bus.changed(Thing::Host(vm.host_id));
+    Ok((view(app, vm).await?, task_id))
+}

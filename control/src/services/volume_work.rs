@@ -1,0 +1,163 @@
+//! Making and removing volumes on hosts.
+
+use crate::bus::Thing;
+use crate::services::{App, lines};
+use crate::tasks::{TaskContext, TaskKind};
+use async_trait::async_trait;
+use quantix_client::HostClient;
+use quantix_contract::quantix::node::v1 as node;
+use quantix_contract::twin;
+use quantix_model::id::VolumeId;
+use quantix_model::volume::VolumePhase;
+use quantix_model::{Fault, FaultCode};
+use quantix_store::{StoreError, VolumeRecord};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Makes the kinds known.
+pub(super) fn register(app: &Arc<App>) {
+    app.core.tasks.register(Arc::new(Create(Arc::downgrade(app))));
+    app.core.tasks.register(Arc::new(Delete(Arc::downgrade(app))));
+}
+
+struct Create(Weak<App>);
+struct Delete(Weak<App>);
+
+/// Makes one volume on a host; the same one again is a success there.
+pub(super) async fn make(line: &HostClient, volume: &VolumeRecord) -> Result<(), Fault> {
+    let wish = node::CreateVolumeRequest {
+        pool_id: volume.pool_id.to_string(),
+        volume_id: volume.id.to_string(),
+        size_bytes: volume.size_bytes,
+        format: twin::write(volume.format),
+        image_id: volume.image_id.map(|id| id.to_string()).unwrap_or_default(),
+        ..Default::default()
+    };
+    line.create_volume(wish).await.map(|_| ())
+}
+
+/// Removes one volume from a host; one that is not there is a success.
+pub(super) async fn remove(line: &HostClient, volume: &VolumeRecord) -> Result<(), Fault> {
+    let wish = node::DeleteVolumeRequest {
+        pool_id: volume.pool_id.to_string(),
+        volume_id: volume.id.to_string(),
+        ..Default::default()
+    };
+    match line.delete_volume(wish).await {
+        Err(fault) if fault.code == FaultCode::VolumeMissing => Ok(()),
+        done => done.map(|_| ()),
+    }
+}
+
+/// Says where a volume stands now.
+pub(super) async fn mark(
+    app: &App,
+    id: VolumeId,
+    phase: VolumePhase,
+    fault: Option<Fault>,
+) -> Result<(), Fault> {
+    let change = |volume: &mut VolumeRecord| {
+        volume.phase = phase;
+        volume.fault = fault;
+        Ok::<(), StoreError>(())
+    };
+    app.core.store.volume_update(id, change).await?;
+    app.core.bus.changed(Thing::Volume(id));
+    Ok(())
+}
+
+#[async_trait]
+impl TaskKind for Create {
+    fn name(&self) -> &'static str {
+        "volume.create"
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+
+    async fn run(&self, task: &TaskContext) -> Result<(), Fault> {
+        let app = super::upgrade(&self.0)?;
+        let id: VolumeId = task.object_id()?;
+        let volume = app.core.store.volume_get(id).await?;
+        task.step("Looking for a host of the pool")?;
+        let line = lines::to_pool(&app, volume.pool_id).await?;
+        task.on_host(line.name());
+        task.step("Making the disk")?;
+        tokio::select! {
+            done = make(&line, &volume) => done?,
+            () = task.cancelled() => task.check()?,
+        }
+        mark(&app, id, VolumePhase::Ready, None).await?;
+        app.core.bus.changed(Thing::Pool(volume.pool_id));
+        Ok(())
+    }
+
+    async fn undo(&self, task: &TaskContext, _why: &Fault) {
+        let Ok(app) = super::upgrade(&self.0) else { return };
+        let undone = async {
+            let id: VolumeId = task.object_id()?;
+            let volume = app.core.store.volume_get(id).await?;
+            let line = lines::to_pool(&app, volume.pool_id).await?;
+            remove(&line, &volume).await?;
+            app.core.store.volume_delete(id).await?;
+            app.core.bus.changed(Thing::Volume(id));
+            app.core.bus.changed(Thing::Pool(volume.pool_id));
+            Ok::<(), Fault>(())
+        };
+        if let Err(fault) = undone.await {
+            // The host may hold a file: the record stays, as the way to delete it.
+            tracing::warn!(%fault, "a volume that was not made could not be undone");
+            if let Ok(id) = task.object_id()
+                && let Err(fault) = mark(&app, id, VolumePhase::Error, Some(fault)).await
+            {
+                tracing::warn!(%fault, "a volume could not be marked");
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl TaskKind for Delete {
+    fn name(&self) -> &'static str {
+        "volume.delete"
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(300)
+    }
+
+    fn cancellable(&self) -> bool {
+        false
+    }
+
+    async fn run(&self, task: &TaskContext) -> Result<(), Fault> {
+        let app = super::upgrade(&self.0)?;
+        let id: VolumeId = task.object_id()?;
+        let volume = match app.core.store.volume_get(id).await {
+            Err(StoreError::NotFound { .. }) => return Ok(()),
+            found => found?,
+        };
+        task.step("Removing the disk")?;
+        let pool_id = volume.pool_id;
+        super::pool_work::retry(task, || async {
+            let line = lines::to_pool(&app, pool_id).await?;
+            task.on_host(line.name());
+            remove(&line, &volume).await
+        })
+        .await?;
+        app.core.store.volume_delete(id).await?;
+        app.core.bus.changed(Thing::Volume(id));
+        app.core.bus.changed(Thing::Pool(pool_id));
+        Ok(())
+    }
+
+    async fn undo(&self, task: &TaskContext, why: &Fault) {
+        let Ok(app) = super::upgrade(&self.0) else { return };
+        if let Ok(id) = task.object_id()
+            && let Err(fault) = mark(&app, id, VolumePhase::Error, Some(why.clone())).await
+        {
+            tracing::warn!(%fault, "a volume could not be marked");
+        }
+    }
+}
