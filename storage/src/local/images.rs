@@ -1,0 +1,371 @@
+//! Images of a local pool, and receiving them.
+//!
+//! ```text
+//!   upload_open ─▶ .<id>.part ─▶ upload_write … ─▶ upload_finish: size, SHA-256, content ─▶ <id>.iso|qcow2|raw (0444)
+//! ```
+//! The checksum is computed while bytes arrive. After a restart of the worker that state is gone, and finish reads the
+//! file once instead. What can never become an image (wrong checksum, no image) is removed at once.
+
+use crate::backend::{Attachment, Images, Progress};
+use crate::error::{self, Result, io};
+use crate::local::copy::Syncer;
+use crate::local::root::{open_in, remove};
+use crate::local::sniff::{self, Content, HEAD_BYTES};
+use crate::local::{LocalPool, locked};
+use aws_lc_rs::digest::{Context, SHA256};
+use quantix_model::id::ImageId;
+use quantix_model::image::{ImageFacts, ImageFormat};
+use quantix_model::volume::VolumeFormat;
+use rustix::fs::{Mode, OFlags, RenameFlags, fchmod, fstatvfs, fsync, renameat_with};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{Error, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+const FORMATS: [ImageFormat; 3] = [ImageFormat::Iso, ImageFormat::Qcow2, ImageFormat::Raw];
+/// Uploads kept open; an idle one is closed for a new one and opened again when it goes on.
+const OPEN_UPLOADS_MAX: usize = 64;
+/// Bytes read at a time when a file is hashed again.
+const HASH_PIECE_BYTES: usize = 1 << 20;
+
+/// An upload under way.
+pub(super) struct Upload {
+    file: Arc<File>,
+    length: u64,
+    /// Of the bytes so far; `None` when some of them came before this worker.
+    digest: Option<Context>,
+    syncer: Syncer,
+}
+
+/// A finished image, open.
+pub(super) struct Image {
+    pub(super) format: ImageFormat,
+    pub(super) file: File,
+    pub(super) length: u64,
+    name: String,
+}
+
+fn name(id: ImageId, format: ImageFormat) -> String {
+    format!("{id}.{}", format.as_str())
+}
+
+fn part_name(id: ImageId) -> String {
+    format!(".{id}.part")
+}
+
+fn not_found_as_none(result: rustix::io::Result<OwnedFd>) -> std::io::Result<Option<File>> {
+    match result {
+        Ok(fd) => Ok(Some(File::from(fd))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn virtual_size(format: ImageFormat, length: u64) -> u64 {
+    match format {
+        ImageFormat::Iso => length,
+        // QEMU shows a raw disk in whole sectors.
+        ImageFormat::Raw | ImageFormat::Qcow2 => length.div_ceil(512).saturating_mul(512),
+    }
+}
+
+impl LocalPool {
+    /// Opens a finished image.
+    pub(super) fn find_image(&self, id: ImageId) -> Result<Option<Image>> {
+        let failed = |e: Error| io("open image", &e);
+        let dir = self.images_dir()?;
+        for format in FORMATS {
+            let name = name(id, format);
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+            if let Some(file) =
+                not_found_as_none(open_in(&dir, &name, flags, Mode::empty())).map_err(failed)?
+            {
+                let length = file.metadata().map_err(failed)?.len();
+                return Ok(Some(Image { format, file, length, name }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a guest would see of a finished image.
+    pub(super) fn image_virtual_size(&self, image: &Image) -> Result<u64> {
+        match image.format {
+            ImageFormat::Iso | ImageFormat::Raw => Ok(virtual_size(image.format, image.length)),
+            ImageFormat::Qcow2 => Ok(self.qemu_info(self.images_dir()?, &image.name)?.virtual_size),
+        }
+    }
+
+    /// The `.part` file, opened or made.
+    fn open_part(&self, id: ImageId, make: bool) -> Result<Option<Upload>> {
+        let failed = |e: Error| io("open upload", &e);
+        let mut flags = OFlags::RDWR | OFlags::NONBLOCK;
+        flags.set(OFlags::CREATE, make);
+        let mode = if make { Mode::from_raw_mode(0o600) } else { Mode::empty() };
+        let fd = open_in(self.images_dir()?, &part_name(id), flags, mode);
+        let Some(file) = not_found_as_none(fd).map_err(failed)? else { return Ok(None) };
+        // Only what is on the disk counts as there.
+        file.sync_all().map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let digest = (length == 0).then(|| Context::new(&SHA256));
+        Ok(Some(Upload { file: Arc::new(file), length, digest, syncer: Syncer::default() }))
+    }
+
+    /// Does something with an open upload; opens it when this worker has not yet.
+    fn with_upload<T>(&self, id: ImageId, work: impl FnOnce(&mut Upload) -> Result<T>) -> Result<T> {
+        if locked(&self.busy).contains(&id.0) {
+            return Err(error::busy("image", id));
+        }
+        let mut uploads = locked(&self.uploads);
+        if !uploads.contains_key(&id) {
+            let upload = self.open_part(id, false)?.ok_or_else(|| error::upload_not_there(id))?;
+            make_room(&mut uploads);
+            uploads.insert(id, upload);
+        }
+        work(uploads.get_mut(&id).ok_or_else(|| error::upload_not_there(id))?)
+    }
+
+    /// Reads a whole file once more.
+    fn hash(&self, file: &File, length: u64, progress: &mut dyn FnMut(Progress)) -> Result<String> {
+        let failed = |e: Error| io("read the image", &e);
+        let mut context = Context::new(&SHA256);
+        let mut buffer = vec![0; HASH_PIECE_BYTES];
+        let mut at = 0;
+        while at < length {
+            let n = file.read_at(&mut buffer, at).map_err(failed)?;
+            if n == 0 {
+                return Err(failed(ErrorKind::UnexpectedEof.into()));
+            }
+            context.update(&buffer[..n]);
+            at += n as u64;
+            progress(Progress { done_bytes: at.min(length), total_bytes: length });
+            self.step("finish image: hashing")?;
+        }
+        Ok(sniff::hex(context.finish().as_ref()))
+    }
+
+    /// Format and virtual size of a file in the image folder, or why it is no image.
+    fn check_content(&self, file: &File, name: &str, length: u64) -> Result<(ImageFormat, u64)> {
+        let mut head = vec![0; HEAD_BYTES];
+        let mut got = 0;
+        while got < head.len() {
+            match file.read_at(&mut head[got..], got as u64).map_err(|e| io("read the image", &e))? {
+                0 => break,
+                n => got += n,
+            }
+        }
+        head.truncate(got);
+        match sniff::content(&head) {
+            Content::Image(ImageFormat::Qcow2) => self.check_qcow2(name),
+            Content::Image(format) => Ok((format, virtual_size(format, length))),
+            other => Err(other.refusal()),
+        }
+    }
+
+    fn check_qcow2(&self, name: &str) -> Result<(ImageFormat, u64)> {
+        let refused = Content::Image(ImageFormat::Qcow2).refusal();
+        let info = self.qemu_info(self.images_dir()?, name).map_err(|fault| match fault.code {
+            // QEMU cannot open it: the file's fault, not the pool's.
+            quantix_model::FaultCode::PoolIoFailed => refused.clone().because(fault.cause),
+            _ => fault,
+        })?;
+        if info.backing_filename.is_some() {
+            return Err(Content::DependsOnFile("a backing file").refusal());
+        }
+        if info.has_data_file() {
+            return Err(Content::DependsOnFile("an external data file").refusal());
+        }
+        if info.is_encrypted() {
+            return Err(Content::Encrypted.refusal());
+        }
+        if info.is_corrupt() {
+            return Err(refused.because("it is marked as corrupt"));
+        }
+        Ok((ImageFormat::Qcow2, info.virtual_size))
+    }
+
+    /// Finish was done before, but its answer may have been lost: look again.
+    fn finished(
+        &self,
+        id: ImageId,
+        image: &Image,
+        size_bytes: u64,
+        sha256: Option<&str>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<ImageFacts> {
+        error::same_length(id, size_bytes, image.length)?;
+        let found = self.hash(&image.file, image.length, progress)?;
+        error::same_checksum(sha256, &found)?;
+        let virtual_size_bytes = self.image_virtual_size(image)?;
+        Ok(ImageFacts { format: image.format, virtual_size_bytes, sha256: found })
+    }
+
+    /// Checksum and content of a complete upload; `Err` in `Ok` is a verdict on the file itself.
+    fn judge(
+        &self,
+        id: ImageId,
+        upload: &mut Upload,
+        sha256: Option<&str>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Result<ImageFacts>> {
+        let found = match upload.digest.take() {
+            Some(digest) => sniff::hex(digest.finish().as_ref()),
+            None => self.hash(&upload.file, upload.length, progress)?,
+        };
+        self.step("finish image: hashed")?;
+        if let Err(fault) = error::same_checksum(sha256, &found) {
+            return Ok(Err(fault));
+        }
+        match self.check_content(&upload.file, &part_name(id), upload.length) {
+            Ok((format, virtual_size_bytes)) => {
+                Ok(Ok(ImageFacts { format, virtual_size_bytes, sha256: found }))
+            }
+            Err(fault) if is_verdict(fault.code) => Ok(Err(fault)),
+            Err(fault) => Err(fault),
+        }
+    }
+}
+
+/// Whether a fault is about the file itself, so that trying again with the same bytes is useless.
+fn is_verdict(code: quantix_model::FaultCode) -> bool {
+    use quantix_model::FaultCode as C;
+    matches!(code, C::ImageNotAnImage | C::ImageBackingFileRefused | C::ImageChecksumMismatch)
+}
+
+/// Closes an idle upload when too many are open.
+fn make_room(uploads: &mut std::collections::HashMap<ImageId, Upload>) {
+    if uploads.len() >= OPEN_UPLOADS_MAX
+        && let Some(id) = uploads.keys().next().copied()
+    {
+        uploads.remove(&id);
+    }
+}
+
+impl Images for LocalPool {
+    fn upload_open(&self, id: ImageId, size_bytes: u64) -> Result<u64> {
+        let _busy = self.busy("image", id.0)?;
+        if let Some(image) = self.find_image(id)? {
+            return error::same_length(id, size_bytes, image.length);
+        }
+        let mut uploads = locked(&self.uploads);
+        if let Some(upload) = uploads.get(&id)
+            && upload.length <= size_bytes
+        {
+            return Ok(upload.length);
+        }
+        uploads.remove(&id);
+        self.step("open upload")?;
+        let there = self.open_part(id, false)?.map_or(0, |upload| upload.length);
+        let space = fstatvfs(self.root()?.fd()).map_err(|e| io("statfs", &e.into()))?;
+        let available = space.f_bavail.saturating_mul(space.f_frsize);
+        if size_bytes.saturating_sub(there) > available {
+            let needed = format!("{size_bytes} bytes are announced, {available} are free");
+            return Err(io("open upload", &Error::new(ErrorKind::StorageFull, needed)));
+        }
+        if there > size_bytes {
+            // Another file under the same id: begin anew.
+            remove(self.images_dir()?, &part_name(id)).map_err(|e| io("open upload", &e))?;
+        }
+        let upload = self.open_part(id, true)?.ok_or_else(|| error::upload_not_there(id))?;
+        fsync(self.images_dir()?).map_err(|e| io("open upload", &e.into()))?;
+        make_room(&mut uploads);
+        let length = upload.length;
+        uploads.insert(id, upload);
+        Ok(length)
+    }
+
+    fn upload_write(&self, id: ImageId, offset: u64, bytes: &[u8]) -> Result<u64> {
+        self.with_upload(id, |upload| {
+            if offset != upload.length {
+                return Err(error::offset(id, offset, upload.length));
+            }
+            self.step("write upload")?;
+            let wrote = upload.file.write_all_at(bytes, offset);
+            let wrote = wrote.and_then(|()| upload.syncer.wrote(&upload.file, bytes.len() as u64));
+            if let Err(e) = wrote {
+                // Half a piece would be counted as received after a restart.
+                let _ = upload.file.set_len(upload.length);
+                return Err(io("write upload", &e));
+            }
+            if let Some(digest) = &mut upload.digest {
+                digest.update(bytes);
+            }
+            upload.length += bytes.len() as u64;
+            Ok(upload.length)
+        })
+    }
+
+    fn upload_sync(&self, id: ImageId) -> Result<u64> {
+        self.with_upload(id, |upload| {
+            let synced = upload.syncer.finish().and_then(|()| upload.file.sync_data());
+            synced.map_err(|e| io("sync upload", &e))?;
+            Ok(upload.length)
+        })
+    }
+
+    fn upload_finish(
+        &self,
+        id: ImageId,
+        size_bytes: u64,
+        sha256: Option<&str>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<ImageFacts> {
+        let _busy = self.busy("image", id.0)?;
+        if let Some(image) = self.find_image(id)? {
+            return self.finished(id, &image, size_bytes, sha256, progress);
+        }
+        let known = locked(&self.uploads).remove(&id);
+        let known = known.map_or_else(|| self.open_part(id, false), |upload| Ok(Some(upload)))?;
+        let mut upload = known.ok_or_else(|| error::upload_not_there(id))?;
+        if upload.length != size_bytes {
+            let fault = error::incomplete(upload.length, size_bytes);
+            locked(&self.uploads).insert(id, upload);
+            return Err(fault);
+        }
+        self.step("finish image: begun")?;
+        upload.syncer.finish().map_err(|e| io("sync image", &e))?;
+        let dir = self.images_dir()?;
+        let facts = match self.judge(id, &mut upload, sha256, progress)? {
+            Ok(facts) => facts,
+            Err(verdict) => {
+                remove(&dir, &part_name(id)).map_err(|e| io("remove upload", &e))?;
+                return Err(verdict);
+            }
+        };
+        let failed = |e: Error| io("finish image", &e);
+        self.step("finish image: checked")?;
+        fchmod(&upload.file, Mode::from_raw_mode(0o444)).map_err(|e| failed(e.into()))?;
+        upload.file.sync_all().map_err(failed)?;
+        self.step("finish image: synced")?;
+        let finished = name(id, facts.format);
+        renameat_with(&dir, part_name(id), &dir, finished, RenameFlags::NOREPLACE)
+            .map_err(|e| failed(e.into()))?;
+        self.step("finish image: renamed")?;
+        fsync(&dir).map_err(|e| failed(e.into()))?;
+        Ok(facts)
+    }
+
+    fn image_delete(&self, id: ImageId) -> Result<bool> {
+        let _busy = self.busy("image", id.0)?;
+        locked(&self.uploads).remove(&id);
+        let dir = self.images_dir()?;
+        let mut existed = remove(&dir, &part_name(id)).map_err(|e| io("delete image", &e))?;
+        for format in FORMATS {
+            self.step("delete image")?;
+            existed |= remove(&dir, &name(id, format)).map_err(|e| io("delete image", &e))?;
+        }
+        if existed {
+            fsync(&dir).map_err(|e| io("delete image", &e.into()))?;
+        }
+        Ok(existed)
+    }
+
+    fn image_attach(&self, id: ImageId) -> Result<Attachment> {
+        let image = self.find_image(id)?.ok_or_else(|| error::image_not_there(id))?;
+        Ok(Attachment::File {
+            path: format!("{}/images/{}", self.path, image.name),
+            format: image.format.disk_format().unwrap_or(VolumeFormat::Raw),
+        })
+    }
+}
