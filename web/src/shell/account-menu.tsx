@@ -34,11 +34,10 @@ export function AccountMenu() {
       onOpenChange={setOpen}
       popperProps={{ position: "right" }}
       toggle={(ref) => (
-        <MenuToggle ref={ref} variant="plainText" isExpanded={open} onClick={() => setOpen(!open)} icon={<UserIcon />} aria-label="Account">
-          {session.data?.userName ?? ""}
-        </MenuToggle>
+        <MenuToggle ref={ref} variant="plain" isExpanded={open} onClick={() => setOpen(!open)} icon={<UserIcon />} aria-label="Account" title={session.data?.userName} />
       )}
     >
+      {session.data && <div className="q-account__who">Signed in as {session.data.userName}</div>}
       <DropdownGroup label="Theme">
         <DropdownList>
           {THEMES.map(([value, label]) => (

@@ -46,7 +46,7 @@ export function SearchBox({ onPalette }: { onPalette: () => void }) {
         }}
       />
       <kbd aria-hidden="true">/</kbd>
-      <button type="button" className="q-search__palette" onClick={onPalette} aria-label="Command palette">
+      <button type="button" className="q-search__palette" onClick={onPalette} aria-label="Ctrl K: command palette">
         <kbd>Ctrl K</kbd>
       </button>
       {open && text.trim() !== "" && <Results text={text.trim()} input={input} onDone={close} />}

@@ -9,6 +9,8 @@ import { formatCount } from "./quantity";
 export interface Column<Row> {
   id: string;
   header: string;
+  /** Heard, not seen. */
+  isHeaderHidden?: boolean;
   cell: (row: Row) => ReactNode;
   /** Present when the column may be sorted by. */
   sort?: (row: Row) => string | number | bigint;
@@ -184,7 +186,7 @@ function Head<Row>({ column, sort, onSort }: { column: Column<Row>; sort?: Sort;
   if (!column.sort || !onSort) {
     return (
       <th scope="col" className={className}>
-        {column.header}
+        {column.isHeaderHidden ? <span className="q-hidden">{column.header}</span> : column.header}
       </th>
     );
   }

@@ -77,7 +77,7 @@ export function ImagesPage() {
     { id: "created", header: "Created", sort: (i) => ms(i.createdAt) ?? 0, cell: (i) => <Age at={ms(i.createdAt)} /> },
     {
       id: "action",
-      header: "",
+      header: "Actions", isHeaderHidden: true,
       cell: (i) => (
         <ActionButton variant="link" action={allowedOf(i.allowedActions, "delete")} onClick={() => setDeleting(i)}>
           {i.phase === ImagePhase.UPLOADING ? "Cancel upload" : "Delete"}

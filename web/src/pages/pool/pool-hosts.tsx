@@ -66,7 +66,7 @@ export function PoolHosts({ pool }: { pool: Pool }) {
     { id: "path", header: "Path there", cell: (s) => <span className="q-mono">{s.mountPath || "–"}</span> },
     {
       id: "action",
-      header: "",
+      header: "Actions", isHeaderHidden: true,
       cell: (s) => (
         <ActionButton variant="link" action={allowedOf(pool.allowedActions, "unassign")} onClick={() => setLeaving(s)}>
           Unassign

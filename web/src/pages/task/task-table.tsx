@@ -33,7 +33,7 @@ const COLUMNS: Column<Task>[] = [
   { id: "user", header: "By", cell: (t) => t.userName },
   { id: "progress", header: "Progress", cell: (t) => <TaskProgress task={t} />, width: "260px" },
   { id: "created", header: "Started", cell: (t) => <Age at={ms(t.startedAt ?? t.createdAt)} /> },
-  { id: "cancel", header: "", cell: (t) => <CancelTask task={t} /> },
+  { id: "cancel", header: "Actions", isHeaderHidden: true, cell: (t) => <CancelTask task={t} /> },
 ];
 
 export function TaskTable({ label, list, rows, narrow = false }: { label: string; list: List<Task, unknown>; rows?: Task[]; narrow?: boolean }) {

@@ -62,7 +62,7 @@ export function VolumeTable({ poolId = "", page, create }: { poolId?: string; pa
     { id: "created", header: "Created", sort: (v) => ms(v.createdAt) ?? 0, cell: (v) => <Age at={ms(v.createdAt)} /> },
     {
       id: "action",
-      header: "",
+      header: "Actions", isHeaderHidden: true,
       cell: (v) => (
         <ActionButton variant="link" action={allowedOf(v.allowedActions, "delete")} onClick={() => setDeleting(v)}>
           Delete
