@@ -15,6 +15,8 @@ export interface DialogProps {
   onSubmit?: () => void;
   onClose: () => void;
   closeLabel?: string;
+  /** Nothing to fill in: Enter submits at once. */
+  focusSubmit?: boolean;
   children?: ReactNode;
 }
 
@@ -33,6 +35,7 @@ export function Dialog(props: DialogProps) {
       aria-labelledby={`${id}-title`}
       className="q-dialog"
       position="top"
+      elementToFocus={props.focusSubmit ? `[id="${id}-submit"]` : undefined}
     >
       <form onSubmit={onSubmit} noValidate className="q-dialog__form">
         <ModalHeader title={props.title} description={props.note} labelId={`${id}-title`} />
@@ -45,6 +48,7 @@ export function Dialog(props: DialogProps) {
         <ModalFooter>
           {props.submit && (
             <Button
+              id={`${id}-submit`}
               type="submit"
               variant={props.danger ? "danger" : "primary"}
               isDisabled={props.busy || props.disabled}
@@ -92,6 +96,7 @@ export function Confirm(props: ConfirmProps) {
       disabled={blocked}
       fault={props.fault}
       onClose={props.onClose}
+      focusSubmit={props.typedName === undefined}
       onSubmit={() => props.onConfirm(option)}
     >
       {props.children}

@@ -130,7 +130,11 @@ function DeletePool({ pool, onClose }: { pool: Pool; onClose: () => void }) {
       typedName={pool.name}
       busy={busy}
       fault={fault}
-      option={inside > 0 ? { label: "Delete it although volumes or images are on it", note: "The vDC forgets them; their files stay." } : undefined}
+      option={
+        inside > 0
+          ? { label: "Delete it although volumes or images are on it", note: "The vDC forgets them; their files stay." }
+          : { label: "Do not wait for hosts that cannot be reached", note: "They let go of the pool when they report again." }
+      }
       onConfirm={(force) => void run(force)}
       onClose={onClose}
     >

@@ -29,9 +29,9 @@ const COLUMNS: Column<Task>[] = [
   { id: "state", header: "State", cell: (t) => <Status {...taskStatus(t)} />, width: "110px" },
   TITLE,
   { id: "object", header: "Object", cell: (t) => <TaskObject task={t} /> },
-  { id: "host", header: "Host", cell: (t) => t.host },
+  { id: "host", header: "Host", cell: (t) => <span className="q-nowrap">{t.host}</span> },
   { id: "user", header: "By", cell: (t) => t.userName },
-  { id: "progress", header: "Progress", cell: (t) => <TaskProgress task={t} />, width: "260px" },
+  { id: "progress", header: "Progress", cell: (t) => <TaskProgress task={t} />, width: "300px" },
   { id: "created", header: "Started", cell: (t) => <Age at={ms(t.startedAt ?? t.createdAt)} /> },
   { id: "cancel", header: "Actions", isHeaderHidden: true, cell: (t) => <CancelTask task={t} /> },
 ];

@@ -219,7 +219,7 @@ function DeleteVm({ vm, onClose }: { vm: Vm; onClose: () => void }) {
     >
       <p>
         The VM is gone for good.{" "}
-        {vm.volumes.length > 0 ? `${formatCount(vm.volumes.length, "disk")} (${disks}) ${vm.volumes.length === 1 ? "stays" : "stay"} as free volumes unless you say otherwise.` : "It has no disks."}
+        {vm.volumes.length > 0 ? `${formatCount(vm.volumes.length, "disk")} (${disks}) ${vm.volumes.length === 1 ? "stays as a free volume" : "stay as free volumes"} unless you say otherwise.` : "It has no disks."}
       </p>
     </Confirm>
   );
