@@ -21,6 +21,7 @@ pub mod proto {
     connectrpc::include_generated!();
 }
 
+pub use buffa::EnumValue;
 pub use proto::quantix;
 
 /// Everything the protos say, for reflection and for the OpenAPI document.

@@ -1,0 +1,202 @@
+//! `quantix-node`: the host daemon, and what an administrator asks of it on its own machine.
+
+mod settings;
+
+use clap::{Args, Parser, Subcommand};
+use quantix_hypervisor::accelerator::AcceleratorOptions;
+use quantix_hypervisor::libvirt::{LibvirtDriver, LibvirtOptions};
+use quantix_model::Fault;
+use quantix_node::{Node, NodeOptions, clock, socket};
+use quantix_storage::worker::ProcessLauncher;
+use settings::Settings;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Little runs at once on an idle host; what blocks has threads of its own.
+const WORKER_THREADS: usize = 2;
+/// /proc readings, libvirt calls that hang, worker starts.
+const BLOCKING_THREADS_MAX: usize = 64;
+
+/// The Quantix host daemon.
+#[derive(Parser)]
+#[command(name = "quantix-node", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the daemon.
+    Run(Run),
+    /// Asks the running daemon for a new registration token; the one before stops working.
+    Token(Token),
+    /// Serves one pool over standard input; started by the daemon.
+    #[command(hide = true)]
+    PoolWorker,
+}
+
+/// Each of these may also stand in the configuration file, or as QUANTIX_NODE_… in the environment.
+#[derive(Args)]
+struct Run {
+    /// Where key and ledger are kept [default: /var/lib/quantix/node].
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
+    /// Address and port to listen on [default: 0.0.0.0:9443].
+    #[arg(long)]
+    listen: Option<String>,
+    /// Which libvirt to use [default: qemu:///system].
+    #[arg(long)]
+    libvirt_uri: Option<String>,
+    /// auto, kvm or tcg: how guests run. `auto` takes KVM only when a guest was seen to run under it [default: auto].
+    #[arg(long)]
+    accelerator: Option<String>,
+    /// Kernel to boot when proving KVM [default: this machine's own].
+    #[arg(long)]
+    kvm_probe_kernel: Option<PathBuf>,
+    /// Configuration file [default: /etc/quantix/node.toml, if there is one].
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Token {
+    /// State folder of the running daemon [default: /var/lib/quantix/node].
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
+    /// Configuration file [default: /etc/quantix/node.toml, if there is one].
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // An error means that it is set already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    log_to_stderr();
+    let result = match cli.command {
+        Command::PoolWorker => return pool_worker(),
+        Command::Run(run) => settings_of(run).and_then(|settings| runtime()?.block_on(serve(settings))),
+        Command::Token(token) => {
+            let flags = Run { state_dir: token.state_dir, config: token.config, ..Run::default() };
+            settings_of(flags).and_then(|settings| runtime()?.block_on(print_token(settings)))
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            complain(&fault);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Default for Run {
+    fn default() -> Run {
+        Run {
+            state_dir: None,
+            listen: None,
+            libvirt_uri: None,
+            accelerator: None,
+            kvm_probe_kernel: None,
+            config: None,
+        }
+    }
+}
+
+fn settings_of(run: Run) -> Result<Settings, Fault> {
+    let mut flags = figment::value::Dict::new();
+    let path = |p: PathBuf| p.to_string_lossy().into_owned();
+    let given = [
+        ("state_dir", run.state_dir.map(path)),
+        ("listen", run.listen),
+        ("libvirt_uri", run.libvirt_uri),
+        ("accelerator", run.accelerator),
+        ("kvm_probe_kernel", run.kvm_probe_kernel.map(path)),
+    ];
+    flags.extend(given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.into()))));
+    settings::load(run.config, flags)
+}
+
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("QUANTIX_NODE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(false).init();
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+        .map_err(|err| Fault::internal(format!("the runtime could not start: {err}")))
+}
+
+fn pool_worker() -> ExitCode {
+    match std::io::stdin().as_fd().try_clone_to_owned() {
+        Ok(socket) => quantix_storage::worker::main(socket),
+        Err(err) => {
+            tracing::error!(%err, "a pool worker needs its socket as standard input");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(settings: Settings) -> Result<(), Fault> {
+    let signals = |kind| signal(kind).map_err(|err| Fault::internal(format!("signals: {err}")));
+    let (mut terminate, mut interrupt) =
+        (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
+    let mut accelerator =
+        AcceleratorOptions::new(settings.accelerator, settings.state_dir.join("accelerator.json"));
+    accelerator.probe_kernel = settings.kvm_probe_kernel;
+    // The folder is locked first: a second daemon must not even begin to prove an accelerator.
+    let prepared = Node::prepare(&settings.state_dir)?;
+    let driver = LibvirtDriver::start(LibvirtOptions { uri: settings.libvirt_uri, accelerator });
+    let node = prepared
+        .start(NodeOptions {
+            listen: settings.listen,
+            driver: Arc::new(driver),
+            launcher: Arc::new(ProcessLauncher::this_program()?),
+            pool_limits: Default::default(),
+            machine_root: PathBuf::from("/"),
+            state_dir: settings.state_dir,
+        })
+        .await?;
+    say(&format!("Serving https://{}", node.address()));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("ending; VMs go on running");
+    node.stop().await;
+    Ok(())
+}
+
+async fn print_token(settings: Settings) -> Result<(), Fault> {
+    let answer = socket::ask_token(&settings.state_dir).await?;
+    let minutes = (answer.expires_at_unix_ms.0 - clock::now().0 + 30_000) / 60_000;
+    say(&format!(
+        "{}\n\nValid for {minutes} minutes and for one registration. In the vDC: Hosts, Add host.",
+        answer.token
+    ));
+    Ok(())
+}
+
+fn say(text: &str) {
+    // Nobody may be reading; that is no reason to end.
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+fn complain(fault: &Fault) {
+    let mut text = format!("{}: {}\n", fault.code, fault.message);
+    if !fault.cause.is_empty() {
+        text.push_str(&format!("  cause:  {}\n", fault.cause));
+    }
+    text.push_str(&format!("  remedy: {}\n", fault.remedy));
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,336 @@
+//! Pools of this host: one owner task each, a worker process behind it, and the report in front.
+//!
+//! ```text
+//!   NodeService, beat answer ──▶ Pools ──(ledger first)──▶ owner task ──▶ PoolLauncher ──▶ worker process
+//!                                  │                           │ every 10 s: info
+//!   uploads, volumes, files ───────┴── worker, with a deadline ─┘──▶ report ──▶ beat
+//! ```
+//! The daemon itself never touches a pool's path: only workers do, and a worker may hang without anybody else
+//! noticing but those who asked this pool.
+
+mod owner;
+
+use crate::clock;
+use crate::ledger::{Book, Ledger, PoolEntry, bury};
+use owner::{Owner, Workers};
+use quantix_contract::quantix::node::v1::PoolIntent;
+use quantix_model::id::{ImageId, PoolId, VolumeId};
+use quantix_model::pool::{PoolReport, PoolSpec};
+use quantix_model::{Fault, FaultCode, UnixMs};
+use quantix_storage::backend::Attachment;
+use quantix_storage::worker::{Limits, PoolLauncher, PoolWorker};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// A pool this host should have.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// Which.
+    pub id: PoolId,
+    /// Of the intent.
+    pub generation: u64,
+    /// Its name.
+    pub name: String,
+    /// What it should be.
+    pub spec: PoolSpec,
+}
+
+impl TryFrom<&PoolIntent> for Intent {
+    type Error = Fault;
+    fn try_from(intent: &PoolIntent) -> Result<Intent, Fault> {
+        let spec = intent.spec.as_option().ok_or_else(|| {
+            Fault::invalid("spec", "The field spec is missing.", "Say what the pool should be.")
+        })?;
+        let spec = PoolSpec::try_from(spec)?;
+        spec.check()?;
+        quantix_model::name::check_title("name", &intent.name)?;
+        Ok(Intent {
+            id: intent.pool_id.parse()?,
+            generation: intent.generation,
+            name: intent.name.clone(),
+            spec,
+        })
+    }
+}
+
+/// The pools.
+pub struct Pools {
+    workers: Workers,
+    ledger: Ledger,
+    owners: Mutex<BTreeMap<PoolId, Owner>>,
+    changed: Arc<Notify>,
+}
+
+impl Pools {
+    /// The pools of the ledger; their owners start at once.
+    pub fn recover(
+        launcher: Arc<dyn PoolLauncher>,
+        limits: Limits,
+        ledger: Ledger,
+        changed: Arc<Notify>,
+    ) -> Arc<Pools> {
+        let book = ledger.book();
+        let workers = Workers { launcher, limits };
+        let pools = Arc::new(Pools { workers, ledger, owners: Mutex::default(), changed });
+        for (id, entry) in &book.pools {
+            pools.owner(*id, entry);
+        }
+        pools
+    }
+
+    fn owners(&self) -> MutexGuard<'_, BTreeMap<PoolId, Owner>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn owner(&self, id: PoolId, entry: &PoolEntry) -> Owner {
+        let start = || {
+            let ledger = self.ledger.clone();
+            owner::start(id, entry.clone(), self.workers.clone(), ledger, Arc::clone(&self.changed))
+        };
+        self.owners().entry(id).or_insert_with(start).clone()
+    }
+
+    /// What is known of each pool, without asking anybody.
+    pub fn reports(&self) -> Vec<(PoolId, PoolReport)> {
+        self.owners().iter().map(|(id, owner)| (*id, owner.report())).collect()
+    }
+
+    /// Makes a pool present; answers how the first try went, or how it is when it was there already.
+    pub async fn apply(&self, intent: Intent) -> Result<PoolReport, Fault> {
+        let id = intent.id;
+        let entry = self.ledger.update(move |book| take_up(book, intent, clock::now())).await?;
+        Ok(self.owner(id, &entry).apply(entry).await)
+    }
+
+    /// Lets go of a pool; its files stay. Refused while a VM uses it.
+    pub async fn release(&self, id: PoolId, generation: u64) -> Result<(), Fault> {
+        let removed = self.ledger.update(move |book| let_go(book, id, generation, clock::now())).await?;
+        if removed {
+            tracing::info!(pool = %id, "pool released");
+        }
+        let owner = self.owners().remove(&id);
+        if let Some(owner) = owner {
+            owner.stop().await;
+        }
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Makes true what the vDC answered to a beat sent at `sent_at`: newer or missing pools are taken up, pools
+    /// that are no longer listed are let go of. What changed here after the beat was sent is left alone: the
+    /// answer may not know of it.
+    pub async fn converge(&self, intents: &[PoolIntent], sent_at: UnixMs) {
+        let book = self.ledger.book();
+        let mut listed = Vec::with_capacity(intents.len());
+        for intent in intents {
+            let intent = match Intent::try_from(intent) {
+                Ok(intent) => intent,
+                Err(fault) => {
+                    tracing::warn!(%fault, pool = intent.pool_id, "the vDC wants a pool that cannot be");
+                    // Not understood is not the same as not wanted.
+                    listed.extend(intent.pool_id.parse::<PoolId>().ok());
+                    continue;
+                }
+            };
+            listed.push(intent.id);
+            let late = book.released_pools.get(&intent.id).is_some_and(|t| t.at >= sent_at);
+            let have = book.pools.get(&intent.id).is_some_and(|p| p.generation >= intent.generation);
+            if !late && !have {
+                self.take_up_quietly(intent).await;
+            }
+        }
+        for (id, entry) in &book.pools {
+            if !listed.contains(id) && entry.applied_at < sent_at {
+                match self.release(*id, entry.generation).await {
+                    Ok(()) => {}
+                    Err(fault) => tracing::info!(%fault, pool = %id, "a pool is no longer wanted, and stays"),
+                }
+            }
+        }
+    }
+
+    /// Writes the intent down and lets the owner work; the report tells how it goes.
+    async fn take_up_quietly(&self, intent: Intent) {
+        let id = intent.id;
+        match self.ledger.update(move |book| take_up(book, intent, clock::now())).await {
+            Ok(entry) => self.owner(id, &entry).apply_later(entry),
+            Err(fault) => tracing::warn!(%fault, pool = %id, "a pool could not be taken up"),
+        }
+    }
+
+    /// Stops all workers and takes no more work; the ledger keeps what should be.
+    pub async fn let_go_of_all(&self) {
+        let owners = std::mem::take(&mut *self.owners());
+        futures::future::join_all(owners.into_values().map(|owner| async move { owner.stop().await })).await;
+    }
+
+    /// The worker of a pool; it refuses by itself, and at once, while the pool is not usable.
+    pub fn worker(&self, id: PoolId) -> Result<PoolWorker, Fault> {
+        self.owners().get(&id).map(|owner| owner.view().worker).ok_or_else(|| not_assigned(id))
+    }
+
+    /// Looks at the pool soon: something in it changed, or a request to it failed.
+    pub fn look_again(&self, id: PoolId) {
+        if let Some(owner) = self.owners().get(&id) {
+            owner.look_again();
+        }
+    }
+
+    /// Where a VM finds a volume.
+    pub async fn volume_attach(&self, pool: PoolId, id: VolumeId) -> Result<Attachment, Fault> {
+        self.noting(pool, self.worker(pool)?.volume_attach(id).await)
+    }
+
+    /// Where a VM finds an image.
+    pub async fn image_attach(&self, pool: PoolId, id: ImageId) -> Result<Attachment, Fault> {
+        self.noting(pool, self.worker(pool)?.image_attach(id).await)
+    }
+
+    /// Passes a result on; one that says something about the pool's health makes its owner look.
+    pub fn noting<T>(&self, pool: PoolId, result: Result<T, Fault>) -> Result<T, Fault> {
+        if let Err(fault) = &result
+            && matches!(
+                fault.code,
+                FaultCode::PoolStalled
+                    | FaultCode::PoolIoFailed
+                    | FaultCode::PoolReadOnly
+                    | FaultCode::PoolFull
+                    | FaultCode::PoolNotReady
+            )
+        {
+            self.look_again(pool);
+        }
+        result
+    }
+}
+
+/// The fault for a pool this host was never given.
+pub fn not_assigned(id: PoolId) -> Fault {
+    Fault::new(
+        FaultCode::PoolNotAssigned,
+        "The pool is not assigned to this host.",
+        "Assign the pool to this host first.",
+    )
+    .because(format!("pool {id}"))
+}
+
+fn stale(asked: u64, newest: u64) -> Fault {
+    Fault::new(
+        FaultCode::StaleGeneration,
+        "This was asked for an older state of the pool.",
+        "Look at the pool again, then repeat it if it is still wanted.",
+    )
+    .because(format!("asked for generation {asked}, the host has {newest}"))
+}
+
+/// Writes an intent down. The same one again keeps its first time.
+fn take_up(book: &mut Book, intent: Intent, now: UnixMs) -> Result<PoolEntry, Fault> {
+    if let Some(grave) = book.released_pools.get(&intent.id)
+        && intent.generation < grave.generation
+    {
+        return Err(stale(intent.generation, grave.generation));
+    }
+    if let Some(current) = book.pools.get(&intent.id) {
+        if intent.generation < current.generation {
+            return Err(stale(intent.generation, current.generation));
+        }
+        if intent.generation == current.generation {
+            if current.spec != intent.spec {
+                return Err(Fault::new(
+                    FaultCode::Conflict,
+                    "The host has this generation of the pool with another content.",
+                    "Change the pool once more, so that it gets a new generation.",
+                ));
+            }
+            return Ok(current.clone());
+        }
+    }
+    let Intent { id, generation, name, spec } = intent;
+    let was_healthy = book.pools.get(&id).is_some_and(|p| p.was_healthy && p.spec == spec);
+    let entry = PoolEntry { generation, name, spec, applied_at: now, was_healthy };
+    book.pools.insert(id, entry.clone());
+    Ok(entry)
+}
+
+/// Strikes a pool out; false when it was not there. Refused while a VM uses it.
+fn let_go(book: &mut Book, id: PoolId, generation: u64, now: UnixMs) -> Result<bool, Fault> {
+    let current = book.pools.get(&id).map(|p| p.generation);
+    let newest = current.max(book.released_pools.get(&id).map(|t| t.generation));
+    if let Some(newest) = newest.filter(|newest| generation < *newest) {
+        return Err(stale(generation, newest));
+    }
+    let users: Vec<&str> =
+        book.vms.values().filter(|vm| vm.pools.contains(&id)).map(|vm| vm.name.as_str()).collect();
+    if current.is_some() && !users.is_empty() {
+        return Err(Fault::new(
+            FaultCode::PoolInUse,
+            format!("The pool is used by {} on this host.", listing(&users)),
+            "Delete these VMs, or move their disks away, then try again.",
+        ));
+    }
+    book.pools.remove(&id);
+    bury(&mut book.released_pools, id, generation, now);
+    Ok(current.is_some())
+}
+
+fn listing(names: &[&str]) -> String {
+    let shown: Vec<&str> = names.iter().take(5).copied().collect();
+    let rest = names.len() - shown.len();
+    let word = if names.len() == 1 { "the VM" } else { "the VMs" };
+    if rest > 0 {
+        format!("{word} {} and {rest} more", shown.join(", "))
+    } else {
+        format!("{word} {}", shown.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::VmEntry;
+    use quantix_model::id::VmId;
+    use uuid::Uuid;
+
+    fn intent(generation: u64, path: &str) -> Intent {
+        Intent {
+            id: PoolId(Uuid::from_u128(1)),
+            generation,
+            name: "main".into(),
+            spec: PoolSpec::Local { path: path.into() },
+        }
+    }
+
+    const ID: PoolId = PoolId(Uuid::from_u128(1));
+
+    #[test]
+    fn older_intents_are_refused_and_equal_ones_change_nothing() {
+        let mut book = Book::default();
+        take_up(&mut book, intent(2, "/a"), UnixMs(1)).unwrap();
+        assert_eq!(take_up(&mut book, intent(2, "/a"), UnixMs(9)).unwrap().applied_at, UnixMs(1));
+        let code = |r: Result<PoolEntry, Fault>| r.unwrap_err().code;
+        assert_eq!(code(take_up(&mut book, intent(1, "/a"), UnixMs(9))), FaultCode::StaleGeneration);
+        assert_eq!(code(take_up(&mut book, intent(2, "/b"), UnixMs(9))), FaultCode::Conflict);
+        assert_eq!(take_up(&mut book, intent(3, "/b"), UnixMs(9)).unwrap().generation, 3);
+        assert!(let_go(&mut book, ID, 3, UnixMs(10)).unwrap());
+        assert!(!let_go(&mut book, ID, 3, UnixMs(11)).unwrap());
+        assert_eq!(code(take_up(&mut book, intent(2, "/a"), UnixMs(12))), FaultCode::StaleGeneration);
+        assert!(take_up(&mut book, intent(3, "/b"), UnixMs(13)).is_ok());
+    }
+
+    #[test]
+    fn a_pool_in_use_is_kept_and_its_users_are_named() {
+        let mut book = Book::default();
+        take_up(&mut book, intent(1, "/a"), UnixMs(1)).unwrap();
+        for n in 0..7 {
+            let vm = VmEntry { name: format!("web-{n}"), generation: 1, pools: vec![ID] };
+            book.vms.insert(VmId(Uuid::from_u128(n)), vm);
+        }
+        let fault = let_go(&mut book, ID, 1, UnixMs(2)).unwrap_err();
+        assert_eq!(fault.code, FaultCode::PoolInUse);
+        assert!(fault.message.contains("web-0") && fault.message.contains("2 more"), "{fault}");
+        assert!(book.pools.contains_key(&ID));
+        book.vms.clear();
+        assert!(let_go(&mut book, ID, 1, UnixMs(3)).unwrap());
+    }
+}

@@ -1,0 +1,222 @@
+//! The task that owns one VM: everything that changes it goes through here, one thing at a time.
+//!
+//! ```text
+//!   ask ──mailbox──▶ owner: queue.admit ──▶ queue.take ──▶ look (driver.get) ──▶ decide ──▶ do ──▶ look ──▶ answer
+//! ```
+//! The caller may go away; what was begun is ended. An owner with nothing to do for a minute ends itself.
+
+use super::Vms;
+use super::queue::{Ask, Defined, Facts, Queue, Verdict, decide};
+use super::table::VmFact;
+use crate::clock;
+use crate::ledger::{VmEntry, bury};
+use futures::future::BoxFuture;
+use quantix_hypervisor::driver::{Machine, MachineDisk, MachineNic, MachineReport};
+use quantix_model::id::{PoolId, VmId};
+use quantix_model::vm::VmSpec;
+use quantix_model::volume::VolumeFormat;
+use quantix_model::{Fault, FaultCode};
+use quantix_storage::backend::Attachment;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Wishes that may lie in the mailbox before the owner looks at them.
+const MAILBOX: usize = 16;
+/// No change takes longer, or it has failed.
+const OPERATION_DEADLINE: Duration = Duration::from_secs(120);
+/// An owner ends after this long with nothing to do.
+const IDLE_LIFE: Duration = Duration::from_secs(60);
+
+/// A definition that should be.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// Its name.
+    pub name: String,
+    /// What it should be.
+    pub spec: VmSpec,
+}
+
+/// What came of a wish.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Something was there to be changed, or is there now.
+    pub existed: bool,
+    /// The machine afterwards.
+    pub fact: Option<VmFact>,
+}
+
+/// A wish with its answer's address.
+pub(super) struct Wish {
+    pub ask: Ask,
+    pub intent: Option<Intent>,
+    pub reply: oneshot::Sender<Result<Outcome, Fault>>,
+}
+
+/// Starts an owner.
+pub(super) fn start(vms: Arc<Vms>, id: VmId) -> mpsc::Sender<Wish> {
+    let (sender, mailbox) = mpsc::channel(MAILBOX);
+    tokio::spawn(run(vms, id, mailbox));
+    sender
+}
+
+type Carrier = (Option<Intent>, oneshot::Sender<Result<Outcome, Fault>>);
+
+async fn run(vms: Arc<Vms>, id: VmId, mut mailbox: mpsc::Receiver<Wish>) {
+    let mut queue: Queue<Carrier> = Queue::default();
+    let mut running: Option<BoxFuture<'static, ()>> = None;
+    loop {
+        if running.is_none()
+            && let Some((ask, (intent, reply))) = queue.take()
+        {
+            let vms = Arc::clone(&vms);
+            running = Some(Box::pin(async move {
+                let work = perform(&vms, id, ask, intent);
+                let outcome = tokio::time::timeout(OPERATION_DEADLINE, work).await;
+                let _ = reply.send(outcome.unwrap_or_else(|_| Err(too_slow())));
+            }));
+        }
+        tokio::select! {
+            biased;
+            () = async { match running.as_mut() { Some(work) => work.await, None => std::future::pending().await } } => {
+                running = None;
+                queue.done();
+            }
+            wish = mailbox.recv() => {
+                let Some(Wish { ask, intent, reply }) = wish else {
+                    if let Some(work) = running {
+                        work.await;
+                    }
+                    return;
+                };
+                if let Err(((_, reply), fault)) = queue.admit(ask, (intent, reply)) {
+                    let _ = reply.send(Err(fault));
+                }
+            }
+            () = tokio::time::sleep(IDLE_LIFE), if queue.is_idle() => {
+                if vms.retire(id, &mailbox) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn too_slow() -> Fault {
+    Fault::new(
+        FaultCode::DeadlineExceeded,
+        format!("The host did not end that within {} s.", OPERATION_DEADLINE.as_secs()),
+        "It may still happen: look at the VM's state before trying again.",
+    )
+}
+
+async fn perform(vms: &Vms, id: VmId, ask: Ask, intent: Option<Intent>) -> Result<Outcome, Fault> {
+    let report = vms.look(id).await?;
+    let facts = Facts {
+        defined: report.as_ref().map(|r| Defined { generation: r.generation, state: r.power_state }),
+        deleted: vms.ledger.book().deleted_vms.get(&id).map(|t| t.generation),
+    };
+    let verdict = decide(ask, facts);
+    tracing::debug!(vm = %id, ?ask, ?verdict, "vm wish");
+    match (verdict, ask) {
+        (Verdict::Refuse(fault), _) => return Err(*fault),
+        (Verdict::Already, Ask::Delete { generation }) => {
+            bury_vm(vms, id, generation).await?;
+            return Ok(Outcome { existed: false, fact: None });
+        }
+        (Verdict::Already, _) => {}
+        (Verdict::Go, Ask::Apply { generation }) => {
+            let intent = intent.ok_or_else(|| Fault::internal("an Apply came without an intent"))?;
+            apply(vms, id, generation, intent).await?;
+        }
+        (Verdict::Go, Ask::Power { verb, .. }) => vms.driver.power(id, verb).await?,
+        (Verdict::Go, Ask::Delete { generation }) => {
+            let existed = vms.driver.undefine(id).await?;
+            bury_vm(vms, id, generation).await?;
+            vms.saw(id, None);
+            return Ok(Outcome { existed, fact: None });
+        }
+    }
+    let after: Option<MachineReport> = vms.look(id).await?;
+    let existed = after.is_some();
+    Ok(Outcome { existed, fact: vms.table.get(id).filter(|_| existed) })
+}
+
+/// Writes down which pools the VM uses, then defines it; what was written is taken back when that fails.
+async fn apply(vms: &Vms, id: VmId, generation: u64, intent: Intent) -> Result<(), Fault> {
+    let machine = resolve(vms, id, generation, &intent).await?;
+    let entry = VmEntry { name: intent.name, generation, pools: pools_of(&intent.spec) };
+    let before = vms
+        .ledger
+        .update(move |book| {
+            if let Some(pool) = entry.pools.iter().find(|p| !book.pools.contains_key(p)) {
+                return Err(crate::pool::not_assigned(*pool));
+            }
+            Ok(book.vms.insert(id, entry))
+        })
+        .await?;
+    if let Err(fault) = vms.driver.define(&machine).await {
+        vms.ledger
+            .update(move |book| {
+                match before {
+                    Some(entry) => book.vms.insert(id, entry),
+                    None => book.vms.remove(&id),
+                };
+                Ok(())
+            })
+            .await?;
+        return Err(fault);
+    }
+    Ok(())
+}
+
+async fn bury_vm(vms: &Vms, id: VmId, generation: u64) -> Result<(), Fault> {
+    vms.ledger
+        .update(move |book| {
+            book.vms.remove(&id);
+            bury(&mut book.deleted_vms, id, generation, clock::now());
+            Ok(())
+        })
+        .await
+}
+
+fn pools_of(spec: &VmSpec) -> Vec<PoolId> {
+    let mut pools: Vec<PoolId> =
+        spec.disks.iter().map(|d| d.pool_id).chain(spec.cdrom.iter().map(|c| c.pool_id)).collect();
+    pools.sort_unstable();
+    pools.dedup();
+    pools
+}
+
+async fn resolve(vms: &Vms, id: VmId, generation: u64, intent: &Intent) -> Result<Machine, Fault> {
+    let spec = &intent.spec;
+    let mut disks = Vec::with_capacity(spec.disks.len());
+    for disk in &spec.disks {
+        let (path, format) = place(vms.pools.volume_attach(disk.pool_id, disk.volume_id).await?);
+        let serial = disk.volume_id.to_string().chars().take(20).collect();
+        disks.push(MachineDisk { path, format, serial });
+    }
+    let cdrom = match &spec.cdrom {
+        Some(cdrom) => Some(place(vms.pools.image_attach(cdrom.pool_id, cdrom.image_id).await?).0),
+        None => None,
+    };
+    let nics = spec.nics.iter().map(|nic| MachineNic { kind: nic.kind, mac: nic.mac.clone() }).collect();
+    Ok(Machine {
+        id,
+        name: intent.name.clone(),
+        generation,
+        vcpus: spec.vcpus,
+        memory_bytes: spec.memory_bytes,
+        firmware: spec.firmware,
+        disks,
+        cdrom,
+        nics,
+        accelerator: vms.accelerator().await?,
+    })
+}
+
+fn place(attachment: Attachment) -> (String, VolumeFormat) {
+    match attachment {
+        Attachment::File { path, format } => (path, format),
+    }
+}
