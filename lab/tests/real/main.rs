@@ -1,5 +1,7 @@
 //! The real thing: libvirt, QEMU under emulation, vDC and node daemon as processes. Run through `./x test`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod bad_input;
 mod kill;
 mod main_job;
