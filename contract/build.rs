@@ -28,6 +28,8 @@ fn main() {
         .descriptor_set(&descriptor_set)
         .files(&names)
         .include_file("_connectrpc.rs")
+        // It would name the descriptor set, which is newer than this run: everything would be rebuilt each time.
+        .emit_rerun_directives(false)
         .compile()
         .expect("protos that protox accepts generate");
 

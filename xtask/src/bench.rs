@@ -1,8 +1,8 @@
 //! `./x bench`: the figures behind `docs/promises.md`, from optimised programs.
 
 use crate::args::Args;
-use crate::child::run;
-use crate::failure::{Context, Failure, Result};
+use crate::child::{own, run};
+use crate::failure::{Failure, Result};
 use crate::guest;
 use crate::up::build;
 use std::path::Path;
@@ -30,7 +30,7 @@ pub fn task(words: impl Iterator<Item = String>, root: &Path) -> Result<()> {
     if !bench.exists() {
         return Err(Failure::new(format!("{} was not built", bench.display())));
     }
-    let own = std::env::current_exe().doing("finding this program")?;
+    let own = own()?;
     let mut command = Command::new(bench);
     command
         .args(others)

@@ -3,9 +3,16 @@
 use crate::failure::{Context, Failure, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
+
+/// This program's path. A build may have replaced it since it was started; its successor lies in the same place.
+pub fn own() -> Result<PathBuf> {
+    let found = std::env::current_exe().doing("finding this program")?;
+    let text = found.to_string_lossy();
+    Ok(text.strip_suffix(" (deleted)").map_or_else(|| found.clone(), PathBuf::from))
+}
 
 /// How often a condition is looked at.
 pub const TICK: Duration = Duration::from_millis(25);

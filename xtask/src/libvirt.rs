@@ -12,7 +12,7 @@
 //! It ends on SIGTERM and SIGINT, when its parent is gone, and when one of the two daemons dies.
 
 use crate::args::Args;
-use crate::child::{Running, capture, ending, tied, wait_until};
+use crate::child::{Running, capture, ending, own, tied, wait_until};
 use crate::failure::{Context, Failure, Result};
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::process::{Pid, Signal, getppid, kill_process};
@@ -89,7 +89,7 @@ pub fn uri(socket: &Path) -> String {
 pub fn outside(args: Args) -> Result<()> {
     let options = Options::read(args)?;
     check(&options)?;
-    let own = std::env::current_exe().doing("finding this program")?;
+    let own = own()?;
     let error = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "--"])
         .arg(own)

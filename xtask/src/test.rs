@@ -4,7 +4,7 @@
 //! the line that installs it; nothing is skipped. What a person may want to look at later goes to `target/artefacts`.
 
 use crate::args::Args;
-use crate::child::run;
+use crate::child::{own, run};
 use crate::failure::{Context, Failure, Result};
 use crate::up::build;
 use crate::{guest, tidy};
@@ -137,7 +137,7 @@ impl House {
 
     /// Where tests find what they cannot build themselves.
     fn env(&self) -> Result<[(&'static str, PathBuf); 4]> {
-        let own = std::env::current_exe().doing("finding this program")?;
+        let own = own()?;
         Ok([
             ("QUANTIX_X", own),
             ("QUANTIX_BIN", build::target()?),

@@ -2,7 +2,7 @@
 //!
 //! Cargo knows by itself what is fresh. For the web app a stamp says which inputs were built last.
 
-use crate::child::{capture, ending, missing};
+use crate::child::{capture, ending, missing, own};
 use crate::failure::{Context, Failure, Result};
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
@@ -15,7 +15,7 @@ const NPM_WITHIN: Duration = Duration::from_secs(900);
 
 /// Where cargo puts the programs: this one is among them.
 pub fn target() -> Result<PathBuf> {
-    let own = std::env::current_exe().doing("finding this program")?;
+    let own = own()?;
     Ok(own.parent().map(Path::to_path_buf).unwrap_or_default())
 }
 
@@ -34,10 +34,10 @@ pub fn run(root: &Path) -> Result<()> {
 /// `quantix-vdc` and `quantix-node`.
 pub fn programs(root: &Path) -> Result<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // The whole workspace's programs, so that the same dependencies serve `./x test`.
+    // The workspace as a whole, so that the same dependencies serve `./x test`; but not this very program.
     cargo
         .current_dir(root)
-        .args(["build", "--workspace", "--exclude", "quantix-lab", "--bins"])
+        .args(["build", "--workspace", "--exclude", "quantix-lab", "--exclude", "quantix-xtask", "--bins"])
         .stdin(Stdio::null());
     let status = cargo.status().map_err(|error| missing("cargo", &error))?;
     if status.success() {

@@ -12,13 +12,13 @@ mod follow;
 mod reset;
 
 use crate::args::Args;
-use crate::child::{Running, capture, missing, tied};
+use crate::child::{Running, capture, missing, own, tied};
 use crate::failure::{Context, Failure, Result};
 use crate::libvirt;
 use follow::{Follower, Look};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -101,7 +101,7 @@ pub fn run(words: impl Iterator<Item = String>, root: &Path) -> Result<()> {
 /// Guests, pools and libvirt's socket need root; only this part does.
 fn as_root(options: &Options) -> Result<()> {
     eprintln!("starting guests needs root: asking sudo (everything is built already)");
-    let own = std::env::current_exe().doing("finding this program")?;
+    let own = own()?;
     let mut sudo = Command::new("sudo");
     sudo.arg("--").arg(own).arg("up").args(&options.words).arg("--built");
     Err(missing("sudo", &sudo.exec()).remedy("run `./x up` as root"))
@@ -118,14 +118,14 @@ fn lock(dir: &Path) -> Result<File> {
 }
 
 fn check_port(what: &str, flag: &str, port: u16) -> Result<()> {
-    // A listener sets SO_REUSEADDR, so connections that linger from the last run do not count; a listener does.
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-        Ok(_) if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() => Ok(()),
-        Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
-            Err(Failure::new(format!("port {port} for {what} cannot be used: {error}")).remedy(format!("choose another with {flag} PORT")))
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            Err(Failure::new(format!("port {port}, wanted for {what}, is in use by another program"))
+                .remedy(format!("end that program (`ss -ltnp 'sport = :{port}'` names it), or choose another port with {flag} PORT")))
         }
-        _ => Err(Failure::new(format!("port {port}, wanted for {what}, is in use by another program"))
-            .remedy(format!("end that program (`ss -ltnp 'sport = :{port}'` names it), or choose another port with {flag} PORT"))),
+        Err(error) => Err(Failure::new(format!("port {port} for {what} cannot be used: {error}"))
+            .remedy(format!("choose another with {flag} PORT"))),
     }
 }
 
@@ -166,7 +166,7 @@ impl<'a> Started<'a> {
             return Ok(("qemu:///system".to_owned(), "the system's"));
         }
         let dir = self.options.dir.join("libvirt");
-        let own = std::env::current_exe().doing("finding this program")?;
+        let own = own()?;
         let mut command = tied(own);
         command.arg("libvirt").arg("--stop-guests").arg("--dir").arg(&dir);
         self.start("libvirt", Look::Libvirt, command, "READY", LIBVIRT_WITHIN)?;
