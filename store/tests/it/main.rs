@@ -1,6 +1,7 @@
 //! The store's suite: the same checks on every engine.
 //!
 //! SQLite runs on a file of its own, PostgreSQL on a server of its own.
+#![allow(clippy::unwrap_used)]
 
 mod make;
 mod postgres;
