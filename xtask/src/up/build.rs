@@ -20,26 +20,38 @@ pub fn target() -> Result<PathBuf> {
 }
 
 /// Builds both halves; cargo's progress is shown as it comes, the web app's steps by name.
+///
+/// The vDC takes the finished web app in, so it must not be compiled while that is written: what it is made of
+/// is compiled meanwhile.
 pub fn run(root: &Path) -> Result<()> {
-    let (compiled, built) = std::thread::scope(|scope| {
-        let web = scope.spawn(|| web(root));
-        let compiled = programs(root);
-        (compiled, web.join().unwrap_or_else(|_| Err(Failure::new("building the web app failed"))))
-    });
-    compiled?;
-    // The vDC takes the web app in: when that became newer meanwhile, the next start should not have to.
-    if built? { programs(root) } else { Ok(()) }
+    if !web_is_fresh(root) {
+        let (compiled, built) = std::thread::scope(|scope| {
+            let web = scope.spawn(|| web(root));
+            let compiled = cargo(root, &["--exclude", "quantix-control", "--lib", "--bins"]);
+            (compiled, web.join().unwrap_or_else(|_| Err(Failure::new("building the web app failed"))))
+        });
+        compiled.and(built)?;
+    }
+    programs(root)
 }
 
 /// `quantix-vdc` and `quantix-node`.
 pub fn programs(root: &Path) -> Result<()> {
+    cargo(root, &["--bins"])
+}
+
+/// The workspace as a whole, so that the same dependencies serve `./x test`; but not this very program.
+fn cargo(root: &Path, words: &[&str]) -> Result<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // The workspace as a whole, so that the same dependencies serve `./x test`; but not this very program.
-    cargo
-        .current_dir(root)
-        .args(["build", "--workspace", "--exclude", "quantix-lab", "--exclude", "quantix-xtask", "--bins"])
-        .stdin(Stdio::null());
-    let status = cargo.status().map_err(|error| missing("cargo", &error))?;
+    cargo.current_dir(root).args([
+        "build",
+        "--workspace",
+        "--exclude",
+        "quantix-lab",
+        "--exclude",
+        "quantix-xtask",
+    ]);
+    let status = cargo.args(words).stdin(Stdio::null()).status().map_err(|error| missing("cargo", &error))?;
     if status.success() {
         Ok(())
     } else {
@@ -47,20 +59,29 @@ pub fn programs(root: &Path) -> Result<()> {
     }
 }
 
-/// Installs packages and builds the web app, each only when its inputs changed; says whether it built.
-pub fn web(root: &Path) -> Result<bool> {
+/// Installs packages and builds the web app, each only when its inputs changed.
+pub fn web(root: &Path) -> Result<()> {
     let web = root.join("web");
     packages(&web)?;
-    let inputs = hash_of(&[&web, &root.join("contract/proto")]);
-    // Not inside `dist`: what lies there is served.
-    let stamp = web.join("node_modules/.quantix-built");
-    let known = fs::read_to_string(&stamp).is_ok_and(|known| known == inputs);
-    if known && web.join("dist/index.html").exists() {
-        return Ok(false);
+    if web_is_fresh(root) {
+        return Ok(());
     }
     step(&web, "building the web app", &["run", "build"])?;
-    fs::write(&stamp, inputs).doing(stamp.display())?;
-    Ok(true)
+    fs::write(built_stamp(root), web_inputs(root)).doing("noting what was built")
+}
+
+fn web_is_fresh(root: &Path) -> bool {
+    let known = fs::read_to_string(built_stamp(root)).is_ok_and(|known| known == web_inputs(root));
+    known && root.join("web/dist/index.html").exists()
+}
+
+/// Not inside `dist`: what lies there is served.
+fn built_stamp(root: &Path) -> PathBuf {
+    root.join("web/node_modules/.quantix-built")
+}
+
+fn web_inputs(root: &Path) -> String {
+    hash_of(&[&root.join("web"), &root.join("contract/proto")])
 }
 
 /// `npm ci`, when the lock changed since the last one.
