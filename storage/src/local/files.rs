@@ -40,7 +40,7 @@ fn kind(file_type: FileType) -> FileKind {
 }
 
 fn modified_at_ms(stat: &Stat) -> i64 {
-    (stat.st_mtime as i64).saturating_mul(1000).saturating_add(stat.st_mtime_nsec as i64 / 1_000_000)
+    stat.st_mtime.saturating_mul(1000).saturating_add(stat.st_mtime_nsec as i64 / 1_000_000)
 }
 
 fn open_folder(pool: &LocalPool, path: &str) -> Result<OwnedFd> {
@@ -89,8 +89,7 @@ fn read(dir: &OwnedFd, query: &FileQuery) -> Result<Vec<Found>> {
                         FileSort::Name => 0,
                         FileSort::Size => i128::from(stat.st_size),
                         FileSort::Modified => {
-                            i128::from(stat.st_mtime as i64) * 1_000_000_000
-                                + i128::from(stat.st_mtime_nsec as i64)
+                            i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec as i64)
                         }
                     };
                 }

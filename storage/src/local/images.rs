@@ -93,7 +93,7 @@ impl LocalPool {
     pub(super) fn image_virtual_size(&self, image: &Image) -> Result<u64> {
         match image.format {
             ImageFormat::Iso | ImageFormat::Raw => Ok(virtual_size(image.format, image.length)),
-            ImageFormat::Qcow2 => Ok(self.qemu_info(self.images_dir()?, &image.name)?.virtual_size),
+            ImageFormat::Qcow2 => Ok(self.qemu_info(&self.images_dir()?, &image.name)?.virtual_size),
         }
     }
 
@@ -165,7 +165,7 @@ impl LocalPool {
 
     fn check_qcow2(&self, name: &str) -> Result<(ImageFormat, u64)> {
         let refused = Content::Image(ImageFormat::Qcow2).refusal();
-        let info = self.qemu_info(self.images_dir()?, name).map_err(|fault| match fault.code {
+        let info = self.qemu_info(&self.images_dir()?, name).map_err(|fault| match fault.code {
             // QEMU cannot open it: the file's fault, not the pool's.
             quantix_model::FaultCode::PoolIoFailed => refused.clone().because(fault.cause),
             _ => fault,

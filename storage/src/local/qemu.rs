@@ -8,7 +8,8 @@ use quantix_host::program::{Output, Program};
 use quantix_model::volume::VolumeFormat;
 use quantix_model::{Fault, FaultCode};
 use serde::Deserialize;
-use std::os::fd::{AsFd, AsRawFd};
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 /// For what only touches metadata.
@@ -63,9 +64,9 @@ impl Info {
     }
 }
 
-fn qemu_img(dir: impl AsFd) -> Program {
+fn qemu_img(dir: &OwnedFd) -> Program {
     // Resolved by the child between fork and exec, when it still has the folder open.
-    Program::new("qemu-img").cwd(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd())).deadline(SHORT)
+    Program::new("qemu-img").cwd(format!("/proc/self/fd/{}", dir.as_raw_fd())).deadline(SHORT)
 }
 
 fn failed(step: &str, output: &Output) -> Fault {
@@ -87,19 +88,19 @@ impl LocalPool {
     }
 
     /// Makes an empty thin qcow2 file.
-    pub(super) fn qemu_create(&self, dir: impl AsFd, name: &str, size_bytes: u64) -> Result<()> {
+    pub(super) fn qemu_create(&self, dir: &OwnedFd, name: &str, size_bytes: u64) -> Result<()> {
         let args = ["create", "-q", "-f", "qcow2", "-o", "preallocation=off", name];
         self.qemu_run("qemu-img create", qemu_img(dir).args(args).arg(size_bytes.to_string())).map(drop)
     }
 
     /// Grows a file that no VM uses.
-    pub(super) fn qemu_grow(&self, dir: impl AsFd, name: &str, size_bytes: u64) -> Result<()> {
+    pub(super) fn qemu_grow(&self, dir: &OwnedFd, name: &str, size_bytes: u64) -> Result<()> {
         let args = ["resize", "-q", "-f", "qcow2", name];
         self.qemu_run("qemu-img resize", qemu_img(dir).args(args).arg(size_bytes.to_string())).map(drop)
     }
 
     /// Reads a qcow2 header, also of a file in use.
-    pub(super) fn qemu_info(&self, dir: impl AsFd, name: &str) -> Result<Info> {
+    pub(super) fn qemu_info(&self, dir: &OwnedFd, name: &str) -> Result<Info> {
         let args = ["info", "--output=json", "-U", "-f", "qcow2", name];
         let output = self.qemu_run("qemu-img info", qemu_img(dir).args(args))?;
         serde_json::from_slice(&output.stdout).map_err(|e| {
@@ -117,13 +118,13 @@ impl LocalPool {
     /// Copies an image into another format. `source` is read through our own open file.
     pub(super) fn qemu_convert(
         &self,
-        source: impl AsFd,
+        source: &File,
         from: VolumeFormat,
-        dir: impl AsFd,
+        dir: &OwnedFd,
         to: (&str, VolumeFormat),
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
-        let source = format!("/proc/{}/fd/{}", std::process::id(), source.as_fd().as_raw_fd());
+        let source = format!("/proc/{}/fd/{}", std::process::id(), source.as_raw_fd());
         let mut program = qemu_img(dir)
             .args(["--pdeathsig", "KILL", "qemu-img", "convert", "-q", "-t", "writeback"])
             .args(["-f", from.as_str(), "-O", to.1.as_str(), source.as_str(), to.0])
