@@ -16,7 +16,7 @@ import { SelectField, TextField } from "../../ui/field";
 import { Empty } from "../../ui/parts";
 import { formatBytes } from "../../ui/quantity";
 import { Status } from "../../ui/status";
-import { poolStatus } from "../pool/words";
+import { poolOption } from "../pool/words";
 import { ImageProgress } from "./image-progress";
 import { imageStatus } from "./words";
 
@@ -104,10 +104,7 @@ export function UploadDialog({ onClose }: { onClose: () => void }) {
             onChange={field.onChange}
             options={[
               { value: "", label: pools ? "Choose a pool" : "Loading pools…", disabled: true },
-              ...(pools ?? []).map((p) => ({
-                value: p.id,
-                label: `${p.name} (${poolStatus(p).label.toLowerCase()}${p.capacity ? `, ${formatBytes(p.capacity.availableBytes)} free` : ""})`,
-              })),
+              ...(pools ?? []).map((p) => poolOption(p, "upload_image")),
             ]}
           />
         )}

@@ -1,5 +1,6 @@
 // How pools are spoken of.
 import { PoolHealth, PoolPhase, type Pool } from "../../api/gen/quantix/pool/v1/pool_pb";
+import { formatBytes } from "../../ui/quantity";
 import type { StatusView } from "../../ui/status";
 
 export function poolStatus(pool: Pool): StatusView {
@@ -40,4 +41,13 @@ export function backendName(pool: Pool): string {
 
 export function backendPlace(pool: Pool): string {
   return pool.spec?.backend.case === "local" ? pool.spec.backend.value.path : "";
+}
+
+/** A pool to choose for `verb`; one that cannot take it says why. */
+export function poolOption(pool: Pool, verb: "upload_image" | "create_volume") {
+  const action = pool.allowedActions.find((a) => a.verb === verb);
+  const disabled = action !== undefined && !action.allowed;
+  const free = pool.capacity ? `, ${formatBytes(pool.capacity.availableBytes)} free` : "";
+  const note = disabled ? action.reasonIfNot : `${poolStatus(pool).label.toLowerCase()}${free}`;
+  return { value: pool.id, label: `${pool.name} (${note})`, disabled };
 }

@@ -7,7 +7,7 @@ import { VolumePhase } from "../../api/gen/quantix/volume/v1/volume_pb";
 import { useVolumes } from "../../api/lists";
 import { SelectField, TextField } from "../../ui/field";
 import { formatBytes, GIB } from "../../ui/quantity";
-import { poolStatus } from "../pool/words";
+import { poolOption } from "../pool/words";
 import type { VmInput } from "./vm-form";
 
 interface Props {
@@ -48,10 +48,7 @@ export function DiskFields({ index, pools, images, onRemove }: Props) {
                 onChange={field.onChange}
                 options={[
                   { value: "", label: pools?.length === 0 ? "No pool yet" : "Choose a pool", disabled: true },
-                  ...(pools ?? []).map((p) => ({
-                    value: p.id,
-                    label: `${p.name} (${poolStatus(p).label.toLowerCase()}${p.capacity ? `, ${formatBytes(p.capacity.availableBytes)} free` : ""})`,
-                  })),
+                  ...(pools ?? []).map((p) => poolOption(p, "create_volume")),
                 ]}
               />
             )}

@@ -12,7 +12,7 @@ import { Dialog } from "../../ui/dialog";
 import type { FaultView } from "../../ui/fault";
 import { SelectField, TextField } from "../../ui/field";
 import { formatBytes, GIB } from "../../ui/quantity";
-import { poolStatus } from "../pool/words";
+import { poolOption } from "../pool/words";
 
 const schema = z.object({
   name: z.string().trim().min(1, "A name is needed.").max(128, "128 characters at most."),
@@ -68,7 +68,7 @@ export function CreateVolumeDialog({ onClose }: { onClose: () => void }) {
             onChange={field.onChange}
             options={[
               { value: "", label: pools?.length === 0 ? "No pool yet" : "Choose a pool", disabled: true },
-              ...(pools ?? []).map((p) => ({ value: p.id, label: `${p.name} (${poolStatus(p).label.toLowerCase()})` })),
+              ...(pools ?? []).map((p) => poolOption(p, "create_volume")),
             ]}
           />
         )}
