@@ -4,7 +4,7 @@ import { zodResolver } from "@hookform/resolvers/zod";
 import { useNavigate } from "@tanstack/react-router";
 import { useId, useState, useSyncExternalStore } from "react";
 import { Controller, useForm } from "react-hook-form";
-import { z } from "zod";
+import { z } from "../../ui/rules";
 import { useQuery } from "@connectrpc/connect-query";
 import { useApi, useClient } from "../../api/context";
 import { faultOf, viewOf } from "../../api/fault";
@@ -131,6 +131,7 @@ function Arriving({ imageId, onClose }: { imageId: string; onClose: () => void }
   const upload = useSyncExternalStore(uploads.subscribe, uploads.snapshot).find((u) => u.imageId === imageId);
   const [fault, setFault] = useState<FaultView>();
   const ready = image?.phase === ImagePhase.READY;
+  const failed = image?.phase === ImagePhase.ERROR;
   const cancel = async () => {
     try {
       await uploads.stop(imageId);
@@ -146,7 +147,7 @@ function Arriving({ imageId, onClose }: { imageId: string; onClose: () => void }
       size="small"
       submit={ready ? "Create VM" : undefined}
       onSubmit={() => void navigate({ to: "/vms", search: { new: true } })}
-      closeLabel={ready ? "Close" : "Go on in the background"}
+      closeLabel={ready || failed ? "Close" : "Go on in the background"}
       fault={fault ?? (image?.fault && viewOf(image.fault))}
       onClose={onClose}
     >
@@ -155,7 +156,7 @@ function Arriving({ imageId, onClose }: { imageId: string; onClose: () => void }
           <Status {...imageStatus(image, upload)} />
           <ImageProgress image={image} upload={upload} />
           {ready && <p>The image is in pool {image.pool} and can be used.</p>}
-          {!ready && image.phase !== ImagePhase.ERROR && (
+          {!ready && !failed && (
             <div>
               <Button variant="secondary" isDanger size="sm" onClick={() => void cancel()}>
                 Cancel upload

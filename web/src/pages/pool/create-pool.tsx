@@ -3,7 +3,7 @@ import { zodResolver } from "@hookform/resolvers/zod";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { Controller, useForm } from "react-hook-form";
-import { z } from "zod";
+import { z } from "../../ui/rules";
 import { useApi, useClient } from "../../api/context";
 import { faultOf } from "../../api/fault";
 import { PoolService } from "../../api/gen/quantix/pool/v1/pool_pb";

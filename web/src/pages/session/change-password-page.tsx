@@ -4,7 +4,7 @@ import { zodResolver } from "@hookform/resolvers/zod";
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { useForm } from "react-hook-form";
-import { z } from "zod";
+import { z } from "../../ui/rules";
 import { useApi, useClient } from "../../api/context";
 import { faultOf } from "../../api/fault";
 import { SessionService } from "../../api/gen/quantix/session/v1/session_pb";

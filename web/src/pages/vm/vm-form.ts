@@ -1,6 +1,6 @@
 // What the create dialog holds, its rules, and the request it becomes.
 import { create } from "@bufbuild/protobuf";
-import { z } from "zod";
+import { z } from "../../ui/rules";
 import { CreateVmRequestSchema, Firmware, NicKind, type CreateVmRequest } from "../../api/gen/quantix/vm/v1/vm_pb";
 import { VolumeFormat } from "../../api/gen/quantix/volume/v1/volume_pb";
 import { GIB } from "../../ui/quantity";

@@ -2,7 +2,7 @@
 import { zodResolver } from "@hookform/resolvers/zod";
 import { useState } from "react";
 import { Controller, useForm } from "react-hook-form";
-import { z } from "zod";
+import { z } from "../../ui/rules";
 import { useApi, useClient } from "../../api/context";
 import { faultOf } from "../../api/fault";
 import { ImageFormat, ImagePhase } from "../../api/gen/quantix/image/v1/image_pb";
