@@ -115,7 +115,9 @@ fn while_deleting_a_volume() {
     let id = volume_id();
     let wish = VolumeWish { id, size_bytes: MIB, format: VolumeFormat::Qcow2, image_id: None };
     let deaths = die_everywhere(
-        |pool| drop(pool.volume_create(&wish, &mut no_progress()).unwrap()),
+        |pool| {
+            pool.volume_create(&wish, &mut no_progress()).unwrap();
+        },
         |pool| pool.volume_delete(id).is_ok(),
         |pool, files| assert_eq!(pool.volume_list().unwrap().len(), files.len()),
     );
