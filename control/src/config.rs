@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const FILE_DEFAULT: &str = "/etc/quantix/vdc.toml";
 
 /// All settings of the vDC.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Folder of the database and the certificates.
@@ -43,6 +43,17 @@ pub struct Config {
 
 fn beat_interval_ms() -> u64 {
     u64::try_from(quantix_model::host::BEAT_INTERVAL.as_millis()).unwrap_or(30_000)
+}
+
+/// Without the database's address, which may carry a password.
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("data_dir", &self.data_dir)
+            .field("listen", &self.listen)
+            .field("dev_listen", &self.dev_listen)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Config {

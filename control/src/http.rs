@@ -27,10 +27,21 @@ use std::time::Duration;
 /// Until the head of an RPC's answer is there; streams go on after it.
 const RPC_DEADLINE: Duration = Duration::from_secs(120);
 
-/// No script but our own files; style attributes are PatternFly's; images from blobs are screenshots.
-const CSP: &str = "default-src 'self'; script-src 'self'; img-src 'self' data: blob:; \
-    style-src 'self' 'unsafe-inline'; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none'; \
-    form-action 'self'; frame-ancestors 'none'";
+/// No script but our own files; style attributes are PatternFly's; images from blobs are screenshots. WebSockets go
+/// to the address the page came from: not every browser counts them among `'self'`.
+fn policy(line: Line, own: Option<&str>) -> String {
+    let scheme = if line == Line::Tls { "wss" } else { "ws" };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
+    let sockets = match own {
+        Some(host) if !host.is_empty() && host.chars().all(plain) => format!(" {scheme}://{host}"),
+        _ => String::new(),
+    };
+    format!(
+        "default-src 'self'; script-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; \
+         connect-src 'self'{sockets}; object-src 'none'; base-uri 'none'; form-action 'self'; \
+         frame-ancestors 'none'"
+    )
+}
 
 #[derive(Clone)]
 struct Guard {
@@ -73,6 +84,9 @@ async fn openapi() -> Response {
 async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let headers = request.headers().clone();
     let path = request.uri().path().to_owned();
+    let own = headers.get(header::HOST).and_then(|h| h.to_str().ok());
+    let own = own.or(request.uri().authority().map(http::uri::Authority::as_str));
+    let policy = policy(guard.line, own);
     let refuse = |fault: &Fault| {
         if path.starts_with("/api") || path == "/healthz" {
             json_response(fault)
@@ -86,6 +100,9 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
         Ok(Err(fault)) => refuse(&fault),
         Err(panic) => refuse(&Fault::internal(panic_text(panic.as_ref()))),
     };
+    if let Ok(policy) = HeaderValue::try_from(policy) {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
     secure(&mut response, guard.line, auth::is_api(&path));
     response
 }
@@ -126,7 +143,6 @@ fn secure(response: &mut Response, line: Line, api: bool) {
     let mut set = |name: HeaderName, value: &'static str| {
         headers.insert(name, HeaderValue::from_static(value));
     };
-    set(header::CONTENT_SECURITY_POLICY, CSP);
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::X_FRAME_OPTIONS, "DENY");
     set(header::REFERRER_POLICY, "no-referrer");

@@ -15,8 +15,9 @@ use crate::services::{App, summary};
 use crate::tasks::Tasks;
 use quantix_model::fault::{Fault, FaultCode};
 use quantix_store::Store;
+use std::fs::{File, OpenOptions};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub struct VdcHandle {
     dev_address: Option<SocketAddr>,
     first_password: Option<String>,
     servers: Vec<JoinHandle<()>>,
+    /// Held while this vDC runs.
+    _lock: File,
 }
 
 impl Vdc {
@@ -71,6 +74,8 @@ impl Vdc {
             None => None,
         };
         let address = listener.local_addr().map_err(Fault::internal)?;
+        make_private_folder(&config.data_dir)?;
+        let lock = lock_folder(&config.data_dir)?;
         let store = open_store(&config).await?;
         let first_password = session::first_admin(&store, clock.now()).await?;
         let core = ground(config, clock, store, address).await?;
@@ -92,7 +97,7 @@ impl Vdc {
         let app = http::guarded(routes, &core, &sessions, Line::Tls);
         servers.push(serve_tls(listener, app, &core)?);
         tracing::info!(%address, "serving");
-        Ok(VdcHandle { core, address, dev_address, first_password, servers })
+        Ok(VdcHandle { core, address, dev_address, first_password, servers, _lock: lock })
     }
 }
 
@@ -161,6 +166,22 @@ fn make_private_folder(path: &Path) -> Result<(), Fault> {
         )
         .because(err)
     })
+}
+
+/// Keeps a second vDC from working on the same data: two would carry out every task twice.
+fn lock_folder(path: &Path) -> Result<File, Fault> {
+    let file = path.join("lock");
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&file);
+    let lock = opened.map_err(|err| Fault::internal(format!("{}: {err}", file.display())))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(err) => Err(Fault::new(
+            FaultCode::Conflict,
+            format!("Another vDC works with {} already.", path.display()),
+            "Stop it first, or choose another data folder.",
+        )
+        .because(err)),
+    }
 }
 
 async fn bind(field: &str, address: SocketAddr) -> Result<TcpListener, Fault> {

@@ -1,7 +1,7 @@
 //! What the store may answer instead of doing it. Conflicts are values here, never strings to be parsed.
 
 use quantix_model::fault::{Fault, FaultCode};
-use sea_orm::{DbErr, SqlErr};
+use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
 /// Why the store did not do it. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +50,9 @@ pub enum StoreError {
     /// Locked, full, gone or not reachable. The text is the engine's own.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
+    /// The engine refused a statement of ours: a mistake, not a state.
+    #[error("the store refused a statement: {0}")]
+    Refused(String),
     /// A row does not read as what it should be.
     #[error("a row of {table} cannot be read: {why}")]
     Corrupt {
@@ -69,7 +72,27 @@ impl StoreError {
 
 impl From<DbErr> for StoreError {
     fn from(err: DbErr) -> StoreError {
-        StoreError::Unavailable(err.to_string())
+        if is_mistake(&err) {
+            StoreError::Refused(err.to_string())
+        } else {
+            StoreError::Unavailable(err.to_string())
+        }
+    }
+}
+
+/// Whether the engine answered, and refused what it was told; anything else may pass by itself.
+fn is_mistake(err: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner))) = err else {
+        return matches!(err, DbErr::Type(_) | DbErr::Json(_) | DbErr::TryIntoErr { .. } | DbErr::Custom(_));
+    };
+    let sqlx::Error::Database(refusal) = inner.as_ref() else { return false };
+    let code = refusal.code().unwrap_or_default();
+    match code.parse::<u32>() {
+        // PostgreSQL: syntax, data and integrity (classes 22, 23, 42).
+        _ if code.len() == 5 => ["22", "23", "42"].iter().any(|class| code.starts_with(class)),
+        // SQLite: primary codes ERROR, CONSTRAINT, MISMATCH, MISUSE, RANGE.
+        Ok(extended) => matches!(extended & 0xff, 1 | 19 | 20 | 21 | 25),
+        Err(_) => false,
     }
 }
 
@@ -149,7 +172,7 @@ impl From<StoreError> for Fault {
                 "Check free space and permissions of the data folder, or the database server; then try again.",
             )
             .because(text),
-            StoreError::Corrupt { .. } => Fault::internal(err),
+            StoreError::Corrupt { .. } | StoreError::Refused(_) => Fault::internal(err),
         }
     }
 }

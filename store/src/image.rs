@@ -11,8 +11,8 @@ use crate::task::TaskRecord;
 use quantix_model::id::{ImageId, PoolId, TaskId};
 use quantix_model::image::{ImageFacts, ImagePhase};
 use quantix_model::{Fault, UnixMs};
-use sea_orm::Condition;
 use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{Condition, ConnectionTrait};
 
 /// An image.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,10 +116,21 @@ impl Row for ImageRecord {
     }
 }
 
+/// Holds the image against changes until the transaction ends; one that is going away cannot be used any more.
+pub(crate) async fn hold(db: &impl ConnectionTrait, id: ImageId) -> Result<(), StoreError> {
+    let image: ImageRecord = row::get_locked(db, &id.to_string()).await?;
+    if image.phase == ImagePhase::Deleting {
+        let why = "it is being deleted".to_owned();
+        return Err(StoreError::Conflict { kind: "image", id: image.name, why });
+    }
+    Ok(())
+}
+
 impl Store {
     /// Adds an image and the task that brings it.
     pub async fn image_insert(&self, image: &ImageRecord, task: &TaskRecord) -> Result<(), StoreError> {
         let tx = self.begin().await?;
+        crate::pool::hold(&tx, image.pool_id).await?;
         row::insert(&tx, image).await?;
         row::insert(&tx, task).await?;
         Ok(tx.commit().await?)
@@ -165,6 +176,8 @@ impl Store {
         task: Option<&TaskRecord>,
     ) -> Result<ImageRecord, StoreError> {
         let tx = self.begin().await?;
+        // Holds the image first: from here on nobody can put it into a drive.
+        let _: ImageRecord = row::get_locked(&tx, &id.to_string()).await?;
         let vms: Vec<crate::vm::VmRecord> = row::all(&tx, Condition::all()).await?;
         let user = vms.iter().find(|vm| vm.spec.cdrom.as_ref().is_some_and(|c| c.image_id == id));
         let image = row::alter(&tx, &id.to_string(), |image: &mut ImageRecord| {

@@ -242,6 +242,28 @@ pub(crate) async fn of_host(
     Ok(found)
 }
 
+/// Holds the pool against changes until the transaction ends; one that is going away takes nothing new.
+pub(crate) async fn hold(db: &impl ConnectionTrait, id: PoolId) -> Result<PoolRecord, StoreError> {
+    let pool: PoolRecord = row::get_locked(db, &id.to_string()).await?;
+    if pool.deleting {
+        let why = "it is being deleted".to_owned();
+        return Err(StoreError::Conflict { kind: "pool", id: pool.name, why });
+    }
+    Ok(pool)
+}
+
+/// The same, and the host must have the pool and keep it.
+pub(crate) async fn hold_on(db: &impl ConnectionTrait, id: PoolId, host: HostId) -> Result<(), StoreError> {
+    let pool = hold(db, id).await?;
+    match row::find::<PoolAssignmentRecord>(db, &pair(id, host)).await? {
+        Some(assignment) if !assignment.releasing => Ok(()),
+        _ => {
+            let why = "it is not assigned to the host".to_owned();
+            Err(StoreError::Conflict { kind: "pool", id: pool.name, why })
+        }
+    }
+}
+
 impl Store {
     /// Adds a pool, the hosts that should have it, and the task that sees to it.
     pub async fn pool_insert(
@@ -326,9 +348,10 @@ impl Store {
         task: &TaskRecord,
     ) -> Result<PoolRecord, StoreError> {
         let tx = self.begin().await?;
+        // Holds the pool first: from here on nobody can put a VM on it.
+        let pool = next_generation(&tx, id, at, false).await?;
         let on_host = Condition::all().add(Expr::col("host_id").eq(host_id.to_string()));
         let vms: Vec<crate::vm::VmRecord> = row::all(&tx, on_host).await?;
-        let pool = next_generation(&tx, id, at, false).await?;
         if let Some(vm) = vms.iter().find(|vm| vm.uses_pool(id)) {
             return Err(StoreError::InUse { kind: "pool", id: pool.name, by: format!("VM {}", vm.name) });
         }

@@ -9,11 +9,12 @@ use crate::row::{
 };
 use crate::task::TaskRecord;
 use crate::volume::{self, VolumeRecord};
-use quantix_model::id::{HostId, PoolId, VmId, VolumeId};
+use quantix_model::id::{HostId, ImageId, PoolId, VmId, VolumeId};
 use quantix_model::vm::{PowerState, VmPhase, VmSpec};
 use quantix_model::{Fault, UnixMs};
 use sea_orm::Condition;
 use sea_orm::sea_query::{Expr, ExprTrait};
+use std::collections::BTreeSet;
 
 /// A VM.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,7 +136,8 @@ fn of_host(host: HostId) -> Condition {
 }
 
 impl Store {
-    /// Adds a VM with its new volumes, gives it the free volumes named in `attach`, and adds the task.
+    /// Adds a VM with its new volumes, gives it the free volumes named in `attach`, and adds the task. Its pools must
+    /// be assigned to its host and its images must not be going away: [`StoreError::Conflict`].
     pub async fn vm_insert(
         &self,
         vm: &VmRecord,
@@ -144,6 +146,17 @@ impl Store {
         task: &TaskRecord,
     ) -> Result<(), StoreError> {
         let tx = self.begin().await?;
+        // Host, then pools, then images, then volumes: the order in which everybody takes hold of them.
+        let _: crate::HostRecord = row::get_locked(&tx, &vm.host_id.to_string()).await?;
+        let cdrom = vm.spec.cdrom.as_ref();
+        let pools = vm.spec.disks.iter().map(|d| d.pool_id).chain(cdrom.map(|c| c.pool_id));
+        for pool in pools.collect::<BTreeSet<PoolId>>() {
+            crate::pool::hold_on(&tx, pool, vm.host_id).await?;
+        }
+        let sources = new_volumes.iter().filter_map(|v| v.image_id).chain(cdrom.map(|c| c.image_id));
+        for image in sources.collect::<BTreeSet<ImageId>>() {
+            crate::image::hold(&tx, image).await?;
+        }
         row::insert(&tx, vm).await?;
         for new in new_volumes {
             row::insert(&tx, new).await?;

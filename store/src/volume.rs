@@ -139,6 +139,10 @@ impl Store {
     /// Adds a volume and the task that makes it.
     pub async fn volume_insert(&self, volume: &VolumeRecord, task: &TaskRecord) -> Result<(), StoreError> {
         let tx = self.begin().await?;
+        crate::pool::hold(&tx, volume.pool_id).await?;
+        if let Some(image) = volume.image_id {
+            crate::image::hold(&tx, image).await?;
+        }
         row::insert(&tx, volume).await?;
         row::insert(&tx, task).await?;
         Ok(tx.commit().await?)

@@ -7,6 +7,7 @@
 //! The stream ends with the vDC and with the session it was opened under.
 
 use crate::api::assembly::ViewFn;
+use crate::api::error::rpc;
 use crate::api::{Assembly, Person, auth};
 use crate::bus::Thing;
 use crate::core::Core;
@@ -15,11 +16,12 @@ use connectrpc::{ConnectError, RequestContext, Response, ServiceRequest, Service
 use quantix_contract::quantix::watch::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_contract::time::to_proto;
+use quantix_model::fault::{Fault, FaultCode};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -31,6 +33,8 @@ const TICK: Duration = Duration::from_secs(10);
 const QUEUE_MAX: usize = 64;
 /// A client that takes nothing for so long is let go.
 const STALL_MAX: Duration = Duration::from_secs(30);
+/// Streams open at the same time, of all clients.
+const STREAMS_MAX: usize = 256;
 /// Things changed at once beyond which reading the lists again is cheaper.
 const BURST_MAX: usize = 500;
 
@@ -38,12 +42,14 @@ struct Api {
     core: Arc<Core>,
     sessions: Arc<Sessions>,
     views: Arc<HashMap<&'static str, ViewFn>>,
+    places: Arc<Semaphore>,
 }
 
 /// Serves the stream; mounted after all nouns have added their views.
 pub fn mount(assembly: &mut Assembly, core: &Arc<Core>, sessions: &Arc<Sessions>) {
     let views = Arc::new(assembly.views.clone());
-    assembly.service(Arc::new(Api { core: core.clone(), sessions: sessions.clone(), views }));
+    let places = Arc::new(Semaphore::new(STREAMS_MAX));
+    assembly.service(Arc::new(Api { core: core.clone(), sessions: sessions.clone(), views, places }));
 }
 
 type Message = Result<wire::WatchResponse, ConnectError>;
@@ -66,6 +72,10 @@ impl wire::WatchService for Api {
         _request: ServiceRequest<'_, wire::WatchRequest>,
     ) -> ServiceResult<ServiceStream<wire::WatchResponse>> {
         let person = auth::person(&context)?.clone();
+        let place = self.places.clone().try_acquire_owned().map_err(|_| {
+            let text = format!("{STREAMS_MAX} pages watch the vDC already.");
+            rpc(&Fault::new(FaultCode::Busy, text, "Close pages that are not needed, then try again."))
+        })?;
         let (out, stream) = mpsc::channel(QUEUE_MAX);
         let watcher = Watcher {
             core: self.core.clone(),
@@ -80,6 +90,7 @@ impl wire::WatchService for Api {
         let changes = self.core.bus.listen();
         let stop = self.core.stop.clone();
         self.core.spawn(async move {
+            let _place = place;
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = watcher.run(changes) => {}
@@ -116,7 +127,7 @@ impl Watcher {
                 checked_at = Instant::now();
                 if !self.sessions.lasts(self.person.session_id).await {
                     let fault = auth::not_signed_in();
-                    let _ = self.out.try_send(Err(crate::api::error::rpc(&fault)));
+                    let _ = self.out.try_send(Err(rpc(&fault)));
                     return;
                 }
             }

@@ -38,6 +38,8 @@ async fn pages_of_the_app_get_the_app_under_a_strict_policy() {
         assert!(page.body.as_str().unwrap().contains("<html"), "{path}");
         let policy = page.headers["content-security-policy"].to_str().unwrap();
         assert!(policy.contains("script-src 'self';") && policy.contains("frame-ancestors 'none'"));
+        let own = format!("connect-src 'self' ws://{};", house.vdc.dev_address().unwrap());
+        assert!(policy.contains(&own), "{policy}");
         assert_eq!(page.headers["x-content-type-options"], "nosniff");
     }
     let health = house.send(house.http.get(house.url("/healthz"))).await;
@@ -98,4 +100,14 @@ async fn plain_http_stays_on_this_machine() {
         ..Config::new(dir.path())
     };
     assert_eq!(Vdc::start(VdcOptions::new(config)).await.unwrap_err().field, "dev_listen");
+}
+
+#[tokio::test]
+async fn one_data_folder_has_one_vdc() {
+    let house = House::new().await;
+    let config = house.vdc.core().config.clone();
+    let refused = Vdc::start(VdcOptions::new(config)).await.unwrap_err();
+    assert_eq!(refused.code, FaultCode::Conflict);
+    assert!(refused.message.contains("Another vDC"), "{refused}");
+    house.restart().await.vdc.stop().await;
 }

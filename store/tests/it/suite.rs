@@ -164,6 +164,20 @@ async fn vms_take_their_volumes_whole_or_not(store: &Store) {
     assert_eq!(store.volume_of_vm(first.id).await.unwrap().len(), 2);
     assert_eq!(store.task_get(task.id).await.unwrap(), task);
 
+    let elsewhere = make::pool("elsewhere");
+    store.pool_insert(&elsewhere, &[], &make::task("x")).await.unwrap();
+    let stray = make::vm("stray", host.id, &[&make::volume("v", elsewhere.id, None)]);
+    let refused = store.vm_insert(&stray, &[], &[], &make::task("x")).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Conflict { kind: "pool", .. }), "{refused}");
+    store.pool_mark_deleting(elsewhere.id, false, UnixMs(1), &make::task("x")).await.unwrap();
+    let late = make::volume("late", elsewhere.id, None);
+    let refused = store.volume_insert(&late, &make::task("x")).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Conflict { kind: "pool", .. }), "{refused}");
+    let late = make::image("late", elsewhere.id);
+    let refused = store.image_insert(&late, &make::task("x")).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Conflict { kind: "pool", .. }), "{refused}");
+    store.pool_delete(elsewhere.id).await.unwrap();
+
     let second = make::vm("second", host.id, &[]);
     let own = make::volume("second-disk", pool.id, Some(second.id));
     let orphan = make::task("orphan");
@@ -197,6 +211,10 @@ async fn vms_take_their_volumes_whole_or_not(store: &Store) {
     let marked = store.volume_mark_deleting(free.id, &make::task("x")).await.unwrap();
     assert_eq!(marked.phase, VolumePhase::Deleting);
     store.image_mark_deleting(image.id, Some(&make::task("x"))).await.unwrap();
+    let copy =
+        quantix_store::VolumeRecord { image_id: Some(image.id), ..make::volume("copy", pool.id, None) };
+    let refused = store.volume_insert(&copy, &make::task("x")).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Conflict { kind: "image", .. }), "{refused}");
     assert!(store.image_delete(image.id).await.unwrap());
 }
 
