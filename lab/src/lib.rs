@@ -3,6 +3,7 @@
 //! [`rig`] starts the real thing as an administrator has it: a libvirt of its own, `quantix-vdc` and `quantix-node`
 //! as processes, which may be killed at any moment. Nothing depends on this room.
 
+pub mod cluster;
 pub mod measure;
 pub mod mount;
 pub mod process;

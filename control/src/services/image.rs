@@ -10,7 +10,7 @@ use quantix_contract::{time, twin};
 use quantix_model::id::{ImageId, PoolId, TaskId};
 use quantix_model::image::ImagePhase;
 use quantix_model::name::check_title;
-use quantix_model::{Fault, FaultCode};
+use quantix_model::Fault;
 use quantix_store::{ImageRecord, Page, PageRequest};
 
 /// No image is larger: 16 TiB, what ext4 allows one file.
@@ -106,8 +106,7 @@ pub async fn create(
             "Give 64 hex digits, or leave it empty.",
         ));
     }
-    let pool = volume::usable_pool(app, "pool_id", pool_id).await?;
-    refuse_full(app, &pool.name, pool_id, size_bytes).await?;
+    volume::usable_pool(app, "pool_id", pool_id).await?;
     let id = ids::image();
     let task = app.core.tasks.draft(NewTask {
         kind: "image.upload",
@@ -138,25 +137,6 @@ pub async fn create(
     app.core.bus.changed(Thing::Image(id));
     app.core.bus.changed(Thing::Pool(pool_id));
     Ok((view(app, &image).await?, task_id))
-}
-
-/// Refuses at once what the pool's last figures say cannot fit; the host has the last word.
-async fn refuse_full(app: &App, name: &str, pool_id: PoolId, size_bytes: u64) -> Result<(), Fault> {
-    let pool = super::pool::get(app, pool_id).await?;
-    let Some(capacity) = pool.capacity.as_option() else { return Ok(()) };
-    if capacity.available_bytes >= size_bytes {
-        return Ok(());
-    }
-    let missing = (size_bytes - capacity.available_bytes).div_ceil(1 << 20);
-    Err(Fault {
-        field: "pool_id".into(),
-        ..Fault::new(
-            FaultCode::PoolFull,
-            format!("Pool {name} has too little space for this image."),
-            format!("Free {missing} MiB on it, or choose another pool."),
-        )
-        .because(format!("{size_bytes} bytes are needed, {} are free", capacity.available_bytes))
-    })
 }
 
 /// Removes an image; ends its upload when one is under way.

@@ -111,12 +111,14 @@ async fn awaited(app: &App, id: ImageId) -> Result<ImageRecord, Fault> {
     let image = app.core.store.image_get(id).await?;
     match image.phase {
         ImagePhase::Uploading | ImagePhase::Verifying | ImagePhase::Ready => Ok(image),
-        ImagePhase::Error | ImagePhase::Deleting => Err(Fault::new(
-            FaultCode::NotFound,
-            format!("The upload of {} has ended.", image.name),
-            "Start a new upload.",
-        )
-        .because(image.fault.map(|f| f.message).unwrap_or_default())),
+        // Why it failed is what the sender wants to know.
+        ImagePhase::Error | ImagePhase::Deleting => Err(image.fault.unwrap_or_else(|| {
+            Fault::new(
+                FaultCode::NotFound,
+                format!("The upload of {} has ended.", image.name),
+                "Start a new upload.",
+            )
+        })),
     }
 }
 
