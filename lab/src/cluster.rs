@@ -5,6 +5,7 @@
 //! that work ends wherever it stands, as under `kill -9`; what was written stays, what was in memory is gone.
 
 use crate::rig::{PASSWORD, until};
+use quantix_client::host::ConsoleStream;
 use quantix_client::{VdcClient, tls};
 use quantix_contract::quantix::host::v1 as host;
 use quantix_contract::quantix::image::v1 as image;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 /// Hosts of a cluster beat so often.
 const BEAT_MS: u64 = 200;
@@ -295,11 +297,25 @@ impl Cluster {
         Answer::read(&answer)
     }
 
-    /// Creates a VM and waits for the good end of its task.
+    /// Opens a WebSocket as a browser does.
+    pub async fn websocket(&self, path: &str) -> ConsoleStream {
+        let line = self.client.dial().connect(&[b"http/1.1"]).await.expect("the vDC answers");
+        let mut request =
+            format!("wss://{}{path}", self.vdc_address).into_client_request().expect("a good path");
+        let headers = request.headers_mut();
+        let bearer = format!("Bearer {}", self.token).parse().expect("a token is ASCII");
+        headers.insert("authorization", bearer);
+        headers.insert("sec-websocket-protocol", "binary".parse().expect("ASCII"));
+        tokio_tungstenite::client_async(request, line).await.expect("the vDC upgrades").0
+    }
+
+    /// Creates a VM and waits for the good end of its task; answers it as it is then.
     pub async fn vm(&self, request: vm::CreateVmRequest) -> vm::Vm {
         let made = self.ok(self.client.vms().create_vm(request).await).into_owned();
         self.task_done(&made.task_id).await;
-        made.vm.as_option().expect("a VM comes back").clone()
+        let id = made.vm.as_option().expect("a VM comes back").id.clone();
+        let request = vm::GetVmRequest { id, ..Default::default() };
+        self.ok(self.client.vms().get_vm(request).await).into_owned()
     }
 
     /// A VM, once it is in this power state.

@@ -1,0 +1,42 @@
+//! The simulated cluster: real vDC, real node daemon, real TLS; only hypervisor and storage are in memory.
+
+mod bad_input;
+mod kill;
+mod main_job;
+
+use quantix_contract::quantix::vm::v1 as vm;
+use quantix_contract::quantix::volume::v1 as volume;
+
+/// The smallest thing that is an ISO by content.
+fn iso(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len.max(40 << 10)];
+    bytes[32769..32774].copy_from_slice(b"CD001");
+    bytes
+}
+
+/// The smallest thing that is a disk by content, with something in it.
+fn disk(len: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..len.max(2 << 20)).map(|n| u8::try_from(n % 251).expect("below 251")).collect();
+    bytes[..510].fill(0);
+    bytes[510] = 0x55;
+    bytes[511] = 0xaa;
+    bytes
+}
+
+/// A small VM with one blank disk.
+fn wish(name: &str, pool_id: &str) -> vm::CreateVmRequest {
+    vm::CreateVmRequest {
+        name: name.into(),
+        vcpus: 1,
+        memory_bytes: 128 << 20,
+        firmware: vm::Firmware::FIRMWARE_BIOS.into(),
+        disks: vec![vm::NewDisk {
+            pool_id: pool_id.into(),
+            size_bytes: 8 << 20,
+            format: volume::VolumeFormat::VOLUME_FORMAT_QCOW2.into(),
+            ..Default::default()
+        }],
+        nics: vec![vm::Nic { kind: vm::NicKind::NIC_KIND_USER.into(), ..Default::default() }],
+        ..Default::default()
+    }
+}
