@@ -32,7 +32,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 /// Hosts of a cluster beat so often.
 const BEAT_MS: u64 = 200;
 /// Nothing in memory takes longer, also on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A daemon on a runtime of its own.
 struct Daemon<T> {
@@ -156,8 +156,7 @@ impl Cluster {
 
     /// PING, TOKEN, DISCOVERY; answers the probe's id, or what failed.
     pub async fn probe(&self, url: &str, token: &str) -> Result<String, Fault> {
-        let request =
-            host::ProbeHostRequest { url: url.into(), token: token.into(), ..Default::default() };
+        let request = host::ProbeHostRequest { url: url.into(), token: token.into(), ..Default::default() };
         let mut phases = self.ok(self.client.hosts().probe_host(request).await);
         let mut last = String::new();
         while let Some(phase) = self.ok(phases.message().await) {
@@ -451,11 +450,8 @@ fn client(address: SocketAddr, ca_pem: &str) -> VdcClient {
 
 async fn sign_in(address: SocketAddr, ca_pem: &str, first: &str) -> (VdcClient, String) {
     let client = client(address, ca_pem);
-    let login = session::LoginRequest {
-        user_name: "admin".into(),
-        password: first.into(),
-        ..Default::default()
-    };
+    let login =
+        session::LoginRequest { user_name: "admin".into(), password: first.into(), ..Default::default() };
     let token = client.sessions().login(login).await.expect("the one-time password works").into_owned().token;
     let client = client.with_token(&token);
     let change = session::ChangePasswordRequest {

@@ -7,10 +7,10 @@ use crate::tasks::NewTask;
 use quantix_contract::quantix::action::v1::AllowedAction;
 use quantix_contract::quantix::image::v1 as wire;
 use quantix_contract::{time, twin};
+use quantix_model::Fault;
 use quantix_model::id::{ImageId, PoolId, TaskId};
 use quantix_model::image::ImagePhase;
 use quantix_model::name::check_title;
-use quantix_model::Fault;
 use quantix_store::{ImageRecord, Page, PageRequest};
 
 /// No image is larger: 16 TiB, what ext4 allows one file.

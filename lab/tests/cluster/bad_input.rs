@@ -76,11 +76,8 @@ async fn pools_that_cannot_be() {
     assert_eq!(cluster.ok(list).into_owned().total, 1, "nothing half-made is left");
 
     cluster.vm(wish("web-1", &pool_id)).await;
-    let request = pool::UnassignPoolRequest {
-        pool_id: pool_id.clone(),
-        host_id: host.clone(),
-        ..Default::default()
-    };
+    let request =
+        pool::UnassignPoolRequest { pool_id: pool_id.clone(), host_id: host.clone(), ..Default::default() };
     let fault = cluster.refused(cluster.client.pools().unassign_pool(request).await);
     assert_eq!(fault.code, FaultCode::PoolInUse);
     assert!(fault.message.contains("web-1"), "{fault}");
@@ -237,11 +234,8 @@ async fn libvirt_stops_and_nothing_is_claimed_to_be_off() {
 /// Names of the files in a folder of the pool.
 pub async fn on_disk(cluster: &Cluster, pool_id: &str, path: &str) -> Vec<String> {
     until("the pool lists its files", DEADLINE, async || {
-        let request = pool::ListFilesRequest {
-            pool_id: pool_id.into(),
-            path: path.into(),
-            ..Default::default()
-        };
+        let request =
+            pool::ListFilesRequest { pool_id: pool_id.into(), path: path.into(), ..Default::default() };
         let answer = cluster.client.pools().list_files(request).await;
         Some(answer.ok()?.into_owned().files.into_iter().map(|f| f.name).collect())
     })

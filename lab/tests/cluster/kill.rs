@@ -4,8 +4,8 @@
 use crate::bad_input::on_disk;
 use crate::{disk, iso, wish};
 use quantix_contract::quantix::image::v1 as image;
-use quantix_contract::quantix::task::v1 as task;
 use quantix_contract::quantix::pool::v1 as pool;
+use quantix_contract::quantix::task::v1 as task;
 use quantix_contract::quantix::vm::v1 as vm;
 use quantix_hypervisor::fake::Trouble;
 use quantix_lab::cluster::{Cluster, DEADLINE};
@@ -38,14 +38,23 @@ async fn an_upload_goes_on_after_a_cut_line_and_both_daemons_dead() {
     let path = &made.upload_path;
     // The browser's line is cut in the middle of what it announced.
     cluster.http("PATCH", path, &[("upload-offset", "0")], &bytes[..2 << 20], bytes.len()).await;
-    let first = until("bytes are safe", DEADLINE, async || cluster.offset(path).await.filter(|n| *n > 0)).await;
+    let first =
+        until("bytes are safe", DEADLINE, async || cluster.offset(path).await.filter(|n| *n > 0)).await;
     assert!(first <= 2 << 20, "{first}");
     cluster.kill_vdc();
     cluster.start_vdc().await;
     let after_vdc = until("the vDC answers", DEADLINE, async || cluster.offset(path).await).await;
     assert!(after_vdc >= first, "{after_vdc} after {first}");
     let from = usize::try_from(after_vdc).unwrap();
-    cluster.http("PATCH", path, &[("upload-offset", &from.to_string())], &bytes[from..4 << 20], bytes.len() - from).await;
+    cluster
+        .http(
+            "PATCH",
+            path,
+            &[("upload-offset", &from.to_string())],
+            &bytes[from..4 << 20],
+            bytes.len() - from,
+        )
+        .await;
     cluster.kill_node();
     cluster.start_node().await;
     cluster.host_ready().await;
@@ -69,7 +78,9 @@ async fn a_cancelled_upload_leaves_no_bytes() {
     let bytes = iso(1 << 20);
     for by_delete in [true, false] {
         let made = cluster.declare("boot.iso", &pool_id, &bytes).await;
-        cluster.http("PATCH", &made.upload_path, &[("upload-offset", "0")], &bytes[..1000], bytes.len()).await;
+        cluster
+            .http("PATCH", &made.upload_path, &[("upload-offset", "0")], &bytes[..1000], bytes.len())
+            .await;
         until("bytes are safe", DEADLINE, async || {
             cluster.offset(&made.upload_path).await.filter(|n| *n == 1000)
         })

@@ -16,7 +16,8 @@ fn iso(len: usize) -> Vec<u8> {
 
 /// The smallest thing that is a disk by content, with something in it.
 fn disk(len: usize) -> Vec<u8> {
-    let mut bytes: Vec<u8> = (0..len.max(2 << 20)).map(|n| u8::try_from(n % 251).expect("below 251")).collect();
+    let mut bytes: Vec<u8> =
+        (0..len.max(2 << 20)).map(|n| u8::try_from(n % 251).expect("below 251")).collect();
     bytes[..510].fill(0);
     bytes[510] = 0x55;
     bytes[511] = 0xaa;

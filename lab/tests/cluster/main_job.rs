@@ -87,11 +87,8 @@ async fn a_screen_greets(cluster: &Cluster, vm_id: &str) {
 }
 
 async fn files_are_claimed(cluster: &Cluster, pool_id: &str) {
-    let request = pool::ListFilesRequest {
-        pool_id: pool_id.into(),
-        path: "volumes".into(),
-        ..Default::default()
-    };
+    let request =
+        pool::ListFilesRequest { pool_id: pool_id.into(), path: "volumes".into(), ..Default::default() };
     let files = cluster.ok(cluster.client.pools().list_files(request).await).into_owned();
     assert_eq!(files.host, "host-1");
     let names: Vec<&str> = files.files.iter().map(|f| f.claimed_by.as_str()).collect();
