@@ -1,7 +1,7 @@
 // The product as an administrator has it: a libvirt of its own, quantix-vdc and quantix-node as processes.
 // Everything ends with this program; nothing is left behind.
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -78,6 +78,8 @@ export class Rig {
   static async start() {
     const rig = new Rig();
     rig.dir = mkdtempSync(join(tmpdir(), "quantix-e2e-"));
+    // QEMU runs as a user of its own and must reach the pool.
+    chmodSync(rig.dir, 0o755);
     rig.bin = (name) => join(setting("QUANTIX_BIN"), name);
     const [https, http, node] = [await freePort(), await freePort(), await freePort()];
     rig.page = `http://127.0.0.1:${http}`;

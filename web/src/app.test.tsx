@@ -8,6 +8,7 @@ import { FaultCode } from "./api/gen/quantix/fault/v1/fault_pb";
 import { HostPhase, HostSchema, Phase, PhaseState } from "./api/gen/quantix/host/v1/host_pb";
 import { ImageFormat, ImagePhase, ImageSchema } from "./api/gen/quantix/image/v1/image_pb";
 import { PoolPhase, PoolSchema } from "./api/gen/quantix/pool/v1/pool_pb";
+import { TaskSchema, TaskState } from "./api/gen/quantix/task/v1/task_pb";
 import { PowerState, PowerVerb, VmPhase, VmSchema } from "./api/gen/quantix/vm/v1/vm_pb";
 import { safeNext } from "./router";
 import { FakeVdc } from "./testing/fake-vdc";
@@ -144,6 +145,19 @@ describe("watching", () => {
     expect(await screen.findByText("Running")).toBeTruthy();
     vdc.tell({ event: { case: "removed", value: { kind: "vm", id: "id-web-1" } } });
     expect(await screen.findByRole("heading", { name: "No VM yet" })).toBeTruthy();
+  });
+
+  it("says why a VM that failed to be made is gone, instead of showing its last state", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.vms = [vm("web-1", PowerState.OFF, ["start"])];
+    renderApp(vdc, "/vms/id-web-1");
+    await screen.findByRole("heading", { name: "web-1" });
+    await waitFor(() => expect(vdc.watchers).toBe(1));
+    vdc.vms = [];
+    vdc.tasks = [create(TaskSchema, { id: "t", title: "Create VM web-1", state: TaskState.FAILED, objectId: "id-web-1", fault: { code: FaultCode.HYPERVISOR_REFUSED, message: "The hypervisor could not start the VM.", cause: "Permission denied" } })];
+    vdc.tell({ event: { case: "removed", value: { kind: "vm", id: "id-web-1" } } });
+    expect(await screen.findByRole("heading", { name: 'There is no VM "web-1" any more' })).toBeTruthy();
+    expect((await screen.findByRole("alert", { name: "Error HYPERVISOR_REFUSED" })).textContent).toContain("Permission denied");
   });
 
   it("says that the line is broken, then catches up by reading again", async () => {

@@ -18,6 +18,7 @@ import { DataTable, type Column } from "../../ui/table";
 import { Tabs } from "../../ui/tabs";
 import { Age, formatDuration, formatExact, Reported } from "../../ui/time";
 import { poolHealth } from "../pool/words";
+import { Absent, present } from "../task/gone";
 import { vmStatus } from "../vm/words";
 import { clockText, cpuText } from "./discovery";
 import { acceleratorName, hostStatus, isSilent, ms } from "./words";
@@ -32,8 +33,8 @@ export function HostPage() {
   const page = usePageState();
   const query = useQuery(HostService.method.getHost, { id });
   const [removing, setRemoving] = useState(false);
-  const host = query.data;
-  if (!host) return query.error ? <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} /> : <Loading label="host" />;
+  const host = present(query);
+  if (!host) return <Absent noun="host" id={id} query={query} to="/hosts" />;
   const tab = page.tab ?? "overview";
   return (
     <>

@@ -11,11 +11,12 @@ import { Crumbs } from "../../shell/crumbs";
 import { usePageState } from "../../shell/page-state";
 import { Confirm } from "../../ui/dialog";
 import { FaultPanel, type FaultView } from "../../ui/fault";
-import { Card, Copyable, Facts, Loading, PageTitle } from "../../ui/parts";
+import { Card, Copyable, Facts, PageTitle } from "../../ui/parts";
 import { formatBytes, formatCount } from "../../ui/quantity";
 import { Tabs } from "../../ui/tabs";
 import { Age } from "../../ui/time";
 import { ms } from "../host/words";
+import { Absent, present } from "../task/gone";
 import { TaskTable } from "../task/task-table";
 import { VolumeTable } from "../volume/volume-table";
 import { PoolFiles } from "./pool-files";
@@ -35,8 +36,8 @@ export function PoolPage() {
   const page = usePageState();
   const query = useQuery(PoolService.method.getPool, { id });
   const [deleting, setDeleting] = useState(false);
-  const pool = query.data;
-  if (!pool) return query.error ? <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} /> : <Loading label="pool" />;
+  const pool = present(query);
+  if (!pool) return <Absent noun="pool" id={id} query={query} to="/pools" />;
   const tab = page.tab ?? "overview";
   return (
     <>

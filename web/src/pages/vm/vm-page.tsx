@@ -18,6 +18,7 @@ import { DataTable, type Column } from "../../ui/table";
 import { Tabs } from "../../ui/tabs";
 import { Age, Reported } from "../../ui/time";
 import { ms } from "../host/words";
+import { Absent, present } from "../task/gone";
 import { TaskTable } from "../task/task-table";
 import { TaskProgress } from "../task/task-view";
 import { formatName, volumeStatus } from "../volume/words";
@@ -39,8 +40,8 @@ export function VmPage() {
   const query = useQuery(VmService.method.getVm, { id });
   const [deleting, setDeleting] = useState(false);
   const [fault, setFault] = useState<FaultView>();
-  const vm = query.data;
-  if (!vm) return query.error ? <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} /> : <Loading label="VM" />;
+  const vm = present(query);
+  if (!vm) return <Absent noun="VM" id={id} query={query} to="/vms" />;
   const tab = page.tab ?? "overview";
   return (
     <>
