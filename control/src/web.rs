@@ -20,8 +20,9 @@ pub fn routes(folder: Option<&Path>) -> Result<Router, Fault> {
             .fallback_status(StatusCode::OK)
             .html_cache_control(CacheControl::NoCache)
             .cache_control(CacheControl::Long)
-            .enable_brotli(true)
-            .enable_gzip(true)
+            // Compressed by the build, or not at all: compressing at start took half a minute in a debug build.
+            .enable_brotli(!cfg!(debug_assertions))
+            .enable_gzip(false)
             .into_router()),
         Some(folder) => {
             if !folder.join("index.html").is_file() {
