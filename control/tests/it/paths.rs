@@ -111,3 +111,29 @@ async fn one_data_folder_has_one_vdc() {
     assert!(refused.message.contains("Another vDC"), "{refused}");
     house.restart().await.vdc.stop().await;
 }
+
+#[tokio::test]
+async fn a_panic_is_answered_as_a_mistake_of_ours() {
+    use axum::routing::get;
+    use quantix_control::api::auth::Line;
+    use quantix_control::services::session::Sessions;
+    use std::sync::Arc;
+    use tower::ServiceExt as _;
+
+    let house = House::new().await;
+    let core = house.vdc.core();
+    let sessions = Arc::new(Sessions::new(core.clone()));
+    let broken = axum::Router::new().route("/healthz", get(async || -> &'static str { panic!("oh no") }));
+    let app = quantix_control::http::guarded(broken, core, &sessions, Line::Tls);
+    let request = http::Request::get("/healthz").body(axum::body::Body::empty()).unwrap();
+    let answer = app.oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), 500);
+    assert_eq!(answer.headers()["x-frame-options"], "DENY");
+    let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        (body["fault"]["code"].as_str(), body["fault"]["cause"].as_str()),
+        (Some("INTERNAL"), Some("oh no"))
+    );
+    house.vdc.stop().await;
+}

@@ -67,7 +67,7 @@ async fn strangers_see_nothing() {
         Err(err) => err,
         Ok(mut stream) => {
             let end = stream.message().await;
-            stream.error().cloned().unwrap_or_else(|| end.err().expect("an error, not a message"))
+            stream.error().cloned().unwrap_or_else(|| end.expect_err("an error, not a message"))
         }
     };
     assert_eq!(from_connect(&refused).unwrap().code, FaultCode::NotSignedIn);
