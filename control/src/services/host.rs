@@ -27,6 +27,8 @@ use tokio::sync::mpsc;
 const PROBE_LIFE: Duration = Duration::from_secs(15 * 60);
 /// Probes kept at most; the oldest goes first.
 const PROBES_MAX: usize = 64;
+/// Between two attempts to hand a certificate over.
+const COMPLETE_RETRY: Duration = Duration::from_secs(1);
 /// An offered host answers its ping by then.
 const OFFER_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -333,11 +335,26 @@ async fn add_probed(app: &App, probe: &Probe, name: &str) -> Result<HostRecord, 
         vdc_ca_pem: app.core.pki.ca_pem().to_owned(),
         certificate_pem: issued.pem,
     };
-    if let Err(fault) = probe.registration.complete(&completion).await {
+    if let Err(fault) = complete(&probe.registration, &completion).await {
         app.core.store.host_delete(id, true).await?;
         return Err(fault);
     }
     Ok(host)
+}
+
+/// Hands the certificate over. The same body may be sent again, so a lost answer is asked for again.
+async fn complete(registration: &Registration, completion: &Completion) -> Result<(), Fault> {
+    let mut done = registration.complete(completion).await;
+    for _ in 0..2 {
+        match &done {
+            Err(fault) if fault.retryable() => {
+                tokio::time::sleep(COMPLETE_RETRY).await;
+                done = registration.complete(completion).await;
+            }
+            _ => break,
+        }
+    }
+    done
 }
 
 /// Removes a host, and tells it so when it can be reached. Its VMs go on running.

@@ -7,7 +7,7 @@ use quantix_model::host::{BEATS_MISSED_MAX, Engine, HostPhase, Vitals};
 use quantix_model::id::{HostId, PoolId, VmId};
 use quantix_model::pool::PoolReport;
 use quantix_model::vm::PowerState;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -60,12 +60,14 @@ pub struct HostLive {
 pub struct Live {
     started_at: UnixMs,
     hosts: Mutex<HashMap<HostId, HostLive>>,
+    /// Hosts that never spoke since, and were told of once.
+    absent: Mutex<HashSet<HostId>>,
 }
 
 impl Live {
     /// Nothing known yet, since `started_at`.
     pub fn new(started_at: UnixMs) -> Live {
-        Live { started_at, hosts: Mutex::default() }
+        Live { started_at, hosts: Mutex::default(), absent: Mutex::default() }
     }
 
     fn hosts(&self) -> MutexGuard<'_, HashMap<HostId, HostLive>> {
@@ -118,6 +120,13 @@ impl Live {
                 quantix_model::host::phase(Some(live.beat_at), interval, fault, now)
             }
         }
+    }
+
+    /// Whether this is the first time that a host which never spoke since the start is found to be silent.
+    pub fn first_absence(&self, id: HostId) -> bool {
+        let spoke = self.hosts().contains_key(&id);
+        let mut absent = self.absent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        !spoke && absent.insert(id)
     }
 
     /// Hosts whose phase is no longer the one watchers were told.

@@ -359,8 +359,14 @@ pub async fn take_vm(app: &App, host_id: HostId, id: VmId, said: &node::VmReport
 pub async fn tell_silent(app: &App, now: UnixMs) -> Result<usize, Fault> {
     let hosts = app.core.store.host_all().await?;
     let every: HashMap<HostId, _> = hosts.iter().map(|h| (h.id, host::interval(h))).collect();
-    let turned =
+    let mut turned =
         app.live.turned(now, |id| every.get(&id).copied().unwrap_or(quantix_model::host::BEAT_INTERVAL));
+    // One that has not spoken since the vDC started falls silent, too, when its time is up.
+    for host in hosts.iter().filter(|h| host::phase(app, h) == HostPhase::Disconnected) {
+        if app.live.first_absence(host.id) {
+            turned.push((host.id, HostPhase::Disconnected));
+        }
+    }
     for (id, phase) in &turned {
         let name = hosts.iter().find(|h| h.id == *id).map_or("", |h| h.name.as_str());
         tracing::info!(host = name, ?phase, "the host's phase turned");

@@ -24,6 +24,11 @@ use serde::Deserialize;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+/// How long undoing is tried; the engine gives it a minute.
+const UNDO_PATIENCE: Duration = Duration::from_secs(40);
+/// Between two attempts.
+const UNDO_RETRY: Duration = Duration::from_millis(500);
+
 /// Makes the kinds known.
 pub(super) fn register(app: &Arc<App>) {
     app.core.tasks.register(Arc::new(Create(Arc::downgrade(app))));
@@ -134,7 +139,7 @@ impl TaskKind for Create {
         let Ok(app) = super::upgrade(&self.0) else { return };
         let Ok(id) = task.object_id::<VmId>() else { return };
         let Ok(input) = task.input::<CreateInput>() else { return };
-        if let Err(fault) = unmake(&app, id, &input).await {
+        if let Err(fault) = unmake_patiently(&app, id, &input).await {
             // The host may hold parts of it: the record stays, as the way to delete them.
             tracing::warn!(%fault, "a VM that was not made could not be undone");
             let both = why.clone().because(format!("{}; undoing it failed: {}", why.cause, fault.message));
@@ -181,6 +186,20 @@ async fn make(
     mark(app, record.id, VmPhase::Ready, None).await?;
     task.progress(total, total, "steps");
     Ok(())
+}
+
+/// Undoes, as long as undoing may take: the host may be away for a moment, or still at work on what was dropped.
+async fn unmake_patiently(app: &App, id: VmId, input: &CreateInput) -> Result<(), Fault> {
+    let end = tokio::time::Instant::now() + UNDO_PATIENCE;
+    loop {
+        match unmake(app, id, input).await {
+            Err(fault) if fault.retryable() && tokio::time::Instant::now() < end => {
+                tracing::debug!(%fault, "undoing again");
+                tokio::time::sleep(UNDO_RETRY).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 async fn unmake(app: &App, id: VmId, input: &CreateInput) -> Result<(), Fault> {
