@@ -54,8 +54,7 @@ export class Uploads {
       storeFingerprintForResuming: false,
       removeFingerprintOnSuccess: true,
       onShouldRetry: (error) => {
-        const status = "originalResponse" in error ? (error.originalResponse?.getStatus() ?? 0) : 0;
-        const again = status === 0 || status === 409 || status === 423 || status >= 500;
+        const again = mayRetry(error);
         if (again) this.#change(running, { state: "waiting", bytesPerSecond: 0 });
         return again;
       },
@@ -103,6 +102,20 @@ export class Uploads {
     this.#snapshot = [...this.#running.values()].map((r) => r.view);
     for (const listener of this.#listeners) listener();
   }
+}
+
+/** Answers that trying again will not change: not signed in, not allowed, no such upload, gone, too large. */
+const FINAL_STATUS = new Set([401, 403, 404, 410, 413]);
+/** Refusals that pass by themselves, as after a restart of the vDC that no host has reported to yet. */
+const PASSING_CODES = new Set(["HOST_DISCONNECTED", "HOST_UNREACHABLE", "POOL_NOT_READY", "POOL_STALLED", "BUSY", "STORE_UNAVAILABLE", "DEADLINE_EXCEEDED", "UPLOAD_OFFSET_MISMATCH"]);
+
+export function mayRetry(error: Error): boolean {
+  const response = "originalResponse" in error ? (error as { originalResponse?: { getStatus(): number; getBody(): string } }).originalResponse : undefined;
+  const status = response?.getStatus() ?? 0;
+  if (FINAL_STATUS.has(status)) return false;
+  // A question about the offset (HEAD) is answered without a body: nothing says that it is final.
+  if (status < 400 || status >= 500 || status === 409 || status === 423 || !response?.getBody()) return true;
+  return PASSING_CODES.has(uploadFault(error).code);
 }
 
 /** The vDC answers refused chunks with a JSON fault. */

@@ -116,17 +116,19 @@ function Overview({ summary: s }: { summary: Summary }) {
         <Count to="/volumes" name="Volumes" figure={String(s.volumesTotal)} />
       </div>
       <div className="q-cards">
-        <Card title="Capacity">
-          <div className="q-stack">
-            {s.hostsSilent > 0 && (
-              <p className="q-muted">Without {formatCount(s.hostsSilent, "silent host")}: their figures are unknown.</p>
-            )}
-            <Amount name="Memory of hosts" used={s.memoryUsedBytes} total={s.memoryTotalBytes} />
-            <Amount name="Space in pools" used={s.poolUsedBytes} total={s.poolTotalBytes} />
-            <p className="q-muted">{formatCount(s.cpuThreads, "CPU thread")} in all</p>
-          </div>
-        </Card>
-        <Trouble />
+        <div className="q-stack">
+          <Card title="Capacity">
+            <div className="q-stack">
+              {s.hostsSilent > 0 && (
+                <p className="q-muted">Without {formatCount(s.hostsSilent, "silent host")}: their figures are unknown.</p>
+              )}
+              <Amount name="Memory of hosts" used={s.memoryUsedBytes} total={s.memoryTotalBytes} />
+              <Amount name="Space in pools" used={s.poolUsedBytes} total={s.poolTotalBytes} />
+              <p className="q-muted">{formatCount(s.cpuThreads, "CPU thread")} in all</p>
+            </div>
+          </Card>
+          <Trouble />
+        </div>
         <Recent />
       </div>
     </>

@@ -108,7 +108,7 @@ function Overview({ host }: { host: Host }) {
             ["QEMU", engine?.qemuVersion],
           ]}
         />
-        {engine?.fault && <FaultPanel fault={viewOf(engine.fault)} />}
+        {engine?.fault && engine.fault.code !== host.fault?.code && <FaultPanel fault={viewOf(engine.fault)} />}
       </Card>
       <Card title="Identity">
         <Facts

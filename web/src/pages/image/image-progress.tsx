@@ -18,7 +18,7 @@ export function uploadText(u: UploadView): string {
   return `${amount} · ${formatRate(u.bytesPerSecond)} · ${formatDuration(left * 1000)} left`;
 }
 
-export function ImageProgress({ image, upload }: { image: Image; upload?: UploadView }) {
+export function ImageProgress({ image, upload, narrow = false }: { image: Image; upload?: UploadView; narrow?: boolean }) {
   if (image.phase === ImagePhase.VERIFYING) return <Progress label={`Check of ${image.name}`} done={0} total={0} text="Checking size, checksum and format on the host" />;
   if (image.phase !== ImagePhase.UPLOADING) return null;
   if (upload && upload.state !== "failed") {
@@ -32,7 +32,7 @@ export function ImageProgress({ image, upload }: { image: Image; upload?: Upload
         total={Number(image.sizeBytes)}
         text={`${formatBytes(image.receivedBytes)} of ${formatBytes(image.sizeBytes)} on the host`}
       />
-      {upload?.fault && <FaultPanel fault={upload.fault} />}
+      {upload?.fault && (narrow ? <div className="q-table__sub">{upload.fault.message}</div> : <FaultPanel fault={upload.fault} />)}
       <Resume image={image} />
     </>
   );

@@ -48,7 +48,7 @@ export function ImagesPage() {
       cell: (i) => (
         <>
           <Status {...imageStatus(i, uploadOf(i))} />
-          <ImageProgress image={i} upload={uploadOf(i)} />
+          <ImageProgress image={i} upload={uploadOf(i)} narrow />
           {i.fault && (
             <div className="q-table__sub">
               {i.fault.message}{" "}

@@ -114,17 +114,28 @@ function Overview({ vm }: { vm: Vm }) {
   const spec = vm.spec;
   return (
     <div className="q-cards">
-      <Card title="Now">
-        <Facts
-          rows={[
-            ["Power", silent ? <Reported key="p" at={at} silent>{vm.powerReason || "reported"}</Reported> : <Status key="p" {...powerStatus(vm.powerState)} />],
-            ["Last change", vm.powerReason ? <>{vm.powerReason}{vm.powerSince && <>, <Age at={ms(vm.powerSince)} /></>}</> : ""],
-            ["CPU used", vm.cpuUsedRatio === undefined ? "" : <Reported key="c" at={at} silent={silent}>{formatRatio(vm.cpuUsedRatio)}</Reported>],
-            ["Memory used", vm.memoryUsedBytes === undefined ? "" : <Reported key="m" at={at} silent={silent}>{formatBytes(vm.memoryUsedBytes)}</Reported>],
-            ["Reported", <Age key="r" at={at} />],
-          ]}
-        />
-      </Card>
+      <div className="q-stack">
+        <Card title="Now">
+          <Facts
+            rows={[
+              ["Power", silent ? <Reported key="p" at={at} silent>{vm.powerReason || "reported"}</Reported> : <Status key="p" {...powerStatus(vm.powerState)} />],
+              ["Last change", vm.powerReason ? <>{vm.powerReason}{vm.powerSince && <>, <Age at={ms(vm.powerSince)} /></>}</> : ""],
+              ["CPU used", vm.cpuUsedRatio === undefined ? "" : <Reported key="c" at={at} silent={silent}>{formatRatio(vm.cpuUsedRatio)}</Reported>],
+              ["Memory used", vm.memoryUsedBytes === undefined ? "" : <Reported key="m" at={at} silent={silent}>{formatBytes(vm.memoryUsedBytes)}</Reported>],
+              ["Reported", <Age key="r" at={at} />],
+            ]}
+          />
+        </Card>
+        <Card title="Identity">
+          <Facts
+            rows={[
+              ["Id", <Copyable key="i" text={vm.id} label="id" />],
+              ["Description", vm.description],
+              ["Created", <Age key="c" at={ms(vm.createdAt)} />],
+            ]}
+          />
+        </Card>
+      </div>
       <Card title="Made of">
         <Facts
           rows={[
@@ -147,15 +158,6 @@ function Overview({ vm }: { vm: Vm }) {
                 "none"
               ),
             ],
-          ]}
-        />
-      </Card>
-      <Card title="Identity">
-        <Facts
-          rows={[
-            ["Id", <Copyable key="i" text={vm.id} label="id" />],
-            ["Description", vm.description],
-            ["Created", <Age key="c" at={ms(vm.createdAt)} />],
           ]}
         />
       </Card>
