@@ -14,6 +14,7 @@ use quantix_contract::quantix::session::v1 as session;
 use quantix_contract::quantix::task::v1 as task;
 use quantix_contract::quantix::vm::v1 as vm;
 use quantix_model::Fault;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -292,6 +293,15 @@ impl Drop for Rig {
         drop((self.node.take(), self.vdc.take()));
         drop(self.libvirt.take());
     }
+}
+
+/// A folder for one test, removed with it. QEMU runs as another user and must be able to reach the pools inside.
+///
+/// # Panics
+/// When there is no room for one.
+pub fn folder() -> tempfile::TempDir {
+    let open = std::fs::Permissions::from_mode(0o755);
+    tempfile::Builder::new().prefix("quantix-lab-").permissions(open).tempdir().expect("a folder can be made")
 }
 
 /// What libvirt clients connect to for a libvirt kept in `dir`.

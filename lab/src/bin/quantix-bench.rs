@@ -27,7 +27,7 @@ async fn main() {
         std::process::exit(2);
     }
     let asked = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
-    let folder = tempfile::tempdir().expect("a folder for the bench");
+    let folder = rig::folder();
     if asked("start") {
         start(&folder.path().join("start"));
     }

@@ -4,12 +4,12 @@ use crate::{files, guest_vm};
 use quantix_contract::quantix::host::v1 as host;
 use quantix_contract::quantix::vm::v1 as vm;
 use quantix_lab::mount::Tmpfs;
-use quantix_lab::rig::{Rig, STEP_DEADLINE, until};
+use quantix_lab::rig::{self, Rig, STEP_DEADLINE, until};
 use quantix_model::FaultCode;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn libvirt_stops_and_comes_back() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rig::folder();
     let mut rig = Rig::start(folder.path()).await;
     let pool_id = rig.pool("main", &folder.path().join("pool")).await;
     let request = vm::CreateVmRequest { cdrom_image_id: String::new(), ..guest_vm("web-1", &pool_id, "") };
@@ -34,7 +34,7 @@ async fn libvirt_stops_and_comes_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_says_so_and_leaves_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rig::folder();
     let small = Tmpfs::mount(&folder.path().join("small"), 8 << 20);
     let rig = Rig::start(&folder.path().join("rig")).await;
     let pool_dir = small.path().join("pool");
@@ -56,7 +56,7 @@ async fn a_full_disk_says_so_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_image_is_refused_by_content() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rig::folder();
     let rig = Rig::start(&folder.path().join("rig")).await;
     let pool_dir = folder.path().join("pool");
     let pool_id = rig.pool("main", &pool_dir).await;

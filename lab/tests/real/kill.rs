@@ -3,7 +3,7 @@
 use crate::{files, guest_vm};
 use quantix_contract::quantix::task::v1 as task;
 use quantix_contract::quantix::vm::v1 as vm;
-use quantix_lab::rig::{Rig, STEP_DEADLINE, until, virsh};
+use quantix_lab::rig::{self, Rig, STEP_DEADLINE, until, virsh};
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn killing_the_node_leaves_one_or_nothing() {
 }
 
 async fn creation_survives(victim: Victim) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rig::folder();
     let mut rig = Rig::start(folder.path()).await;
     let pool_dir = folder.path().join("pool");
     let pool_id = rig.pool("main", &pool_dir).await;
@@ -83,7 +83,7 @@ async fn settled(rig: &Rig, pool_dir: &Path, id: &str, expected: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_guest_outlives_both_daemons() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rig::folder();
     let mut rig = Rig::start(folder.path()).await;
     let pool_id = rig.pool("main", &folder.path().join("pool")).await;
     let request =

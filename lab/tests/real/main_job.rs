@@ -2,12 +2,12 @@
 
 use crate::{files, guest_iso, guest_vm};
 use quantix_contract::quantix::vm::v1 as vm;
-use quantix_lab::rig::{Rig, virsh};
+use quantix_lab::rig::{self, Rig, virsh};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guest_is_made_runs_obeys_and_goes() {
     let iso = guest_iso();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = rig::folder();
     let rig = Rig::start(folder.path()).await;
     let pool_dir = folder.path().join("pool");
     let pool_id = rig.pool("main", &pool_dir).await;
