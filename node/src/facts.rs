@@ -19,6 +19,8 @@ const ENGINE_INTERVAL: Duration = Duration::from_secs(30);
 const ENGINE_RETRY: Duration = Duration::from_secs(3);
 /// An engine that has not answered by then is reported as silent; it is still waited for.
 const ENGINE_DEADLINE: Duration = Duration::from_secs(10);
+/// Reading the hardware for the first time takes well under a second.
+const HOSTNAME_DEADLINE: Duration = Duration::from_secs(5);
 /// /proc answers in well under a millisecond; later than this it is not waited for.
 const VITALS_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -51,6 +53,16 @@ impl Facts {
     /// The hardware as read last.
     pub fn inventory(&self) -> Option<Arc<Inventory>> {
         self.inventory.borrow().clone()
+    }
+
+    /// The machine's own name; waits a moment for the first reading.
+    pub async fn hostname(&self) -> String {
+        let mut inventory = self.inventory.subscribe();
+        let first = tokio::time::timeout(HOSTNAME_DEADLINE, inventory.wait_for(Option::is_some)).await;
+        match first {
+            Ok(Ok(found)) => found.as_ref().map(|i| i.hostname.clone()).unwrap_or_default(),
+            _ => String::new(),
+        }
     }
 
     /// Moving figures now, or the last ones when reading them takes too long.

@@ -41,7 +41,7 @@ enum Command {
 }
 
 /// Each of these may also stand in the configuration file, or as QUANTIX_NODE_… in the environment.
-#[derive(Args)]
+#[derive(Args, Default)]
 struct Run {
     /// Where key and ledger are kept [default: /var/lib/quantix/node].
     #[arg(long)]
@@ -91,19 +91,6 @@ fn main() -> ExitCode {
         Err(fault) => {
             complain(&fault);
             ExitCode::FAILURE
-        }
-    }
-}
-
-impl Default for Run {
-    fn default() -> Run {
-        Run {
-            state_dir: None,
-            listen: None,
-            libvirt_uri: None,
-            accelerator: None,
-            kvm_probe_kernel: None,
-            config: None,
         }
     }
 }

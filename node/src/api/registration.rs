@@ -44,9 +44,8 @@ pub async fn token(
         Grant::Full(entry) => entry,
         Grant::Repeat => return Err(used().into()),
     };
-    let hostname = shared.daemon.facts.inventory().map(|i| i.hostname.clone()).unwrap_or_default();
     Ok(Json(TokenFacts {
-        hostname,
+        hostname: shared.daemon.facts.hostname().await,
         created_at_unix_ms: entry.created_at.0,
         expires_at_unix_ms: entry.expires_at.0,
     }))

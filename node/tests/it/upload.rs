@@ -49,14 +49,21 @@ async fn an_upload_goes_on_where_it_broke_off() {
     line.apply_pool(pool_intent(1)).await.unwrap();
     assert_eq!(line.open_upload(open()).await.unwrap().received_bytes, 0);
     let disk = disk();
-    let mut broken = pieces(&disk[..3_000_000], 70_001);
-    broken.push(Err("the browser was closed".into()));
-    line.upload_bytes(pool_id(), IMAGE, 0, futures::stream::iter(broken)).await.unwrap_err();
-    // The daemon writes what came before it lets go; until then it says busy or an earlier offset.
-    let safe = crate::yard::until("what came is safe", async || {
-        line.upload_offset(pool_id(), IMAGE).await.ok().filter(|n| *n > 0)
-    })
-    .await;
+    // The sender dies in the middle: two whole pieces are written, a third one is on its way.
+    let (sender, stream) = tokio::sync::mpsc::channel(64);
+    let upload = line.upload_bytes(pool_id(), IMAGE, 0, tokio_stream::wrappers::ReceiverStream::new(stream));
+    let dying = async {
+        for piece in pieces(&disk[..3_000_000], 70_001) {
+            sender.send(piece).await.unwrap();
+        }
+        crate::yard::until("two pieces are written", async || {
+            line.upload_offset(pool_id(), IMAGE).await.ok().filter(|n| *n >= 2 << 20)
+        })
+        .await;
+        sender.send(Err("the browser was closed".into())).await.unwrap();
+    };
+    tokio::join!(upload, dying).0.unwrap_err();
+    let safe = line.upload_offset(pool_id(), IMAGE).await.unwrap();
     assert!(safe <= 3_000_000, "{safe}");
     let wrong = futures::stream::iter(pieces(&disk[..10], 10));
     let fault = line.upload_bytes(pool_id(), IMAGE, 1, wrong).await.unwrap_err();
@@ -70,6 +77,10 @@ async fn an_upload_goes_on_where_it_broke_off() {
     assert_eq!(all, SIZE as u64);
     let fault = line.finish_upload(finish(&"0".repeat(64))).await.unwrap_err();
     assert_eq!(fault.code, FaultCode::ImageChecksumMismatch);
+    // What was refused is gone; it begins anew.
+    assert_eq!(line.open_upload(open()).await.unwrap().received_bytes, 0);
+    let whole = futures::stream::iter(pieces(&disk, 1 << 18));
+    assert_eq!(line.upload_bytes(pool_id(), IMAGE, 0, whole).await.unwrap(), SIZE as u64);
     let report = line.finish_upload(finish("")).await.unwrap();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &disk);
     let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
