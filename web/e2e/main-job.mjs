@@ -1,7 +1,7 @@
 // The main job, as a newcomer does it: from a one-time password to a guest whose screen moves, and back to nothing.
 // Run by `./x test e2e`; screenshots of every page, light and dark, are kept as artefacts.
-import { createHash } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Browser, SLOW_MS } from "./browser.mjs";
 import { Rig, setting } from "./rig.mjs";
@@ -36,6 +36,20 @@ async function upload(file, name) {
   await dialog.getByLabel("Name").fill(name);
   await dialog.getByRole("button", { name: "Upload image" }).click();
   return dialog;
+}
+
+/** A raw disk of many random bytes with a boot sector's mark; answers its SHA-256. */
+function bigDisk(path) {
+  const sum = createHash("sha256");
+  const file = openSync(path, "w");
+  for (let piece = 0; piece < 24; piece += 1) {
+    const bytes = randomBytes(16 << 20);
+    if (piece === 0) bytes.set([0x55, 0xaa], 510);
+    sum.update(bytes);
+    writeSync(file, bytes);
+  }
+  closeSync(file);
+  return sum.digest("hex");
 }
 
 /** Whether what the canvas shows differs within some seconds. */
@@ -148,6 +162,23 @@ async function run() {
     }
     await b.go("Images");
     await b.look("images");
+  });
+  await step("upload outlives a killed vDC, to the last byte", async () => {
+    const big = join(rig.dir, "big.img");
+    const sha256 = bigDisk(big);
+    await b.go("Images");
+    await b.button("Upload image").first().click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel("File").setInputFiles(big);
+    await dialog.getByLabel("SHA-256").fill(sha256);
+    await dialog.getByRole("button", { name: "Upload image" }).click();
+    await page.waitForFunction(() => Number(document.querySelector('[role="dialog"] [role="progressbar"]')?.getAttribute("aria-valuenow")) >= 10);
+    await rig.vdc.stop("SIGKILL");
+    await dialog.getByText("Waiting for the line").waitFor();
+    await b.look("upload-waiting");
+    await rig.startVdc();
+    await dialog.getByText("can be used").waitFor({ timeout: SLOW_MS });
+    await dialog.getByRole("button", { name: "Close", exact: true }).last().click();
   });
   await step("VM is created and its screen moves", async () => {
     await b.go("VMs");
