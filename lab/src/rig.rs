@@ -168,13 +168,18 @@ impl Rig {
         let made = self.ok(self.client.pools().create_pool(request).await.map(|answer| answer.into_owned()));
         self.task_done(&made.task_id).await;
         let id = made.pool.as_option().expect("a pool comes back").id.clone();
+        self.pool_ready(&id).await;
+        id
+    }
+
+    /// Waits until the pool's host reports it healthy.
+    pub async fn pool_ready(&self, id: &str) {
         until("the pool is ready", STEP_DEADLINE, async || {
-            let request = pool::GetPoolRequest { id: id.clone(), ..Default::default() };
+            let request = pool::GetPoolRequest { id: id.into(), ..Default::default() };
             let seen = self.client.pools().get_pool(request).await.ok()?.into_owned();
             (seen.phase == pool::PoolPhase::POOL_PHASE_READY).then_some(())
         })
         .await;
-        id
     }
 
     /// Declares an image of `size_bytes`; answers its id, upload path and task.
@@ -224,6 +229,11 @@ impl Rig {
     pub async fn delete_image(&self, id: &str) {
         let request = image::DeleteImageRequest { id: id.into(), ..Default::default() };
         self.ok(self.client.images().delete_image(request).await.map(|answer| answer.into_owned()));
+        until("the image is gone", STEP_DEADLINE, async || {
+            let request = image::GetImageRequest { id: id.into(), ..Default::default() };
+            self.client.images().get_image(request).await.is_err().then_some(())
+        })
+        .await;
     }
 
     /// Deletes a stopped VM with its volumes, and waits for the end of the task.

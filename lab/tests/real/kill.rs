@@ -33,6 +33,8 @@ async fn creation_survives(victim: Victim) {
     let pool_id = rig.pool("main", &pool_dir).await;
     for (round, after_ms) in MOMENTS_MS.into_iter().enumerate() {
         let name = format!("vm-{round}");
+        // A host that was just killed does not know its pools yet, and says so.
+        rig.pool_ready(&pool_id).await;
         let request = vm::CreateVmRequest { cdrom_image_id: String::new(), ..guest_vm(&name, &pool_id, "") };
         let made = rig.ok(rig.client.vms().create_vm(request).await.map(|answer| answer.into_owned()));
         tokio::time::sleep(Duration::from_millis(after_ms)).await;
