@@ -12,9 +12,15 @@ use quantix_model::id::{ImageId, PoolId, TaskId};
 use quantix_model::image::ImagePhase;
 use quantix_model::name::check_title;
 use quantix_store::{ImageRecord, Page, PageRequest};
+use std::time::Duration;
 
 /// No image is larger: 16 TiB, what ext4 allows one file.
 const SIZE_BYTES_MAX: u64 = 16 << 40;
+
+/// How long a call waits for a deletion that usually takes milliseconds.
+const DELETE_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks.
+const DELETE_LOOK: Duration = Duration::from_millis(20);
 
 /// One page of images.
 pub async fn list(app: &App, request: &PageRequest) -> Result<Page<wire::Image>, Fault> {
@@ -158,8 +164,22 @@ pub async fn delete(app: &App, user: &str, id: ImageId) -> Result<(), Fault> {
     {
         tracing::debug!(%fault, "the upload had ended already");
     }
+    let task_id = task.id;
     app.core.tasks.submit(task);
     app.core.bus.changed(Thing::Image(id));
     app.core.bus.changed(Thing::Pool(image.pool_id));
+    end_of(app, task_id).await
+}
+
+/// Waits a while for the end of a deletion; one that takes longer goes on as a task.
+async fn end_of(app: &App, id: TaskId) -> Result<(), Fault> {
+    let end = tokio::time::Instant::now() + DELETE_PATIENCE;
+    while tokio::time::Instant::now() < end {
+        let task = app.core.tasks.get(id).await?;
+        if task.state.is_final() {
+            return task.fault.map_or(Ok(()), Err);
+        }
+        tokio::time::sleep(DELETE_LOOK).await;
+    }
     Ok(())
 }

@@ -206,7 +206,11 @@ impl Tasks {
 
     /// The task at work on this thing, or first in its line.
     pub fn of(&self, thing: Thing) -> Option<TaskId> {
-        self.table().lines.get(&thing.id().to_string()).and_then(|line| line.front().copied())
+        let table = self.table();
+        let line = table.lines.get(&thing.id().to_string())?;
+        // One that has ended and not yet left its line holds nobody up: whoever saw its end may go on.
+        let at_work = |id: &&TaskId| table.live.get(*id).is_some_and(|live| !live.lock().state.is_final());
+        line.iter().find(at_work).copied()
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
