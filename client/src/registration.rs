@@ -266,6 +266,8 @@ impl Registration {
             return Ok(value);
         }
         if let Some(fault) = answer.fault().filter(|f| f.code != FaultCode::UnknownPath) {
+            // The host said it in our own words already: the body would only say it again.
+            let evidence = Evidence { body_start: String::new(), ..evidence };
             return Err(self.place(fault, phase, evidence));
         }
         let html = answer.content_type.to_ascii_lowercase().contains("html");

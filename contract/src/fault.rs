@@ -138,7 +138,8 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
         | C::HostUnreachable
         | C::HostDisconnected
         | C::HypervisorUnavailable
-        | C::PoolStalled => ErrorCode::Unavailable,
+        | C::PoolStalled
+        | C::PoolNotReady => ErrorCode::Unavailable,
         C::PasswordChangeRequired
         | C::HostFirmwareOutdated
         | C::InvalidResponse
@@ -149,7 +150,6 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
         | C::HypervisorRefused
         | C::HostProgramMissing
         | C::NoHostFits
-        | C::PoolNotReady
         | C::PoolNotAssigned
         | C::PoolInUse
         | C::PoolReadOnly

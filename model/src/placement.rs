@@ -66,9 +66,9 @@ pub fn fits(need: &Need, host: &Candidate) -> Result<(), String> {
     let free = free_bytes(host);
     if need.memory_bytes > free {
         return Err(format!(
-            "It has {} MiB of memory not promised to VMs, {} MiB are wanted.",
-            free >> 20,
-            need.memory_bytes >> 20
+            "It has {} of memory not promised to VMs, {} are wanted.",
+            amount(free),
+            amount(need.memory_bytes)
         ));
     }
     Ok(())
@@ -76,6 +76,15 @@ pub fn fits(need: &Need, host: &Candidate) -> Result<(), String> {
 
 fn free_bytes(host: &Candidate) -> u64 {
     host.memory_total_bytes.saturating_sub(HOST_RESERVE_BYTES).saturating_sub(host.memory_promised_bytes)
+}
+
+/// Bytes as people say them.
+fn amount(bytes: u64) -> String {
+    if bytes < 1 << 30 {
+        format!("{} MiB", bytes >> 20)
+    } else {
+        format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+    }
 }
 
 /// The choice among all hosts.
@@ -112,9 +121,9 @@ pub fn choose(need: &Need, hosts: &[Candidate]) -> Choice {
     }
     let because = best.map_or_else(String::new, |b| {
         format!(
-            "{} has {} MiB of memory not promised to VMs, the most of those that fit.",
+            "{} has {} of memory not promised to VMs, the most of those that fit.",
             b.host,
-            free_bytes(b) >> 20
+            amount(free_bytes(b))
         )
     });
     Choice { chosen: best.map(|b| b.host_id), because, refused }
@@ -165,7 +174,7 @@ mod tests {
         [
             "It is silent: its state is unknown.",
             "Pool main is not assigned to it.",
-            "It has 512 MiB of memory not promised to VMs, 1024 MiB are wanted.",
+            "It has 512 MiB of memory not promised to VMs, 1.0 GiB are wanted.",
             "It has 1 CPU threads, 2 vCPUs are wanted.",
             "Its hypervisor does not answer: libvirt is not running",
         ]

@@ -58,7 +58,11 @@ pub fn build(out: &Path) -> Result<PathBuf> {
     let source = root().join("lab/guest");
     fs::create_dir_all(out).doing(format!("making {}", out.display()))?;
     let iso = out.join("guest.iso");
-    let kernel = kernel_package()?;
+    let kernel = kernel_package().or_else(|_| {
+        // A fresh machine has no package lists, and old lists name files that are gone.
+        refresh_lists()?;
+        kernel_package()
+    })?;
     let stamp = stamp(&source, &kernel)?;
     let stamp_file = out.join("stamp");
     if iso.exists()
@@ -73,7 +77,10 @@ pub fn build(out: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&packages).doing("making the package folder")?;
     let mut download = Command::new("apt-get");
     download.args(["download", "-q", &kernel]).args(PACKAGES).current_dir(&packages);
-    checked(&mut download, DOWNLOAD_DEADLINE)?;
+    if checked(&mut download, DOWNLOAD_DEADLINE).is_err() {
+        refresh_lists()?;
+        checked(&mut download, DOWNLOAD_DEADLINE)?;
+    }
     for entry in fs::read_dir(&packages).doing("listing packages")? {
         let deb = entry.doing("listing packages")?.path();
         checked(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&tree), STEP_DEADLINE)?;
@@ -96,6 +103,10 @@ fn root() -> PathBuf {
     let mut here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     here.pop();
     here
+}
+
+fn refresh_lists() -> Result<()> {
+    checked(Command::new("apt-get").args(["update", "-q"]), DOWNLOAD_DEADLINE).map(|_| ())
 }
 
 /// The real package behind Debian's meta package for cloud kernels.

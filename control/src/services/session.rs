@@ -7,9 +7,9 @@
 use crate::api::Person;
 use crate::core::Core;
 use crate::ids;
-use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use quantix_model::UnixMs;
@@ -48,9 +48,12 @@ const PASSWORD_BYTES_MAX: usize = 1024;
 const TOKEN_PREFIX: &str = "qxs_";
 /// Letters of one-time passwords: none that look alike.
 const ALPHABET: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
+/// 46 MiB and one pass, one of OWASP's equal choices. Above 32 MiB glibc always maps and unmaps the memory of a hash,
+/// so that it goes back to the system; with less, each login left the process larger (mallopt(3), M_MMAP_THRESHOLD).
+const HASH_KIB: u32 = 47_104;
 /// Checked when there is no such user, for the time it takes; no password has this hash.
 const DECOY: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    "$argon2id$v=19$m=47104,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// The service.
 #[derive(Debug)]
@@ -284,7 +287,9 @@ fn one_time_password() -> String {
 }
 
 fn hash_password(password: &str) -> Result<String, Fault> {
-    let hash = Argon2::default().hash_password(password.as_bytes()).map_err(Fault::internal)?;
+    let params = Params::new(HASH_KIB, 1, 1, None).map_err(Fault::internal)?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let hash = argon2.hash_password(password.as_bytes()).map_err(Fault::internal)?;
     Ok(hash.to_string())
 }
 
