@@ -13,11 +13,12 @@ use quantix_contract::quantix::pool::v1 as pool;
 use quantix_contract::quantix::session::v1 as session;
 use quantix_contract::quantix::task::v1 as task;
 use quantix_contract::quantix::vm::v1 as vm;
-use quantix_model::Fault;
+use quantix_contract::time;
+use quantix_model::{Fault, UnixMs};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The password the rig's admin chooses.
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -33,6 +34,8 @@ pub struct Rig {
     pub client: VdcClient,
     token: String,
     node: Option<Process>,
+    /// The present node daemon was started then: what was seen before says nothing of now.
+    node_since: UnixMs,
     vdc: Option<Process>,
     libvirt: Option<Process>,
 }
@@ -48,6 +51,7 @@ impl Rig {
             .said("First sign-in:")
             .and_then(|line| line.split_whitespace().last().map(str::to_owned))
             .expect("a new vDC prints its one-time password");
+        let node_since = now();
         let node = spawn_node(dir, node_port);
         let (client, token) = sign_in(dir, vdc_port, &password, true).await;
         let rig = Rig {
@@ -57,6 +61,7 @@ impl Rig {
             client,
             token,
             node: Some(node),
+            node_since,
             vdc: Some(vdc),
             libvirt: Some(libvirt),
         };
@@ -102,7 +107,13 @@ impl Rig {
 
     /// Starts the node daemon again on what it left behind.
     pub fn start_node(&mut self) {
+        self.node_since = now();
         self.node = Some(spawn_node(&self.dir, self.node_port));
+    }
+
+    /// Whether this was seen by the present node daemon, not by one that was killed.
+    fn is_fresh(&self, observed_at: Option<UnixMs>) -> bool {
+        observed_at.is_some_and(|at| at >= self.node_since)
     }
 
     /// `kill -9` of libvirt. Its guests go on.
@@ -144,12 +155,13 @@ impl Rig {
         self.host_ready().await;
     }
 
-    /// Waits until the host beats and its libvirt answers.
+    /// Waits until the present node daemon beats and its libvirt answers.
     pub async fn host_ready(&self) -> host::Host {
         until("the host is ready", STEP_DEADLINE, async || {
             let hosts =
                 self.client.hosts().list_hosts(host::ListHostsRequest::default()).await.ok()?.into_owned();
-            hosts.hosts.into_iter().find(|h| h.phase == host::HostPhase::HOST_PHASE_READY)
+            let fresh = |h: &host::Host| self.is_fresh(h.observed_at.as_option().map(time::from_proto));
+            hosts.hosts.into_iter().find(|h| h.phase == host::HostPhase::HOST_PHASE_READY && fresh(h))
         })
         .await
     }
@@ -172,12 +184,16 @@ impl Rig {
         id
     }
 
-    /// Waits until the pool's host reports it healthy.
+    /// Waits until the present node daemon reports the pool healthy.
     pub async fn pool_ready(&self, id: &str) {
         until("the pool is ready", STEP_DEADLINE, async || {
             let request = pool::GetPoolRequest { id: id.into(), ..Default::default() };
             let seen = self.client.pools().get_pool(request).await.ok()?.into_owned();
-            (seen.phase == pool::PoolPhase::POOL_PHASE_READY).then_some(())
+            let fresh = seen
+                .host_statuses
+                .iter()
+                .all(|s| self.is_fresh(s.observed_at.as_option().map(time::from_proto)));
+            (seen.phase == pool::PoolPhase::POOL_PHASE_READY && fresh).then_some(())
         })
         .await;
     }
@@ -273,12 +289,13 @@ impl Rig {
         self.task_done(&made.task_id).await;
     }
 
-    /// Waits until the host says the VM is in `state`.
+    /// Waits until the present node daemon says the VM is in `state`.
     pub async fn powered(&self, id: &str, state: vm::PowerState) -> vm::Vm {
         until(&format!("VM {id} is {state:?}"), STEP_DEADLINE, async || {
             let request = vm::GetVmRequest { id: id.into(), ..Default::default() };
             let seen = self.client.vms().get_vm(request).await.ok()?.into_owned();
-            (seen.power_state == state).then_some(seen)
+            let fresh = self.is_fresh(seen.observed_at.as_option().map(time::from_proto));
+            (seen.power_state == state && fresh).then_some(seen)
         })
         .await
     }
@@ -382,6 +399,11 @@ pub fn spawn_node(dir: &Path, port: u16) -> Process {
     let process = Process::start("quantix-node", command);
     process.wait_for("Serving", STEP_DEADLINE);
     process
+}
+
+fn now() -> UnixMs {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("the clock is past 1970");
+    UnixMs(i64::try_from(since.as_millis()).expect("a time of today"))
 }
 
 async fn sign_in(dir: &Path, port: u16, password: &str, first: bool) -> (VdcClient, String) {

@@ -5,7 +5,8 @@
 //!   something changed ─┴─▶ collect what is known (never waits) ──▶ Beat ──▶ converge pools
 //!                                                                    └─ error: again after a growing pause
 //! ```
-//! Nothing here waits for a pool or the hypervisor: what is known is told with its age.
+//! Nothing here waits for a pool or the hypervisor: what is known is told with its age. Only the first beat of a life
+//! waits a moment until each was asked once: "libvirt does not answer" would be untrue of a libvirt nobody asked.
 
 use crate::daemon::Daemon;
 use crate::ledger::Enrolment;
@@ -29,6 +30,10 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 const INTERVAL_MIN: Duration = Duration::from_millis(200);
 /// See [`INTERVAL_MIN`].
 const INTERVAL_MAX: Duration = Duration::from_secs(300);
+/// The first beat waits so long for the first look at the hypervisor and its VMs …
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// … and so long for the first look at the recovered pools.
+const FIRST_LOOK_POOLS: Duration = Duration::from_secs(2);
 /// First pause after an error; doubled each time, up to the interval.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 
@@ -43,6 +48,10 @@ pub async fn run(daemon: Arc<Daemon>, stop: CancellationToken) {
         told: None,
         daemon,
     };
+    tokio::select! {
+        () = stop.cancelled() => return,
+        () = first_look(&heart.daemon) => {}
+    }
     let mut next = Instant::now();
     loop {
         let changed = Arc::clone(&heart.daemon.changed);
@@ -65,6 +74,20 @@ pub async fn run(daemon: Arc<Daemon>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             pause = heart.beat(&enrolment) => next = Instant::now() + pause,
         }
+    }
+}
+
+/// Waits, but not for ever, until everything was looked at once.
+async fn first_look(daemon: &Daemon) {
+    let hypervisor = async {
+        daemon.facts.engine_asked().await;
+        daemon.vms.listed().await;
+    };
+    let hypervisor = tokio::time::timeout(FIRST_LOOK, hypervisor);
+    let pools = tokio::time::timeout(FIRST_LOOK_POOLS, daemon.pools.looked_at());
+    let (hypervisor, pools) = tokio::join!(hypervisor, pools);
+    if hypervisor.is_err() || pools.is_err() {
+        tracing::info!("not everything has answered yet; the first beat tells what is known");
     }
 }
 

@@ -50,6 +50,12 @@ impl Facts {
         self.engine.subscribe()
     }
 
+    /// Waits until the engine was asked once, and answered or failed to.
+    pub async fn engine_asked(&self) {
+        // The sender is ours: it cannot be gone.
+        let _ = self.engine.subscribe().wait_for(Option::is_some).await;
+    }
+
     /// The hardware as read last.
     pub fn inventory(&self) -> Option<Arc<Inventory>> {
         self.inventory.borrow().clone()

@@ -96,6 +96,12 @@ impl Pools {
         self.owners().iter().map(|(id, owner)| (*id, owner.report())).collect()
     }
 
+    /// Waits until each pool of now was looked at once, well or badly.
+    pub async fn looked_at(&self) {
+        let owners: Vec<Owner> = self.owners().values().cloned().collect();
+        futures::future::join_all(owners.iter().map(Owner::looked_at)).await;
+    }
+
     /// Makes a pool present; answers how the first try went, or how it is when it was there already.
     pub async fn apply(&self, intent: Intent) -> Result<PoolReport, Fault> {
         let id = intent.id;

@@ -73,6 +73,13 @@ impl Owner {
         self.view.borrow().report.clone()
     }
 
+    /// Waits until the pool was looked at once, well or badly.
+    pub async fn looked_at(&self) {
+        let mut view = self.view.clone();
+        // An owner that is gone looks no more.
+        let _ = view.wait_for(|view| view.report.health != PoolHealth::Unknown).await;
+    }
+
     /// Takes up a definition and waits for the first look at it; what is known, when that takes too long.
     pub async fn apply(&self, entry: PoolEntry) -> PoolReport {
         let (reply, answer) = oneshot::channel();

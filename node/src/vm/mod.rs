@@ -46,6 +46,8 @@ pub struct Vms {
     engine: watch::Receiver<Option<Engine>>,
     owners: Mutex<HashMap<VmId, mpsc::Sender<Wish>>>,
     changed: Arc<Notify>,
+    /// The first listing has ended, well or badly.
+    listed: watch::Sender<bool>,
 }
 
 impl Vms {
@@ -65,12 +67,19 @@ impl Vms {
             engine,
             owners: Mutex::default(),
             changed,
+            listed: watch::channel(false).0,
         })
     }
 
     /// What is known.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// Waits until the first listing has ended, well or badly: before that nobody knows, and nobody was asked.
+    pub async fn listed(&self) {
+        // The sender is ours: it cannot be gone.
+        let _ = self.listed.subscribe().wait_for(|listed| *listed).await;
     }
 
     /// The driver, for screens.
@@ -216,6 +225,7 @@ impl Vms {
                 changed
             }
         };
+        self.listed.send_replace(true);
         if changed {
             self.changed.notify_one();
         }

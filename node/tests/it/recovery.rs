@@ -5,12 +5,14 @@ use crate::yard::{
     Machine, delete_vm, furnish, line, pool_id, pool_intent, power, register, until, vm_id, vm_intent,
     volume_request,
 };
+use quantix_contract::quantix::node::v1::BeatRequest;
 use quantix_contract::twin;
+use quantix_hypervisor::fake::Trouble;
 use quantix_model::FaultCode;
 use quantix_model::pool::PoolHealth;
 use quantix_model::vm::PowerVerb;
 use quantix_node::Node;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_daemon_has_everything() {
@@ -35,6 +37,37 @@ async fn a_restarted_daemon_has_everything() {
     let line = line(&daemon, &vdc, &completion);
     line.apply_pool(pool_intent(1)).await.unwrap();
     line.power_vm(power(PowerVerb::ForceStop)).await.unwrap();
+    daemon.stop().await;
+}
+
+/// Nobody may be told that libvirt does not answer before libvirt was asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_beat_of_a_life_follows_the_first_look() {
+    let (machine, vdc) = (Machine::new(), TestVdc::start().await);
+    vdc.want_pools(vec![pool_intent(1)]);
+    let daemon = machine.start().await;
+    let completion = register(&daemon, &vdc).await;
+    furnish(&line(&daemon, &vdc, &completion)).await;
+    let first_life = vdc.beat_that("any", |_| true).await.boot_id;
+    daemon.stop().await;
+    machine.driver.set_trouble(Trouble::Slow(Duration::from_millis(700)));
+    let daemon = machine.start().await;
+    let beat = vdc.beat_that("the first of this life", |b| b.boot_id != first_life).await;
+    assert_eq!(beat.sequence, 1);
+    assert!(beat.vms_known && beat.vms.len() == 1 && beat.engine.is_set(), "{beat:?}");
+    assert_eq!(twin::read::<PoolHealth>("health", beat.pools[0].health).unwrap(), PoolHealth::Healthy);
+    let second_life = beat.boot_id;
+    daemon.stop().await;
+    // A hypervisor that hangs holds the beat up for a moment only.
+    machine.driver.set_trouble(Trouble::Slow(Duration::from_secs(25)));
+    machine.driver.set_deadline(Duration::from_secs(7));
+    let began = Instant::now();
+    let daemon = machine.start().await;
+    let unlike = |b: &BeatRequest| b.boot_id != first_life && b.boot_id != second_life;
+    let beat = vdc.beat_that("the first of a silent one", unlike).await;
+    assert!(began.elapsed() < Duration::from_millis(6500), "{:?}", began.elapsed());
+    assert!(!beat.vms_known && beat.pools.len() == 1, "{beat:?}");
+    machine.driver.set_trouble(Trouble::None);
     daemon.stop().await;
 }
 
