@@ -105,62 +105,35 @@ pub fn from_connect(err: &ConnectError) -> Option<Fault> {
 }
 
 /// The RPC code each fault travels under: what a generic client needs to know to react.
+// One code per line would hide the shape.
+#[rustfmt::skip]
 fn rpc_code(code: FaultCode) -> ErrorCode {
     use FaultCode as C;
     match code {
-        C::InvalidArgument
-        | C::PasswordTooWeak
-        | C::PoolPathInvalid
-        | C::InvalidRequest
-        | C::PathOutsidePool
-        | C::ImageNotAnImage
-        | C::ImageChecksumMismatch
-        | C::ImageBackingFileRefused => ErrorCode::InvalidArgument,
-        C::NotFound | C::UnknownPath | C::FileNotFound | C::VolumeMissing | C::VmMissingOnHost => {
-            ErrorCode::NotFound
-        }
-        C::NameTaken | C::HostAlreadyExists => ErrorCode::AlreadyExists,
+        C::InvalidArgument | C::PasswordTooWeak | C::PoolPathInvalid | C::InvalidRequest
+            | C::PathOutsidePool | C::FileNotRegular | C::VolumeCannotShrink | C::ImageNotAnImage
+            | C::ImageChecksumMismatch | C::ImageBackingFileRefused => ErrorCode::InvalidArgument,
+        C::NotFound | C::UnknownPath | C::FileNotFound | C::VolumeMissing | C::SnapshotMissing
+            | C::VmMissingOnHost => ErrorCode::NotFound,
+        C::NameTaken | C::HostAlreadyExists | C::FileExists => ErrorCode::AlreadyExists,
         C::Conflict | C::StaleGeneration | C::UploadOffsetMismatch | C::TaskCancelled => ErrorCode::Aborted,
         C::DeadlineExceeded | C::ConnectionTimeout => ErrorCode::DeadlineExceeded,
         C::TooLarge | C::TooManyAttempts | C::Busy | C::PoolFull => ErrorCode::ResourceExhausted,
-        C::NotSignedIn
-        | C::WrongCredentials
-        | C::TokenInvalid
-        | C::TokenExpired
-        | C::TokenMissing
-        | C::ConsoleTicketInvalid => ErrorCode::Unauthenticated,
+        C::NotSignedIn | C::WrongCredentials | C::TokenInvalid | C::TokenExpired | C::TokenMissing
+            | C::ConsoleTicketInvalid => ErrorCode::Unauthenticated,
         C::Forbidden => ErrorCode::PermissionDenied,
-        C::StoreUnavailable
-        | C::HostConnectionFailed
-        | C::HostApiNotAvailable
-        | C::NetworkUnreachable
-        | C::TlsError
-        | C::HostUnreachable
-        | C::HostDisconnected
-        | C::HypervisorUnavailable
-        | C::PoolStalled
-        | C::PoolNotReady => ErrorCode::Unavailable,
-        C::PasswordChangeRequired
-        | C::HostFirmwareOutdated
-        | C::InvalidResponse
-        | C::ClockSkew
-        | C::VersionUnsupported
-        | C::HostInUse
-        | C::AcceleratorUnavailable
-        | C::HypervisorRefused
-        | C::HostProgramMissing
-        | C::NoHostFits
-        | C::PoolNotAssigned
-        | C::PoolInUse
-        | C::PoolReadOnly
-        | C::PoolIoFailed
-        | C::VolumeInUse
-        | C::ImageNotReady
-        | C::ImageInUse
-        | C::UploadIncomplete
-        | C::VmActionNotAllowed
-        | C::ConsoleNotRunning
-        | C::TaskNotCancellable => ErrorCode::FailedPrecondition,
+        C::StoreUnavailable | C::HostConnectionFailed | C::HostApiNotAvailable | C::NetworkUnreachable
+            | C::TlsError | C::HostUnreachable | C::HostDisconnected | C::HypervisorUnavailable
+            | C::PoolStalled | C::PoolServerUnreachable | C::PoolNotReady => ErrorCode::Unavailable,
+        C::PasswordChangeRequired | C::HostFirmwareOutdated | C::InvalidResponse | C::ClockSkew
+            | C::VersionUnsupported | C::HostInUse | C::AcceleratorUnavailable | C::HypervisorRefused
+            | C::HostProgramMissing | C::NoHostFits | C::PoolNotAssigned | C::PoolInUse
+            | C::PoolReadOnly | C::PoolIoFailed | C::PoolMountFailed | C::PoolAccessDenied
+            | C::PoolExportMissing | C::PoolForeignMount | C::PoolAuthFailed | C::PoolForeignData
+            | C::PoolDeviceMissing | C::PoolProtocolUnsupported | C::PoolCannot | C::FileInUse
+            | C::VolumeHasClones | C::VolumeHeldElsewhere | C::VolumeDamaged | C::DeviceInUse
+            | C::DeviceChanged | C::VolumeInUse | C::ImageNotReady | C::ImageInUse | C::UploadIncomplete
+            | C::VmActionNotAllowed | C::ConsoleNotRunning | C::TaskNotCancellable => ErrorCode::FailedPrecondition,
         C::Internal => ErrorCode::Internal,
     }
 }

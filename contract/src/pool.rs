@@ -5,8 +5,11 @@ use crate::quantix::pool::v1 as wire;
 use crate::time;
 use crate::twin::{self, missing, twins};
 use quantix_model::id::PoolId;
-use quantix_model::pool::{Capabilities, Capacity, HostStatus, PoolHealth, PoolPhase, PoolReport, PoolSpec};
-use quantix_model::{Fault, UnixMs};
+use quantix_model::pool::{
+    Capabilities, Capacity, CephSpec, Chap, Fact, HostStatus, IscsiSpec, NfsSpec, NfsVersion, PoolHealth,
+    PoolPhase, PoolReport, PoolSpec,
+};
+use quantix_model::{Fault, Secret, UnixMs};
 use wire::__buffa::oneof::pool_spec::Backend;
 
 twins!(PoolPhase => wire::PoolPhase, "phase" {
@@ -25,25 +28,96 @@ twins!(PoolHealth => wire::PoolHealth, "health" {
     Unmounted = POOL_HEALTH_UNMOUNTED,
 });
 
+twins!(NfsVersion => wire::NfsVersion, "version" {
+    V3 = NFS_VERSION_3,
+    V4 = NFS_VERSION_4,
+    V41 = NFS_VERSION_4_1,
+    V42 = NFS_VERSION_4_2,
+});
+
+/// For people: secrets are left out.
 impl From<&PoolSpec> for wire::PoolSpec {
     fn from(spec: &PoolSpec) -> wire::PoolSpec {
-        let backend = match spec {
-            PoolSpec::Local { path } => {
-                Backend::from(wire::LocalPool { path: path.clone(), ..Default::default() })
-            }
-        };
-        wire::PoolSpec { backend: Some(backend), ..Default::default() }
+        spec_with_secrets(&spec.without_secrets())
     }
+}
+
+/// For hosts, which need the keys; never for people.
+pub fn spec_with_secrets(spec: &PoolSpec) -> wire::PoolSpec {
+    let backend = match spec {
+        PoolSpec::Local { path, file_system_uuid } => Backend::from(wire::LocalPool {
+            path: path.clone(),
+            file_system_uuid: file_system_uuid.clone(),
+            ..Default::default()
+        }),
+        PoolSpec::Nfs(nfs) => Backend::from(wire::NfsPool {
+            server: nfs.server.clone(),
+            export: nfs.export.clone(),
+            version: twin::write(nfs.version),
+            options: nfs.options.clone(),
+            mount_path: nfs.mount_path.clone(),
+            ..Default::default()
+        }),
+        PoolSpec::Ceph(ceph) => Backend::from(wire::CephPool {
+            monitors: ceph.monitors.clone(),
+            pool: ceph.pool.clone(),
+            user: ceph.user.clone(),
+            key: ceph.key.expose().to_owned(),
+            ..Default::default()
+        }),
+        PoolSpec::Iscsi(iscsi) => Backend::from(wire::IscsiPool {
+            portal: iscsi.portal.clone(),
+            target: iscsi.target.clone(),
+            lun: iscsi.lun,
+            chap: iscsi.chap.as_ref().map(chap_to_proto).into(),
+            mutual_chap: iscsi.mutual_chap.as_ref().map(chap_to_proto).into(),
+            volume_group: iscsi.volume_group.clone(),
+            create_volume_group: iscsi.create_volume_group,
+            ..Default::default()
+        }),
+    };
+    wire::PoolSpec { backend: Some(backend), ..Default::default() }
+}
+
+fn chap_to_proto(chap: &Chap) -> wire::Chap {
+    wire::Chap { user: chap.user.clone(), password: chap.password.expose().to_owned(), ..Default::default() }
+}
+
+fn chap_from_proto(chap: &wire::Chap) -> Chap {
+    Chap { user: chap.user.clone(), password: Secret::new(&chap.password) }
 }
 
 impl TryFrom<&wire::PoolSpec> for PoolSpec {
     type Error = Fault;
     /// Reads; does not judge. Follow with [`PoolSpec::check`].
     fn try_from(spec: &wire::PoolSpec) -> Result<PoolSpec, Fault> {
-        match &spec.backend {
-            Some(Backend::Local(local)) => Ok(PoolSpec::Local { path: local.path.clone() }),
-            None => Err(missing("spec.backend")),
-        }
+        Ok(match spec.backend.as_ref().ok_or_else(|| missing("spec.backend"))? {
+            Backend::Local(local) => {
+                PoolSpec::Local { path: local.path.clone(), file_system_uuid: local.file_system_uuid.clone() }
+            }
+            Backend::Nfs(nfs) => PoolSpec::Nfs(NfsSpec {
+                server: nfs.server.clone(),
+                export: nfs.export.clone(),
+                version: twin::read_or("spec.nfs.version", nfs.version, NfsVersion::default())?,
+                options: nfs.options.clone(),
+                mount_path: nfs.mount_path.clone(),
+            }),
+            Backend::Ceph(ceph) => PoolSpec::Ceph(CephSpec {
+                monitors: ceph.monitors.clone(),
+                pool: ceph.pool.clone(),
+                user: ceph.user.clone(),
+                key: Secret::new(&ceph.key),
+            }),
+            Backend::Iscsi(iscsi) => PoolSpec::Iscsi(IscsiSpec {
+                portal: iscsi.portal.clone(),
+                target: iscsi.target.clone(),
+                lun: iscsi.lun,
+                chap: iscsi.chap.as_option().map(chap_from_proto),
+                mutual_chap: iscsi.mutual_chap.as_option().map(chap_from_proto),
+                volume_group: iscsi.volume_group.clone(),
+                create_volume_group: iscsi.create_volume_group,
+            }),
+        })
     }
 }
 
@@ -83,6 +157,11 @@ impl From<&Capabilities> for wire::Capabilities {
             grow: c.grow,
             reflink: c.reflink,
             file_system: c.file_system.clone(),
+            images: c.images,
+            snapshots_running: c.snapshots_running,
+            grow_running: c.grow_running,
+            thick: c.thick,
+            formats: c.formats.iter().copied().map(twin::write).collect(),
             ..Default::default()
         }
     }
@@ -97,6 +176,12 @@ impl From<&wire::Capabilities> for Capabilities {
             grow: c.grow,
             reflink: c.reflink,
             file_system: c.file_system.clone(),
+            images: c.images,
+            snapshots_running: c.snapshots_running,
+            grow_running: c.grow_running,
+            thick: c.thick,
+            // A format of a newer release is one we cannot ask for.
+            formats: c.formats.iter().filter_map(|f| twin::read("formats", *f).ok()).collect(),
         }
     }
 }
@@ -115,8 +200,13 @@ pub fn report_to_proto(pool_id: PoolId, report: &PoolReport) -> node::PoolReport
         mount_path: report.mount_path.clone(),
         volume_count: report.volume_count,
         capabilities: wire::Capabilities::from(&report.capabilities).into(),
+        facts: report.facts.iter().map(fact_to_proto).collect(),
         ..Default::default()
     }
+}
+
+fn fact_to_proto(fact: &Fact) -> wire::PoolFact {
+    wire::PoolFact { name: fact.name.clone(), value: fact.value.clone(), ..Default::default() }
 }
 
 /// A host's report with the pool it is about.
@@ -142,6 +232,11 @@ impl TryFrom<&node::PoolReport> for PoolReport {
             mount_path: report.mount_path.clone(),
             volume_count: report.volume_count,
             capabilities: report.capabilities.as_option().map(Capabilities::from).unwrap_or_default(),
+            facts: report
+                .facts
+                .iter()
+                .map(|fact| Fact { name: fact.name.clone(), value: fact.value.clone() })
+                .collect(),
         })
     }
 }
@@ -166,6 +261,7 @@ impl From<&HostStatus> for wire::PoolHostStatus {
         row.mount_path = report.mount_path.clone();
         row.volume_count = report.volume_count;
         row.generation = report.generation;
+        row.facts = report.facts.iter().map(fact_to_proto).collect();
         row
     }
 }
@@ -183,6 +279,7 @@ mod tests {
     fn tables() {
         check_table::<PoolPhase>();
         check_table::<PoolHealth>();
+        check_table::<NfsVersion>();
     }
 
     fn health() -> impl Strategy<Value = PoolHealth> {
@@ -195,7 +292,10 @@ mod tests {
             Capacity { total_bytes, used_bytes, available_bytes }
         });
         let fault = ".{1,20}".prop_map(|text| Fault::new(FaultCode::PoolFull, text, "Free some."));
-        let able = (any::<[bool; 5]>(), "[a-z0-9]{0,6}");
+        use quantix_model::volume::VolumeFormat;
+        let formats =
+            prop::collection::vec(prop_oneof![Just(VolumeFormat::Qcow2), Just(VolumeFormat::Raw)], 0..3);
+        let able = (any::<[bool; 9]>(), "[a-z0-9]{0,6}", formats);
         (
             (any::<u64>(), health(), prop::option::of(fault), ".{0,20}"),
             (0i64..4_000_000_000_000, 0i64..4_000_000_000_000),
@@ -219,11 +319,57 @@ mod tests {
                             clones: able.0[2],
                             grow: able.0[3],
                             reflink: able.0[4],
+                            images: able.0[5],
+                            snapshots_running: able.0[6],
+                            grow_running: able.0[7],
+                            thick: able.0[8],
                             file_system: able.1,
+                            formats: able.2,
                         },
+                        facts: vec![Fact { name: "protocol".into(), value: "NFS 4.1".into() }],
                     }
                 },
             )
+    }
+
+    fn spec() -> impl Strategy<Value = PoolSpec> {
+        let chap = || {
+            prop::option::of(
+                ".{1,9}".prop_map(|text| Chap { user: text.clone(), password: Secret::new(text) }),
+            )
+        };
+        let version = prop_oneof![
+            Just(NfsVersion::V3),
+            Just(NfsVersion::V4),
+            Just(NfsVersion::V41),
+            Just(NfsVersion::V42)
+        ];
+        prop_oneof![
+            (".{0,40}", ".{0,9}").prop_map(|(path, uuid)| PoolSpec::Local { path, file_system_uuid: uuid }),
+            ([".{0,9}", ".{0,9}", ".{0,9}", ".{0,9}"], version).prop_map(
+                |([server, export, options, mount_path], version)| {
+                    PoolSpec::Nfs(NfsSpec { server, export, version, options, mount_path })
+                }
+            ),
+            (prop::collection::vec(".{0,9}", 0..3), [".{0,9}", ".{0,9}", ".{0,9}"]).prop_map(
+                |(monitors, [pool, user, key])| {
+                    PoolSpec::Ceph(CephSpec { monitors, pool, user, key: Secret::new(key) })
+                }
+            ),
+            ([".{0,9}", ".{0,9}", ".{0,9}"], any::<(u32, bool)>(), chap(), chap()).prop_map(
+                |([portal, target, volume_group], (lun, create_volume_group), chap, mutual_chap)| {
+                    PoolSpec::Iscsi(IscsiSpec {
+                        portal,
+                        target,
+                        lun,
+                        chap,
+                        mutual_chap,
+                        volume_group,
+                        create_volume_group,
+                    })
+                }
+            ),
+        ]
     }
 
     proptest! {
@@ -234,9 +380,10 @@ mod tests {
         }
 
         #[test]
-        fn specs_both_ways(path in ".{0,40}") {
-            let spec = PoolSpec::Local { path };
-            prop_assert_eq!(PoolSpec::try_from(&wire::PoolSpec::from(&spec)), Ok(spec));
+        fn specs_both_ways(spec in spec()) {
+            prop_assert_eq!(PoolSpec::try_from(&spec_with_secrets(&spec)), Ok(spec.clone()));
+            let shown = PoolSpec::try_from(&wire::PoolSpec::from(&spec));
+            prop_assert_eq!(shown, Ok(spec.without_secrets()));
         }
 
         #[test]

@@ -2,11 +2,16 @@
 
 use crate::quantix::volume::v1 as wire;
 use crate::twin::twins;
-use quantix_model::volume::{VolumeFormat, VolumePhase};
+use quantix_model::volume::{Allocation, VolumeFormat, VolumePhase};
 
 twins!(VolumeFormat => wire::VolumeFormat, "format" {
     Qcow2 = VOLUME_FORMAT_QCOW2,
     Raw = VOLUME_FORMAT_RAW,
+});
+
+twins!(Allocation => wire::VolumeAllocation, "allocation" {
+    Thin = VOLUME_ALLOCATION_THIN,
+    Thick = VOLUME_ALLOCATION_THICK,
 });
 
 twins!(VolumePhase => wire::VolumePhase, "phase" {
@@ -23,6 +28,7 @@ mod tests {
     #[test]
     fn tables() {
         check_table::<super::VolumeFormat>();
+        check_table::<super::Allocation>();
         check_table::<super::VolumePhase>();
     }
 }

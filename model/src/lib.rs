@@ -10,10 +10,12 @@ pub mod image;
 pub mod name;
 pub mod placement;
 pub mod pool;
+pub mod secret;
 pub mod task;
 pub mod time;
 pub mod vm;
 pub mod volume;
 
 pub use fault::{Fault, FaultCode};
+pub use secret::Secret;
 pub use time::UnixMs;

@@ -1,47 +1,18 @@
 //! Storage pools: intent in the spec, truth in what each host reports, and the sum of both.
 
+pub mod spec;
+
 use crate::fault::{Fault, FaultCode};
 use crate::id::HostId;
 use crate::time::UnixMs;
+use crate::volume::VolumeFormat;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+pub use spec::{CephSpec, Chap, IscsiSpec, NfsSpec, NfsVersion, PoolSpec};
+
 /// A pool that waits longer than this for its first report ends in Error.
 pub const PENDING_DEADLINE: Duration = Duration::from_secs(120);
-
-/// What a pool should be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "backend", rename_all = "snake_case")]
-pub enum PoolSpec {
-    /// A directory on one host.
-    Local {
-        /// Absolute and normalised.
-        path: String,
-    },
-}
-
-impl PoolSpec {
-    /// Word for the backend.
-    pub fn backend(&self) -> &'static str {
-        match self {
-            PoolSpec::Local { .. } => "local",
-        }
-    }
-
-    /// Whether several hosts may see the same bytes.
-    pub fn is_shared(&self) -> bool {
-        match self {
-            PoolSpec::Local { .. } => false,
-        }
-    }
-
-    /// Refuses what no host could use.
-    pub fn check(&self) -> Result<(), Fault> {
-        match self {
-            PoolSpec::Local { path } => check_path("spec.local.path", path),
-        }
-    }
-}
 
 /// Folders whose contents a pool must never mingle with.
 const SYSTEM_FOLDERS: &[&str] = &[
@@ -128,19 +99,39 @@ pub struct Capacity {
 
 /// Facts a backend reports of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Capabilities {
     /// Has files to browse.
     pub files: bool,
-    /// Can snapshot volumes.
+    /// Can keep images.
+    pub images: bool,
+    /// Can snapshot volumes no VM runs on.
     pub snapshots: bool,
-    /// Can clone without copying.
+    /// Can snapshot them while a VM runs.
+    pub snapshots_running: bool,
+    /// Can clone without copying; the clone then needs its source.
     pub clones: bool,
-    /// Can grow volumes.
+    /// Can grow volumes no VM runs on.
     pub grow: bool,
+    /// Can grow them while a VM runs.
+    pub grow_running: bool,
+    /// Can reserve all space at once.
+    pub thick: bool,
     /// The file system shares extents between copies.
     pub reflink: bool,
     /// `ext4`, `xfs`, …
     pub file_system: String,
+    /// How volumes may be kept; the first is the usual one.
+    pub formats: Vec<VolumeFormat>,
+}
+
+/// Something a host found out about a pool, for people: `protocol`: `NFS 4.1`, `paths`: `1 of 2`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// What.
+    pub name: String,
+    /// As it is.
+    pub value: String,
 }
 
 /// What one host said of one pool.
@@ -166,6 +157,9 @@ pub struct PoolReport {
     pub volume_count: u32,
     /// What it can do.
     pub capabilities: Capabilities,
+    /// What else was found.
+    #[serde(default)]
+    pub facts: Vec<Fact>,
 }
 
 /// A host's report as the vDC holds it. `fresh`: the host is not silent.
@@ -306,6 +300,7 @@ mod tests {
                 mount_path: "/p".into(),
                 volume_count: 0,
                 capabilities: Capabilities::default(),
+                facts: Vec::new(),
             }),
             fresh,
         }

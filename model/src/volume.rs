@@ -1,6 +1,7 @@
 //! Virtual disks.
 
 use crate::fault::Fault;
+use crate::id::{ImageId, VolumeId};
 use serde::{Deserialize, Serialize};
 
 /// Smallest and largest virtual disk: qcow2 needs one cluster, and 64 TiB is the most vSphere takes too.
@@ -28,6 +29,83 @@ impl VolumeFormat {
     }
 }
 
+/// When space is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Allocation {
+    /// As it is written.
+    #[default]
+    Thin,
+    /// All at once.
+    Thick,
+}
+
+/// What a new volume starts with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum VolumeSource {
+    /// Nothing.
+    #[default]
+    Blank,
+    /// A finished image of the same pool.
+    Image {
+        /// Which.
+        id: ImageId,
+        /// Without copying: the image must then stay.
+        linked: bool,
+    },
+    /// Another volume of the same pool.
+    Volume {
+        /// Which.
+        id: VolumeId,
+        /// As it was then; empty: as it is.
+        snapshot: String,
+        /// Without copying: the source (or its snapshot) must then stay, and a source without snapshot can no
+        /// longer be written.
+        linked: bool,
+    },
+}
+
+impl VolumeSource {
+    /// The volume it is made from.
+    pub fn volume(&self) -> Option<VolumeId> {
+        match self {
+            VolumeSource::Volume { id, .. } => Some(*id),
+            VolumeSource::Blank | VolumeSource::Image { .. } => None,
+        }
+    }
+
+    /// The image it is made from.
+    pub fn image(&self) -> Option<ImageId> {
+        match self {
+            VolumeSource::Image { id, .. } => Some(*id),
+            VolumeSource::Blank | VolumeSource::Volume { .. } => None,
+        }
+    }
+}
+
+/// Longest name of a snapshot, in characters: what LVM leaves beside a volume's id.
+pub const SNAPSHOT_NAME_CHARS_MAX: usize = 40;
+
+/// Checks a snapshot's name, which every backend must be able to keep as it is.
+pub fn check_snapshot_name(field: &str, name: &str) -> Result<(), Fault> {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let ends = |b: Option<u8>| b.is_some_and(|b| b != b'-');
+    let bytes = name.as_bytes();
+    if bytes.len() > SNAPSHOT_NAME_CHARS_MAX
+        || !bytes.iter().copied().all(legal)
+        || !ends(bytes.first().copied())
+        || !ends(bytes.last().copied())
+    {
+        return Err(Fault::invalid(
+            field,
+            format!("{name:?} cannot be a snapshot's name."),
+            "Use 1 to 40 characters: a-z, 0-9 and `-`, starting and ending with a letter or digit.",
+        ));
+    }
+    Ok(())
+}
+
 /// Where a volume stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -49,4 +127,19 @@ pub fn check_size(field: &str, size_bytes: u64) -> Result<(), Fault> {
         return Err(Fault::invalid(field, format!("A disk of {size_bytes} bytes cannot be made."), remedy));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshot_names() {
+        for good in ["a", "before-update", "2026-11-20", &"x".repeat(40)] {
+            assert!(check_snapshot_name("name", good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a b", "A", "a@b", "ä", "../a", "a\n", &"x".repeat(41)] {
+            assert_eq!(check_snapshot_name("name", bad).expect_err(bad).field, "name");
+        }
+    }
 }

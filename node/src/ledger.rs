@@ -315,7 +315,7 @@ mod tests {
         PoolEntry {
             generation,
             name: "main".into(),
-            spec: PoolSpec::Local { path: "/data".into() },
+            spec: PoolSpec::local("/data"),
             applied_at: UnixMs(1),
             was_healthy: false,
         }

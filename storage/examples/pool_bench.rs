@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use quantix_model::id::{ImageId, PoolId, VolumeId};
 use quantix_model::pool::PoolSpec;
-use quantix_model::volume::VolumeFormat;
+use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource};
 use quantix_storage::backend::{PoolSetup, VolumeWish};
 use quantix_storage::worker::{Limits, PoolWorker, ProcessLauncher, WorkerState};
 use std::os::fd::AsFd;
@@ -48,7 +48,7 @@ fn compare(what: &str, ours: Duration, theirs: Duration) {
 
 async fn measure(folder: &Path) {
     let path = folder.join("pool").to_str().unwrap().to_owned();
-    let setup = PoolSetup { id: PoolId(Uuid::now_v7()), spec: PoolSpec::Local { path }, must_exist: false };
+    let setup = PoolSetup { id: PoolId(Uuid::now_v7()), spec: PoolSpec::local(path), must_exist: false };
     let launcher = Arc::new(ProcessLauncher::this_program().unwrap());
     let worker = PoolWorker::start(setup, launcher, Limits::default());
     worker.watch().wait_for(|s| s.state != WorkerState::Starting).await.unwrap();
@@ -67,7 +67,13 @@ async fn volumes(worker: &PoolWorker, folder: &Path) {
     let (mut create, mut create_plain, mut delete, mut delete_plain) = (vec![], vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
         let id = VolumeId(Uuid::now_v7());
-        let wish = VolumeWish { id, size_bytes: 10 << 30, format: VolumeFormat::Qcow2, image_id: None };
+        let wish = VolumeWish {
+            id,
+            size_bytes: 10 << 30,
+            format: VolumeFormat::Qcow2,
+            allocation: Allocation::Thin,
+            source: VolumeSource::Blank,
+        };
         let began = Instant::now();
         worker.volume_create(wish, None).await.unwrap();
         create.push(began.elapsed());

@@ -30,7 +30,8 @@ pub fn io(step: &str, err: &std::io::Error) -> Fault {
 
 /// The fault for something this kind of pool cannot do at all.
 pub fn cannot(what: &str) -> Fault {
-    Fault::invalid("pool_id", format!("This kind of pool cannot {what}."), "Choose a pool of another kind.")
+    let message = format!("This kind of pool cannot {what}.");
+    Fault::new(FaultCode::PoolCannot, message, "Use a pool of another kind for that.")
 }
 
 /// The fault for a second change of something that is being changed.

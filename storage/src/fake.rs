@@ -2,8 +2,8 @@
 //! suite runs on it), and can be told to stall, to fail or to be full.
 
 use crate::backend::{
-    Attachment, Backend, FileEntry, FileKind, FilePage, FileQuery, FileSort, Files, Images, PoolInfo,
-    PoolSetup, Progress, VolumeInfo, VolumeWish,
+    Abilities, Attachment, Backend, FileEntry, FileKind, FilePage, FileQuery, FileSort, Files, Images,
+    LettingGo, PoolInfo, PoolSetup, Progress, VolumeInfo, VolumeWish,
 };
 use crate::error::{self, Result};
 use crate::local::sniff::{self, Content};
@@ -11,7 +11,7 @@ use quantix_model::Fault;
 use quantix_model::id::{ImageId, VolumeId};
 use quantix_model::image::ImageFacts;
 use quantix_model::pool::{Capabilities, Capacity};
-use quantix_model::volume::{VolumeFormat, check_size};
+use quantix_model::volume::{Allocation, VolumeFormat, check_size};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -127,6 +127,10 @@ impl Backend for FakeBackend {
         self.shelf().map(drop)
     }
 
+    fn destroy(&self, _: LettingGo) -> Result<()> {
+        self.shelf().map(drop)
+    }
+
     fn info(&self) -> Result<PoolInfo> {
         let shelf = self.shelf()?;
         let used_bytes = shelf.used_bytes().min(shelf.total_bytes);
@@ -138,12 +142,16 @@ impl Backend for FakeBackend {
             },
             capabilities: Capabilities {
                 files: true,
+                images: true,
+                formats: vec![VolumeFormat::Qcow2, VolumeFormat::Raw],
                 file_system: "memory".to_owned(),
                 ..Capabilities::default()
             },
             mount_path: MOUNT_PATH.to_owned(),
             volume_count: u32::try_from(shelf.volumes.len()).unwrap_or(u32::MAX),
             probe: "looked into memory".to_owned(),
+            fault: None,
+            facts: Vec::new(),
         })
     }
 
@@ -154,15 +162,25 @@ impl Backend for FakeBackend {
             return error::same_volume(wish, there.clone());
         }
         let mut allocated_bytes = 0;
-        if let Some(id) = wish.image_id {
+        if wish.source.volume().is_some() || wish.allocation == Allocation::Thick {
+            return Err(error::cannot("clone or reserve space"));
+        }
+        if let Some(id) = wish.source.image() {
             let (bytes, facts) = shelf.images.get(&id).ok_or_else(|| error::image_not_there(id))?;
             error::check_image_fits(wish, facts.format, facts.virtual_size_bytes)?;
             allocated_bytes = bytes.len() as u64;
             progress(Progress { done_bytes: allocated_bytes, total_bytes: allocated_bytes });
         }
         shelf.room_for(allocated_bytes)?;
-        let info =
-            VolumeInfo { id: wish.id, size_bytes: wish.size_bytes, allocated_bytes, format: wish.format };
+        let info = VolumeInfo {
+            id: wish.id,
+            size_bytes: wish.size_bytes,
+            allocated_bytes,
+            format: wish.format,
+            allocation: wish.allocation,
+            parent: None,
+            clones: 0,
+        };
         shelf.volumes.insert(wish.id, info.clone());
         Ok(info)
     }
@@ -182,12 +200,8 @@ impl Backend for FakeBackend {
         Ok(Attachment::File { path, format: volume.format })
     }
 
-    fn files(&self) -> Option<&dyn Files> {
-        Some(self)
-    }
-
-    fn images(&self) -> Option<&dyn Images> {
-        Some(self)
+    fn abilities(&self) -> Abilities<'_> {
+        Abilities { files: Some(self), images: Some(self), ..Abilities::default() }
     }
 }
 
@@ -349,6 +363,6 @@ impl std::fmt::Debug for FakePool {
 
 /// A setup for tests: a local pool by name only.
 pub fn setup(id: quantix_model::id::PoolId) -> PoolSetup {
-    let path = "/var/lib/quantix/pools/fake".to_owned();
-    PoolSetup { id, spec: quantix_model::pool::PoolSpec::Local { path }, must_exist: false }
+    let spec = quantix_model::pool::PoolSpec::local("/var/lib/quantix/pools/fake");
+    PoolSetup { id, spec, must_exist: false }
 }

@@ -7,7 +7,7 @@ mod pools;
 use pools::*;
 use quantix_model::FaultCode;
 use quantix_model::image::ImageFormat;
-use quantix_model::volume::VolumeFormat;
+use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource};
 use quantix_storage::backend::*;
 use quantix_storage::fake::{self, FakePool};
 use quantix_storage::local::LocalPool;
@@ -54,7 +54,13 @@ fn fake_over_a_worker_thread() {
 }
 
 fn wish(size_bytes: u64, format: VolumeFormat) -> VolumeWish {
-    VolumeWish { id: volume_id(), size_bytes, format, image_id: None }
+    VolumeWish {
+        id: volume_id(),
+        size_bytes,
+        format,
+        allocation: Allocation::Thin,
+        source: VolumeSource::Blank,
+    }
 }
 
 fn volumes(pool: &dyn Backend) {
@@ -69,7 +75,9 @@ fn volumes(pool: &dyn Backend) {
         let other = VolumeWish { size_bytes: 32 * MIB, ..wish.clone() };
         assert_eq!(code(pool.volume_create(&other, &mut no_progress())), FaultCode::Conflict);
         assert!(pool.volume_list().unwrap().iter().any(|v| v.id == wish.id && v.size_bytes == 64 * MIB));
-        let Attachment::File { path, format: attached } = pool.volume_attach(wish.id).unwrap();
+        let Attachment::File { path, format: attached } = pool.volume_attach(wish.id).unwrap() else {
+            panic!("a file")
+        };
         assert_eq!(attached, format);
         assert!(path.ends_with(&format!("volumes/{}.{}", wish.id, format.as_str())), "{path}");
         assert_eq!(pool.info().unwrap().volume_count, before + 1);
@@ -88,7 +96,7 @@ fn volumes(pool: &dyn Backend) {
 }
 
 fn uploads(pool: &dyn Backend) {
-    let images = pool.images().unwrap();
+    let images = pool.abilities().images.unwrap();
     let (id, disc) = (image_id(), iso(3 * MIB));
     let size = disc.len() as u64;
     assert_eq!(code(images.upload_write(id, 0, b"early")), FaultCode::FileNotFound);
@@ -108,7 +116,7 @@ fn uploads(pool: &dyn Backend) {
     assert_eq!(images.upload_finish(id, size, None, &mut no_progress()).unwrap(), facts);
     assert_eq!(images.upload_open(id, size).unwrap(), size);
     assert_eq!(code(images.upload_open(id, size + 1)), FaultCode::Conflict);
-    let Attachment::File { path, format } = images.image_attach(id).unwrap();
+    let Attachment::File { path, format } = images.image_attach(id).unwrap() else { panic!("a file") };
     assert!(path.ends_with(&format!("images/{id}.iso")) && format == VolumeFormat::Raw);
     assert!(images.image_delete(id).unwrap());
     assert!(!images.image_delete(id).unwrap());
@@ -122,7 +130,7 @@ fn uploads(pool: &dyn Backend) {
 }
 
 fn refused_images(pool: &dyn Backend) {
-    let images = pool.images().unwrap();
+    let images = pool.abilities().images.unwrap();
     let mut backed = qcow2(MIB);
     backed[8..16].copy_from_slice(&512u64.to_be_bytes());
     backed[16..20].copy_from_slice(&11u32.to_be_bytes());
@@ -153,14 +161,19 @@ fn refused_images(pool: &dyn Backend) {
 }
 
 fn volumes_from_images(pool: &dyn Backend) {
-    let images = pool.images().unwrap();
+    let images = pool.abilities().images.unwrap();
     let (disk, thin, disc) = (image_id(), image_id(), image_id());
     upload(images, disk, &raw_disk(4 * MIB)).unwrap();
     let facts = upload(images, thin, &qcow2(4 * MIB)).unwrap();
     assert_eq!((facts.format, facts.virtual_size_bytes), (ImageFormat::Qcow2, 4 * MIB));
     upload(images, disc, &iso(MIB)).unwrap();
-    let from =
-        |image, size_bytes, format| VolumeWish { id: volume_id(), size_bytes, format, image_id: Some(image) };
+    let from = |image, size_bytes, format| VolumeWish {
+        id: volume_id(),
+        size_bytes,
+        format,
+        allocation: Allocation::Thin,
+        source: VolumeSource::Image { id: image, linked: false },
+    };
     for (image, format) in [
         (disk, VolumeFormat::Raw),
         (thin, VolumeFormat::Qcow2),
@@ -203,7 +216,7 @@ fn volumes_from_images(pool: &dyn Backend) {
 }
 
 fn files(pool: &dyn Backend) {
-    let files = pool.files().unwrap();
+    let files = pool.abilities().files.unwrap();
     let list = |path: &str| files.list(&FileQuery { path: path.into(), limit: 100, ..FileQuery::default() });
     let root = list("").unwrap();
     let names: Vec<&str> = root.entries.iter().map(|e| e.name.as_str()).collect();
@@ -212,7 +225,13 @@ fn files(pool: &dyn Backend) {
     let mut ids: Vec<_> = (0..5).map(|_| volume_id()).collect();
     ids.sort();
     for id in &ids {
-        let wish = VolumeWish { id: *id, size_bytes: MIB, format: VolumeFormat::Qcow2, image_id: None };
+        let wish = VolumeWish {
+            id: *id,
+            size_bytes: MIB,
+            format: VolumeFormat::Qcow2,
+            allocation: Allocation::Thin,
+            source: VolumeSource::Blank,
+        };
         pool.volume_create(&wish, &mut no_progress()).unwrap();
     }
     let query = FileQuery { path: "volumes".into(), offset: 1, limit: 2, ..FileQuery::default() };

@@ -6,7 +6,7 @@ mod pools;
 
 use pools::*;
 use quantix_model::id::{ImageId, VolumeId};
-use quantix_model::volume::VolumeFormat;
+use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource};
 use quantix_storage::backend::*;
 use quantix_storage::local::LocalPool;
 use std::fs;
@@ -59,12 +59,13 @@ fn die_everywhere(
 
 fn volume_deaths(format: VolumeFormat, image: Option<(ImageId, Vec<u8>)>) -> u64 {
     let id = volume_id();
-    let image_id = image.as_ref().map(|(id, _)| *id);
-    let wish = VolumeWish { id, size_bytes: 16 * MIB, format, image_id };
+    let source =
+        image.as_ref().map_or(VolumeSource::Blank, |(id, _)| VolumeSource::Image { id: *id, linked: false });
+    let wish = VolumeWish { id, size_bytes: 16 * MIB, format, allocation: Allocation::Thin, source };
     die_everywhere(
         |pool| {
             if let Some((id, bytes)) = &image {
-                upload(pool.images().unwrap(), *id, bytes).unwrap();
+                upload(pool.abilities().images.unwrap(), *id, bytes).unwrap();
             }
         },
         |pool| pool.volume_create(&wish, &mut no_progress()).is_ok(),
@@ -82,13 +83,16 @@ fn volume_deaths(format: VolumeFormat, image: Option<(ImageId, Vec<u8>)>) -> u64
 
 /// The visible volume is all there.
 fn whole(pool: &LocalPool, id: VolumeId, image: &Option<(ImageId, Vec<u8>)>) {
-    let Attachment::File { path, format } = pool.volume_attach(id).unwrap();
+    let Attachment::File { path, format } = pool.volume_attach(id).unwrap() else { panic!("a file") };
     if format == VolumeFormat::Qcow2 {
         run("qemu-img", &["check", "-q", "-f", "qcow2", &path]);
     }
     if let Some((image, _)) = image {
         let Attachment::File { path: source, format: from } =
-            pool.images().unwrap().image_attach(*image).unwrap();
+            pool.abilities().images.unwrap().image_attach(*image).unwrap()
+        else {
+            panic!("a file")
+        };
         run("qemu-img", &["compare", "-q", "-f", from.as_str(), "-F", format.as_str(), &source, &path]);
     }
 }
@@ -113,7 +117,13 @@ fn while_converting_an_image() {
 #[test]
 fn while_deleting_a_volume() {
     let id = volume_id();
-    let wish = VolumeWish { id, size_bytes: MIB, format: VolumeFormat::Qcow2, image_id: None };
+    let wish = VolumeWish {
+        id,
+        size_bytes: MIB,
+        format: VolumeFormat::Qcow2,
+        allocation: Allocation::Thin,
+        source: VolumeSource::Blank,
+    };
     let deaths = die_everywhere(
         |pool| {
             pool.volume_create(&wish, &mut no_progress()).unwrap();
@@ -129,17 +139,17 @@ fn while_receiving_an_image() {
     let (id, disc) = (image_id(), iso(3 * MIB));
     let deaths = die_everywhere(
         |_| {},
-        |pool| upload(pool.images().unwrap(), id, &disc).is_ok(),
+        |pool| upload(pool.abilities().images.unwrap(), id, &disc).is_ok(),
         |pool, files| match files {
             [] => {}
             // An upload stays, to be resumed: all of it was received in order.
             [part] if part.ends_with(".part") => {
-                let there = pool.images().unwrap().upload_open(id, disc.len() as u64).unwrap();
+                let there = pool.abilities().images.unwrap().upload_open(id, disc.len() as u64).unwrap();
                 assert_eq!(there % MIB, 0);
             }
             [image] => {
                 assert_eq!(*image, format!("images/{id}.iso"));
-                let facts = pool.images().unwrap().upload_finish(
+                let facts = pool.abilities().images.unwrap().upload_finish(
                     id,
                     disc.len() as u64,
                     Some(&sha256(&disc)),

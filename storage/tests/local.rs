@@ -6,7 +6,7 @@ mod pools;
 
 use pools::*;
 use quantix_model::FaultCode;
-use quantix_model::volume::VolumeFormat;
+use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource};
 use quantix_storage::backend::*;
 use quantix_storage::local::LocalPool;
 use quantix_storage::worker::ProcessLauncher;
@@ -104,7 +104,7 @@ fn links_never_lead_out() {
     fs::create_dir(dir.path().join("outside")).unwrap();
     symlink(dir.path().join("outside"), root.join("way-out")).unwrap();
     symlink("volumes", root.join("way-round")).unwrap();
-    let files = pool.files().unwrap();
+    let files = pool.abilities().files.unwrap();
     for path in ["way-out", "way-out/.", "way-round", "/proc/self/root", "volumes/../../outside"] {
         let query = FileQuery { path: path.into(), limit: 10, ..FileQuery::default() };
         assert_eq!(code(files.list(&query)), FaultCode::PathOutsidePool, "{path}");
@@ -114,9 +114,15 @@ fn links_never_lead_out() {
     symlink(&secret, root.join(format!("volumes/.{volume}.raw.tmp"))).unwrap();
     symlink(&secret, root.join(format!("images/.{image}.part"))).unwrap();
     symlink(&secret, root.join(format!("images/{}.iso", image_id()))).unwrap();
-    let wish = VolumeWish { id: volume, size_bytes: MIB, format: VolumeFormat::Raw, image_id: None };
+    let wish = VolumeWish {
+        id: volume,
+        size_bytes: MIB,
+        format: VolumeFormat::Raw,
+        allocation: Allocation::Thin,
+        source: VolumeSource::Blank,
+    };
     assert!(pool.volume_create(&wish, &mut no_progress()).is_err());
-    assert!(pool.images().unwrap().upload_open(image, 10).is_err());
+    assert!(pool.abilities().images.unwrap().upload_open(image, 10).is_err());
     assert_eq!(fs::read(&secret).unwrap(), iso(MIB), "written through a link");
     let taken = volume_id();
     symlink(&secret, root.join(format!("volumes/{taken}.qcow2"))).unwrap();
@@ -139,7 +145,7 @@ fn odd_files_are_listed_and_never_opened() {
     fs::write(place.join("sealed"), "a").unwrap();
     fs::set_permissions(place.join("sealed"), fs::Permissions::from_mode(0o600)).unwrap();
     let query = FileQuery { path: "a..b ü".into(), limit: 100, ..FileQuery::default() };
-    let page = pool.files().unwrap().list(&query).unwrap();
+    let page = pool.abilities().files.unwrap().list(&query).unwrap();
     let seen: Vec<_> = page.entries.iter().map(|e| (e.name.as_str(), e.kind, e.format.as_str())).collect();
     assert_eq!(
         seen,
@@ -168,7 +174,7 @@ fn a_huge_folder_pages_quickly() {
     for n in 0..100_000u32 {
         fs::File::create(place.join(format!("file-{n:06}"))).unwrap();
     }
-    let files = pool.files().unwrap();
+    let files = pool.abilities().files.unwrap();
     let began = Instant::now();
     let query = FileQuery { path: "many".into(), offset: 50_000, limit: 100, ..FileQuery::default() };
     let page = files.list(&query).unwrap();
@@ -191,12 +197,12 @@ fn finished_images_are_read_only_and_a_restart_resumes() {
     let (id, disc) = (image_id(), iso(5 * MIB));
     {
         let pool = open(&setup);
-        let images = pool.images().unwrap();
+        let images = pool.abilities().images.unwrap();
         images.upload_open(id, disc.len() as u64).unwrap();
         images.upload_write(id, 0, &disc[..2_000_000]).unwrap();
     }
     let pool = open(&setup);
-    let images = pool.images().unwrap();
+    let images = pool.abilities().images.unwrap();
     assert_eq!(images.upload_open(id, disc.len() as u64).unwrap(), 2_000_000);
     // The checksum of the first part went with the old worker; it is read again.
     upload(images, id, &disc).unwrap();
@@ -235,7 +241,13 @@ fn a_full_pool_says_so_and_keeps_nothing() {
     disk[510..512].copy_from_slice(&[0x55, 0xaa]);
     upload(&pool, image, &disk).unwrap();
     for format in [VolumeFormat::Raw, VolumeFormat::Qcow2] {
-        let wish = VolumeWish { id: volume_id(), size_bytes: 4 * MIB, format, image_id: Some(image) };
+        let wish = VolumeWish {
+            id: volume_id(),
+            size_bytes: 4 * MIB,
+            format,
+            allocation: Allocation::Thin,
+            source: VolumeSource::Image { id: image, linked: false },
+        };
         let fault = pool.volume_create(&wish, &mut no_progress()).unwrap_err();
         assert_eq!(fault.code, FaultCode::PoolFull, "{fault}");
         assert!(list("volumes").is_empty(), "half a volume stayed");
@@ -254,8 +266,13 @@ fn a_full_pool_says_so_and_keeps_nothing() {
     for id in [first, second, image] {
         assert!(pool.image_delete(id).unwrap());
     }
-    let wish =
-        VolumeWish { id: volume_id(), size_bytes: 64 * MIB, format: VolumeFormat::Qcow2, image_id: None };
+    let wish = VolumeWish {
+        id: volume_id(),
+        size_bytes: 64 * MIB,
+        format: VolumeFormat::Qcow2,
+        allocation: Allocation::Thin,
+        source: VolumeSource::Blank,
+    };
     pool.volume_create(&wish, &mut no_progress()).unwrap();
 }
 
@@ -266,8 +283,13 @@ fn a_pool_too_full_for_metadata_refuses_a_volume() {
     let filler = image_id();
     pool.upload_open(filler, MIB - 64 * 1024).unwrap();
     pool.upload_write(filler, 0, &vec![1; (MIB - 64 * 1024) as usize]).unwrap();
-    let wish =
-        VolumeWish { id: volume_id(), size_bytes: 64 * MIB, format: VolumeFormat::Qcow2, image_id: None };
+    let wish = VolumeWish {
+        id: volume_id(),
+        size_bytes: 64 * MIB,
+        format: VolumeFormat::Qcow2,
+        allocation: Allocation::Thin,
+        source: VolumeSource::Blank,
+    };
     assert_eq!(code(pool.volume_create(&wish, &mut no_progress())), FaultCode::PoolFull);
     assert_eq!(pool.info().unwrap().volume_count, 0);
     let query = FileQuery { path: "volumes".into(), limit: 10, ..FileQuery::default() };

@@ -7,7 +7,7 @@ mod pools;
 use bytes::Bytes;
 use pools::*;
 use quantix_model::FaultCode;
-use quantix_model::volume::VolumeFormat;
+use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource};
 use quantix_storage::backend::*;
 use quantix_storage::fake;
 use quantix_storage::worker::{FakeLauncher, Limits, PoolWorker, WorkerState};
@@ -212,7 +212,8 @@ async fn looking_goes_on_while_an_image_is_copied() {
         id: volume_id(),
         size_bytes: 96 * MIB,
         format: VolumeFormat::Qcow2,
-        image_id: Some(image),
+        allocation: Allocation::Thin,
+        source: VolumeSource::Image { id: image, linked: false },
     };
     let (sender, progress) = tokio::sync::watch::channel(Progress::default());
     let making = tokio::spawn({

@@ -4,10 +4,11 @@ use crate::bus::Thing;
 use crate::ids;
 use crate::services::{App, host};
 use crate::tasks::NewTask;
+use quantix_contract::pool::{capacity_at, spec_with_secrets};
 use quantix_contract::quantix::action::v1::AllowedAction;
 use quantix_contract::quantix::node::v1 as node;
 use quantix_contract::quantix::pool::v1 as wire;
-use quantix_contract::{pool::capacity_at, time, twin};
+use quantix_contract::{time, twin};
 use quantix_model::host::HostPhase;
 use quantix_model::id::{HostId, PoolId, TaskId};
 use quantix_model::name::check_label;
@@ -210,9 +211,9 @@ async fn refuse_same_path(
     host: &HostRecord,
     except: Option<PoolId>,
 ) -> Result<(), Fault> {
-    let PoolSpec::Local { path } = spec;
+    let PoolSpec::Local { path, .. } = spec else { return Ok(()) };
     for (other, _) in app.core.store.pool_of_host(host.id).await? {
-        let PoolSpec::Local { path: taken } = &other.spec;
+        let PoolSpec::Local { path: taken, .. } = &other.spec else { continue };
         let within = |inner: &str, outer: &str| {
             inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
@@ -376,7 +377,7 @@ pub fn intent(pool: &PoolRecord) -> node::PoolIntent {
     node::PoolIntent {
         pool_id: pool.id.to_string(),
         generation: pool.generation,
-        spec: wire::PoolSpec::from(&pool.spec).into(),
+        spec: spec_with_secrets(&pool.spec).into(),
         name: pool.name.clone(),
         ..Default::default()
     }

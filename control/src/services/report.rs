@@ -202,9 +202,17 @@ fn sane_vitals(v: Vitals) -> Vitals {
     }
 }
 
+/// Facts of one pool on one host that are kept.
+const POOL_FACTS_MAX: usize = 32;
+
 fn sane_pool(mut report: PoolReport) -> PoolReport {
     report.probe = cut(&report.probe);
     report.mount_path = cut(&report.mount_path);
+    report.facts.truncate(POOL_FACTS_MAX);
+    for fact in &mut report.facts {
+        fact.name = cut(&fact.name);
+        fact.value = cut(&fact.value);
+    }
     if let Some(capacity) = &mut report.capacity {
         capacity.used_bytes = capacity.used_bytes.min(capacity.total_bytes);
         capacity.available_bytes = capacity.available_bytes.min(capacity.total_bytes);
@@ -400,6 +408,7 @@ mod tests {
             mount_path: "/p".into(),
             volume_count: 0,
             capabilities: Capabilities::default(),
+            facts: Vec::new(),
         }
     }
 

@@ -4,8 +4,8 @@ use crate::daemon::Daemon;
 use quantix_contract::quantix::node::v1 as wire;
 use quantix_contract::twin;
 use quantix_model::Fault;
-use quantix_model::id::{ImageId, PoolId, VolumeId};
-use quantix_model::volume::check_size;
+use quantix_model::id::{PoolId, VolumeId};
+use quantix_model::volume::{Allocation, VolumeSource, check_size, check_snapshot_name};
 use quantix_storage::backend::{VolumeInfo, VolumeWish};
 
 pub async fn create(
@@ -18,15 +18,35 @@ pub async fn create(
         id: request.volume_id.parse()?,
         size_bytes: request.size_bytes,
         format: twin::read("format", request.format)?,
-        image_id: match request.image_id.as_str() {
-            "" => None,
-            id => Some(id.parse::<ImageId>()?),
-        },
+        allocation: twin::read_or("allocation", request.allocation, Allocation::Thin)?,
+        source: source(&request)?,
     };
     let worker = daemon.pools.worker(pool)?;
     let made = daemon.pools.noting(pool, worker.volume_create(wish, None).await)?;
     daemon.pools.look_again(pool);
     Ok(report(&made))
+}
+
+fn source(request: &wire::CreateVolumeRequest) -> Result<VolumeSource, Fault> {
+    let linked = request.linked;
+    Ok(match (request.image_id.as_str(), request.source_volume_id.as_str()) {
+        ("", "") => VolumeSource::Blank,
+        (image, "") => VolumeSource::Image { id: image.parse()?, linked },
+        ("", volume) => {
+            let snapshot = request.source_snapshot.clone();
+            if !snapshot.is_empty() {
+                check_snapshot_name("source_snapshot", &snapshot)?;
+            }
+            VolumeSource::Volume { id: volume.parse()?, snapshot, linked }
+        }
+        _ => {
+            return Err(Fault::invalid(
+                "source_volume_id",
+                "A volume starts from an image or from a volume, not from both.",
+                "Leave out one of them.",
+            ));
+        }
+    })
 }
 
 pub async fn delete(
@@ -57,6 +77,9 @@ fn report(info: &VolumeInfo) -> wire::VolumeReport {
         size_bytes: info.size_bytes,
         allocated_bytes: info.allocated_bytes,
         format: twin::write(info.format),
+        allocation: twin::write(info.allocation),
+        parent_volume_id: info.parent.map(|id| id.to_string()).unwrap_or_default(),
+        clones: info.clones,
         ..Default::default()
     }
 }

@@ -303,7 +303,7 @@ mod tests {
             id: PoolId(Uuid::from_u128(1)),
             generation,
             name: "main".into(),
-            spec: PoolSpec::Local { path: path.into() },
+            spec: PoolSpec::local(path),
         }
     }
 

@@ -317,6 +317,7 @@ fn first_report(entry: &PoolEntry, now: UnixMs) -> PoolReport {
         mount_path: String::new(),
         volume_count: 0,
         capabilities: Capabilities::default(),
+        facts: Vec::new(),
     }
 }
 
@@ -328,6 +329,7 @@ fn next_report(
     now: UnixMs,
 ) -> PoolReport {
     let health = match &result {
+        Ok(info) if info.fault.is_some() => PoolHealth::Degraded,
         Ok(_) => PoolHealth::Healthy,
         Err(fault) if is_usable(fault) => PoolHealth::Degraded,
         Err(_) => PoolHealth::Error,
@@ -337,7 +339,7 @@ fn next_report(
         Ok(info) => PoolReport {
             generation,
             health,
-            fault: None,
+            fault: info.fault,
             probe: info.probe,
             since,
             observed_at: now,
@@ -345,6 +347,7 @@ fn next_report(
             mount_path: info.mount_path,
             volume_count: info.volume_count,
             capabilities: info.capabilities,
+            facts: info.facts,
         },
         Err(fault) => PoolReport {
             generation,
@@ -365,7 +368,7 @@ mod tests {
     use quantix_model::pool::{Capacity, PoolSpec};
 
     fn entry() -> PoolEntry {
-        let spec = PoolSpec::Local { path: "/a".into() };
+        let spec = PoolSpec::local("/a");
         PoolEntry { generation: 1, name: "main".into(), spec, applied_at: UnixMs(0), was_healthy: false }
     }
 
@@ -376,6 +379,8 @@ mod tests {
             mount_path: "/a".into(),
             volume_count: 4,
             probe: "statfs, write".into(),
+            fault: None,
+            facts: Vec::new(),
         }
     }
 

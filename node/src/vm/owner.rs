@@ -192,12 +192,12 @@ async fn resolve(vms: &Vms, id: VmId, generation: u64, intent: &Intent) -> Resul
     let spec = &intent.spec;
     let mut disks = Vec::with_capacity(spec.disks.len());
     for disk in &spec.disks {
-        let (path, format) = place(vms.pools.volume_attach(disk.pool_id, disk.volume_id).await?);
+        let (path, format) = place(vms.pools.volume_attach(disk.pool_id, disk.volume_id).await?)?;
         let serial = disk.volume_id.to_string().chars().take(20).collect();
         disks.push(MachineDisk { path, format, serial });
     }
     let cdrom = match &spec.cdrom {
-        Some(cdrom) => Some(place(vms.pools.image_attach(cdrom.pool_id, cdrom.image_id).await?).0),
+        Some(cdrom) => Some(place(vms.pools.image_attach(cdrom.pool_id, cdrom.image_id).await?)?.0),
         None => None,
     };
     let nics = spec.nics.iter().map(|nic| MachineNic { kind: nic.kind, mac: nic.mac.clone() }).collect();
@@ -215,8 +215,11 @@ async fn resolve(vms: &Vms, id: VmId, generation: u64, intent: &Intent) -> Resul
     })
 }
 
-fn place(attachment: Attachment) -> (String, VolumeFormat) {
+fn place(attachment: Attachment) -> Result<(String, VolumeFormat), Fault> {
     match attachment {
-        Attachment::File { path, format } => (path, format),
+        Attachment::File { path, format } => Ok((path, format)),
+        Attachment::Block { .. } | Attachment::Rbd { .. } => {
+            Err(Fault::internal("a disk that is no file reached the hypervisor"))
+        }
     }
 }

@@ -67,7 +67,7 @@ async fn bad_intents_are_refused_with_the_field() {
     let (machine, vdc) = (Machine::new(), TestVdc::start().await);
     let (daemon, line) = machine.enrol(&vdc).await;
     let mut bad = pool_intent(1);
-    bad.spec = wire::PoolSpec::from(&quantix_model::pool::PoolSpec::Local { path: "/etc".into() }).into();
+    bad.spec = wire::PoolSpec::from(&quantix_model::pool::PoolSpec::local("/etc")).into();
     let fault = line.apply_pool(bad).await.unwrap_err();
     assert_eq!((fault.code, fault.field.as_str()), (FaultCode::PoolPathInvalid, "spec.local.path"));
     let mut bad = volume_request();

@@ -111,7 +111,7 @@ pub fn volume_id() -> VolumeId {
 }
 
 pub fn pool_intent(generation: u64) -> node::PoolIntent {
-    let spec = PoolSpec::Local { path: "/srv/quantix/main".into() };
+    let spec = PoolSpec::local("/srv/quantix/main");
     node::PoolIntent {
         pool_id: pool_id().to_string(),
         generation,

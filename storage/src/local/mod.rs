@@ -19,13 +19,14 @@ pub mod sniff;
 mod volumes;
 
 use crate::backend::{
-    Attachment, Backend, Files, Images, PoolInfo, PoolSetup, Progress, VolumeInfo, VolumeWish,
+    Abilities, Attachment, Backend, LettingGo, PoolInfo, PoolSetup, Progress, VolumeInfo, VolumeWish,
 };
 use crate::error::{self, Result, io};
 use images::Upload;
 use quantix_host::program::{BlockingRunner, SystemRunner};
 use quantix_model::id::{ImageId, PoolId, VolumeId};
 use quantix_model::pool::{Capabilities, Capacity, PoolSpec};
+use quantix_model::volume::VolumeFormat;
 use quantix_model::{Fault, FaultCode};
 use root::Root;
 use rustix::fs::{AtFlags, Mode, OFlags, fstatfs, fstatvfs, ioctl_ficlone, mkdirat, renameat, unlinkat};
@@ -89,7 +90,9 @@ impl LocalPool {
 
     /// The same with another way to run programs and a hook on every step; for tests.
     pub fn with(setup: &PoolSetup, runner: Arc<dyn BlockingRunner>, steps: Steps) -> Result<LocalPool> {
-        let PoolSpec::Local { path } = &setup.spec;
+        let PoolSpec::Local { path, .. } = &setup.spec else {
+            return Err(Fault::internal("a local pool was asked for with another backend's spec"));
+        };
         Ok(LocalPool {
             id: setup.id,
             path: path.clone(),
@@ -256,6 +259,11 @@ impl Backend for LocalPool {
         Ok(())
     }
 
+    /// A folder needs no letting go.
+    fn destroy(&self, _: LettingGo) -> Result<()> {
+        Ok(())
+    }
+
     fn info(&self) -> Result<PoolInfo> {
         let root = self.root()?;
         root.check_still_there(MARKER)?;
@@ -273,13 +281,17 @@ impl Backend for LocalPool {
             },
             capabilities: Capabilities {
                 files: true,
+                images: true,
                 reflink: self.reflink,
                 file_system: file_system(kind.f_type as i64),
+                formats: vec![VolumeFormat::Qcow2, VolumeFormat::Raw],
                 ..Capabilities::default()
             },
             mount_path: self.path.clone(),
             volume_count: u32::try_from(volumes).unwrap_or(u32::MAX),
             probe: probe.to_owned(),
+            fault: None,
+            facts: Vec::new(),
         })
     }
 
@@ -301,11 +313,7 @@ impl Backend for LocalPool {
         Ok(Attachment::File { path, format })
     }
 
-    fn files(&self) -> Option<&dyn Files> {
-        Some(self)
-    }
-
-    fn images(&self) -> Option<&dyn Images> {
-        Some(self)
+    fn abilities(&self) -> Abilities<'_> {
+        Abilities { files: Some(self), images: Some(self), ..Abilities::default() }
     }
 }

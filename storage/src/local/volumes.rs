@@ -10,7 +10,7 @@ use crate::local::root::{names, open_in, remove};
 use crate::local::{LocalPool, locked};
 use quantix_model::FaultCode;
 use quantix_model::id::VolumeId;
-use quantix_model::volume::{VolumeFormat, check_size};
+use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource, check_size};
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat, fsync, renameat_with, statat};
 use rustix::io::Errno;
 use std::fs::File;
@@ -81,7 +81,15 @@ impl LocalPool {
                 }
             }
         };
-        Ok(VolumeInfo { id, size_bytes, allocated_bytes: allocated(stat), format })
+        Ok(VolumeInfo {
+            id,
+            size_bytes,
+            allocated_bytes: allocated(stat),
+            format,
+            allocation: Allocation::Thin,
+            parent: None,
+            clones: 0,
+        })
     }
 
     pub(super) fn list_volumes(&self) -> Result<Vec<VolumeInfo>> {
@@ -121,6 +129,15 @@ impl LocalPool {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<VolumeInfo> {
         check_size("size_bytes", wish.size_bytes)?;
+        match &wish.source {
+            VolumeSource::Blank | VolumeSource::Image { linked: false, .. } => {}
+            VolumeSource::Image { .. } | VolumeSource::Volume { .. } => {
+                return Err(error::cannot("clone"));
+            }
+        }
+        if wish.allocation == Allocation::Thick {
+            return Err(error::cannot("reserve space"));
+        }
         let _busy = self.busy("volume", wish.id.0)?;
         let dir = self.volumes_dir()?;
         if let Some((format, stat)) = self.find_volume(wish.id)? {
@@ -148,7 +165,7 @@ impl LocalPool {
             .map_err(|e| io("create volume", &e.into()))?;
         let file = Arc::new(File::from(fd));
         self.step("create volume: file made")?;
-        match wish.image_id {
+        match wish.source.image() {
             Some(_) => self.fill_from_image(wish, dir, tmp, &file, progress)?,
             None if wish.format == VolumeFormat::Qcow2 => self.qemu_create(dir, tmp, wish.size_bytes)?,
             None => file.set_len(wish.size_bytes).map_err(|e| io("create volume", &e))?,
@@ -165,7 +182,15 @@ impl LocalPool {
             locked(&self.sizes).insert(wish.id, (meta.ino(), wish.size_bytes));
         }
         let allocated_bytes = meta.blocks().saturating_mul(512);
-        Ok(VolumeInfo { id: wish.id, size_bytes: wish.size_bytes, allocated_bytes, format: wish.format })
+        Ok(VolumeInfo {
+            id: wish.id,
+            size_bytes: wish.size_bytes,
+            allocated_bytes,
+            format: wish.format,
+            allocation: wish.allocation,
+            parent: None,
+            clones: 0,
+        })
     }
 
     fn fill_from_image(
@@ -176,7 +201,7 @@ impl LocalPool {
         file: &Arc<File>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<()> {
-        let Some(image_id) = wish.image_id else { return Ok(()) };
+        let Some(image_id) = wish.source.image() else { return Ok(()) };
         let image = self.find_image(image_id)?.ok_or_else(|| error::image_not_there(image_id))?;
         let virtual_bytes = self.image_virtual_size(&image)?;
         error::check_image_fits(wish, image.format, virtual_bytes)?;

@@ -1,7 +1,8 @@
 //! The daemon's side: a handle that never hangs. The state behind it is owned by the task in `owner`.
 
 use crate::backend::{
-    Attachment, FilePage, FileQuery, PoolInfo, PoolSetup, Progress, VolumeInfo, VolumeWish,
+    Attachment, FileDetails, FilePage, FileQuery, LettingGo, PoolInfo, PoolSetup, Progress, SnapshotInfo,
+    VolumeInfo, VolumeWish,
 };
 use crate::error::Result;
 use crate::worker::frame::BODY_BYTES_MAX;
@@ -173,6 +174,95 @@ impl PoolWorker {
     /// Where a VM finds the volume.
     pub async fn volume_attach(&self, id: VolumeId) -> Result<Attachment> {
         expect_answer!(self, Call::VolumeAttach { id }, Attachment)
+    }
+
+    /// Lets go of the pool; its bytes stay. Stop the worker after it.
+    pub async fn destroy(&self, how: LettingGo) -> Result<()> {
+        self.done(Call::Destroy { how }, None).await
+    }
+
+    /// The VM that had the volume is off.
+    pub async fn volume_detach(&self, id: VolumeId) -> Result<()> {
+        self.done(Call::VolumeDetach { id }, None).await
+    }
+
+    /// Grows a volume no VM of this host has open.
+    pub async fn volume_grow(&self, id: VolumeId, size_bytes: u64) -> Result<VolumeInfo> {
+        expect_answer!(self, Call::VolumeGrow { id, size_bytes }, Volume)
+    }
+
+    /// Keeps a volume as it is now.
+    pub async fn snapshot_create(&self, id: VolumeId, name: String) -> Result<SnapshotInfo> {
+        expect_answer!(self, Call::SnapshotCreate { id, name }, Snapshot)
+    }
+
+    /// A volume's snapshots, oldest first.
+    pub async fn snapshot_list(&self, id: VolumeId) -> Result<Vec<SnapshotInfo>> {
+        expect_answer!(self, Call::SnapshotList { id }, Snapshots)
+    }
+
+    /// Throws away what was written since a snapshot.
+    pub async fn snapshot_revert(&self, id: VolumeId, name: String) -> Result<()> {
+        self.done(Call::SnapshotRevert { id, name }, None).await
+    }
+
+    /// Forgets a snapshot; `false` when it was not there.
+    pub async fn snapshot_delete(&self, id: VolumeId, name: String) -> Result<bool> {
+        expect_answer!(self, Call::SnapshotDelete { id, name }, Existed)
+    }
+
+    /// Looks at one file closely.
+    pub async fn file_details(&self, path: String) -> Result<FileDetails> {
+        expect_answer!(self, Call::FileDetails { path }, File)
+    }
+
+    /// Up to `limit` bytes (1 MiB at most) of a file; fewer only at its end.
+    pub async fn file_read(&self, path: String, offset: u64, limit: usize) -> Result<Bytes> {
+        expect_answer!(self, Call::FileRead { path, offset, limit }, Bytes)
+    }
+
+    /// Makes a folder.
+    pub async fn file_make_folder(&self, path: String) -> Result<()> {
+        self.done(Call::FileMakeFolder { path }, None).await
+    }
+
+    /// Renames or moves within the pool.
+    pub async fn file_rename(&self, from: String, to: String) -> Result<()> {
+        self.done(Call::FileRename { from, to }, None).await
+    }
+
+    /// Copies a file within the pool.
+    pub async fn file_copy(
+        &self,
+        from: String,
+        to: String,
+        progress: Option<watch::Sender<Progress>>,
+    ) -> Result<()> {
+        self.done(Call::FileCopy { from, to }, progress).await
+    }
+
+    /// Removes a file or a folder with all in it; `false` when it was not there.
+    pub async fn file_remove(&self, path: String, progress: Option<watch::Sender<Progress>>) -> Result<bool> {
+        expect_answer!(self, Call::FileRemove { path }, Bytes::new(), progress, Existed)
+    }
+
+    /// Makes a finished upload a file of that path.
+    pub async fn upload_keep(
+        &self,
+        id: ImageId,
+        path: String,
+        size_bytes: u64,
+        sha256: Option<String>,
+        progress: Option<watch::Sender<Progress>>,
+    ) -> Result<()> {
+        self.done(Call::UploadKeep { id, path, size_bytes, sha256 }, progress).await
+    }
+
+    async fn done(&self, call: Call, progress: Option<watch::Sender<Progress>>) -> Result<()> {
+        match self.call(call, Bytes::new(), progress).await? {
+            Answer::Done => Ok(()),
+            other => Err(Fault::internal(format!("the pool worker answered {other:?}"))),
+        }
     }
 
     /// One page of a folder.

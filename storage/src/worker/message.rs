@@ -1,11 +1,14 @@
 //! What daemon and worker say to each other. Both come from the same build, so there is one version only.
 
 use crate::backend::{
-    Attachment, FilePage, FileQuery, PoolInfo, PoolSetup, Progress, VolumeInfo, VolumeWish,
+    Attachment, FileDetails, FilePage, FileQuery, LettingGo, PoolInfo, PoolSetup, Progress, SnapshotInfo,
+    VolumeInfo, VolumeWish,
 };
+use bytes::Bytes;
 use quantix_model::Fault;
 use quantix_model::id::{ImageId, VolumeId};
 use quantix_model::image::ImageFacts;
+use quantix_model::volume::{Allocation, VolumeSource};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -33,6 +36,9 @@ pub struct Request {
 #[allow(missing_docs)]
 pub enum Call {
     Info,
+    Destroy {
+        how: LettingGo,
+    },
     VolumeCreate {
         wish: VolumeWish,
     },
@@ -43,8 +49,59 @@ pub enum Call {
     VolumeAttach {
         id: VolumeId,
     },
+    VolumeDetach {
+        id: VolumeId,
+    },
+    VolumeGrow {
+        id: VolumeId,
+        size_bytes: u64,
+    },
+    SnapshotCreate {
+        id: VolumeId,
+        name: String,
+    },
+    SnapshotList {
+        id: VolumeId,
+    },
+    SnapshotRevert {
+        id: VolumeId,
+        name: String,
+    },
+    SnapshotDelete {
+        id: VolumeId,
+        name: String,
+    },
     FileList {
         query: FileQuery,
+    },
+    FileDetails {
+        path: String,
+    },
+    /// The bytes come as the answer's body.
+    FileRead {
+        path: String,
+        offset: u64,
+        limit: usize,
+    },
+    FileMakeFolder {
+        path: String,
+    },
+    FileRename {
+        from: String,
+        to: String,
+    },
+    FileCopy {
+        from: String,
+        to: String,
+    },
+    FileRemove {
+        path: String,
+    },
+    UploadKeep {
+        id: ImageId,
+        path: String,
+        size_bytes: u64,
+        sha256: Option<String>,
     },
     UploadOpen {
         id: ImageId,
@@ -74,24 +131,49 @@ pub enum Call {
 /// Which thread of the worker does a call. Calls of one lane are done in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lane {
-    /// Milliseconds.
+    /// Looking and small changes: milliseconds.
     Short,
-    /// As long as it takes, with progress.
+    /// Changes that a program of the host makes: seconds.
+    Change,
+    /// Copies: as long as it takes, with progress.
     Long,
+}
+
+impl Lane {
+    /// Every lane.
+    pub const ALL: [Lane; 3] = [Lane::Short, Lane::Change, Lane::Long];
 }
 
 impl Call {
     /// The lane that does it.
     pub fn lane(&self) -> Lane {
         match self {
-            Call::VolumeCreate { wish } if wish.image_id.is_some() => Lane::Long,
-            Call::UploadFinish { .. } => Lane::Long,
+            Call::VolumeCreate { wish }
+                if wish.source != VolumeSource::Blank || wish.allocation == Allocation::Thick =>
+            {
+                Lane::Long
+            }
+            Call::UploadFinish { .. }
+            | Call::UploadKeep { .. }
+            | Call::FileCopy { .. }
+            | Call::FileRemove { .. } => Lane::Long,
+            Call::VolumeGrow { .. }
+            | Call::SnapshotCreate { .. }
+            | Call::SnapshotRevert { .. }
+            | Call::SnapshotDelete { .. }
+            | Call::Destroy { .. } => Lane::Change,
             Call::VolumeCreate { .. }
             | Call::Info
             | Call::VolumeDelete { .. }
             | Call::VolumeList
             | Call::VolumeAttach { .. }
+            | Call::VolumeDetach { .. }
+            | Call::SnapshotList { .. }
             | Call::FileList { .. }
+            | Call::FileDetails { .. }
+            | Call::FileRead { .. }
+            | Call::FileMakeFolder { .. }
+            | Call::FileRename { .. }
             | Call::UploadOpen { .. }
             | Call::UploadWrite { .. }
             | Call::UploadSync { .. }
@@ -104,14 +186,30 @@ impl Call {
     pub fn patience(&self) -> Duration {
         Duration::from_secs(match self {
             Call::Info | Call::VolumeAttach { .. } | Call::ImageAttach { .. } => 5,
-            Call::FileList { .. } | Call::UploadOpen { .. } => 10,
+            Call::FileList { .. }
+            | Call::FileDetails { .. }
+            | Call::FileRead { .. }
+            | Call::SnapshotList { .. }
+            | Call::UploadOpen { .. } => 10,
             Call::VolumeCreate { .. }
             | Call::VolumeDelete { .. }
+            | Call::VolumeDetach { .. }
             | Call::VolumeList
+            | Call::FileMakeFolder { .. }
+            | Call::FileRename { .. }
+            | Call::FileCopy { .. }
+            | Call::FileRemove { .. }
             | Call::UploadWrite { .. }
             | Call::UploadSync { .. }
             | Call::UploadFinish { .. }
+            | Call::UploadKeep { .. }
+            | Call::Destroy { .. }
             | Call::ImageDelete { .. } => 30,
+            // qemu-img rewrites what differs, without a word until it is done.
+            Call::VolumeGrow { .. }
+            | Call::SnapshotCreate { .. }
+            | Call::SnapshotRevert { .. }
+            | Call::SnapshotDelete { .. } => 120,
         })
     }
 
@@ -123,7 +221,21 @@ impl Call {
             Call::VolumeDelete { .. } => "deleting a volume",
             Call::VolumeList => "listing volumes",
             Call::VolumeAttach { .. } => "finding a volume",
+            Call::VolumeDetach { .. } => "letting go of a volume",
+            Call::VolumeGrow { .. } => "growing a volume",
+            Call::SnapshotCreate { .. } => "making a snapshot",
+            Call::SnapshotList { .. } => "listing snapshots",
+            Call::SnapshotRevert { .. } => "reverting to a snapshot",
+            Call::SnapshotDelete { .. } => "deleting a snapshot",
+            Call::Destroy { .. } => "letting go of the pool",
             Call::FileList { .. } => "listing files",
+            Call::FileDetails { .. } => "looking at a file",
+            Call::FileRead { .. } => "reading a file",
+            Call::FileMakeFolder { .. } => "making a folder",
+            Call::FileRename { .. } => "renaming a file",
+            Call::FileCopy { .. } => "copying a file",
+            Call::FileRemove { .. } => "removing files",
+            Call::UploadKeep { .. } => "keeping an upload",
             Call::UploadOpen { .. } => "opening an upload",
             Call::UploadWrite { .. } => "writing an upload",
             Call::UploadSync { .. } => "making an upload durable",
@@ -166,6 +278,13 @@ pub enum Answer {
     Existed(bool),
     Attachment(Attachment),
     Files(FilePage),
+    File(FileDetails),
+    Snapshot(SnapshotInfo),
+    Snapshots(Vec<SnapshotInfo>),
     Length(u64),
     Image(ImageFacts),
+    /// Nothing more to say.
+    Done,
+    /// The bytes travel as the frame's body.
+    Bytes(#[serde(skip)] Bytes),
 }

@@ -95,7 +95,7 @@ pub(crate) struct Owner {
     limits: Limits,
     inbox: mpsc::Receiver<Command>,
     status: watch::Sender<WorkerStatus>,
-    lanes: [LaneQueue; 2],
+    lanes: [LaneQueue; Lane::ALL.len()],
     abandoned: Vec<Box<dyn WorkerProcess>>,
     next_number: u64,
     /// Silent since, and doing what.
@@ -381,7 +381,8 @@ impl Owner {
 fn lane_index(lane: Lane) -> usize {
     match lane {
         Lane::Short => 0,
-        Lane::Long => 1,
+        Lane::Change => 1,
+        Lane::Long => 2,
     }
 }
 
@@ -439,7 +440,10 @@ fn attach(stream: std::os::unix::net::UnixStream, process: Box<dyn WorkerProcess
         }
     });
     tasks.spawn(async move {
-        while let Ok(Some((reply, _))) = frame::read_async::<Reply>(&mut source).await {
+        while let Ok(Some((mut reply, body))) = frame::read_async::<Reply>(&mut source).await {
+            if let Said::Done(Answer::Bytes(bytes)) = &mut reply.said {
+                *bytes = body;
+            }
             if heard.send(reply).await.is_err() {
                 return;
             }

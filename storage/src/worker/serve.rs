@@ -1,10 +1,11 @@
-//! The worker's side: reads calls, does them on two lanes, answers.
+//! The worker's side: reads calls, does them on a thread per lane, answers.
 
-use crate::backend::{Backend, Files, Images, PoolSetup, Progress};
+use crate::backend::{Backend, FileAccess, Images, PoolSetup, Progress, Snapshots};
 use crate::error::{self, Result};
 use crate::local::LocalPool;
 use crate::worker::frame;
 use crate::worker::message::{Answer, Call, Hello, Lane, Reply, Request, Said};
+use bytes::Bytes;
 use quantix_model::pool::PoolSpec;
 use quantix_model::{Fault, FaultCode};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
@@ -25,6 +26,11 @@ pub fn open(setup: &PoolSetup) -> Result<Box<dyn Backend>> {
     setup.spec.check()?;
     match &setup.spec {
         PoolSpec::Local { .. } => Ok(Box::new(LocalPool::new(setup)?)),
+        other @ (PoolSpec::Nfs(_) | PoolSpec::Ceph(_) | PoolSpec::Iscsi(_)) => Err(Fault::invalid(
+            "spec",
+            format!("This release cannot serve {} pools.", other.backend()),
+            "Choose a local directory.",
+        )),
     }
 }
 
@@ -82,19 +88,24 @@ pub fn serve(
     };
     let backend = backend.as_ref();
     std::thread::scope(|scope| {
-        let (long, inbox) = mpsc::channel::<Request>();
-        let long_mouth = &mouth;
-        std::thread::Builder::new().name("long-lane".into()).spawn_scoped(scope, move || {
-            for request in inbox {
-                if answer(backend, long_mouth, &request, &[]).is_err() {
-                    return;
+        let side_lane = |name: &str| -> io::Result<mpsc::Sender<Request>> {
+            let (lane, inbox) = mpsc::channel::<Request>();
+            let mouth = &mouth;
+            std::thread::Builder::new().name(name.into()).spawn_scoped(scope, move || {
+                for request in inbox {
+                    if answer(backend, mouth, &request, &[]).is_err() {
+                        return;
+                    }
                 }
-            }
-        })?;
+            })?;
+            Ok(lane)
+        };
+        let (change, long) = (side_lane("change-lane")?, side_lane("long-lane")?);
         while let Some(request) = frame::read::<Request>(&mut stream, &mut body)? {
             match request.call.lane() {
                 Lane::Short => answer(backend, &mouth, &request, &body)?,
-                // The long lane is gone only when the socket is; the next read sees it too.
+                // A lane is gone only when the socket is; the next read sees it too.
+                Lane::Change => drop(change.send(request)),
                 Lane::Long => drop(long.send(request)),
             }
         }
@@ -124,8 +135,12 @@ struct Mouth(Mutex<UnixStream>);
 
 impl Mouth {
     fn say(&self, number: u64, said: Said) -> io::Result<()> {
+        let body = match &said {
+            Said::Done(Answer::Bytes(bytes)) => bytes.clone(),
+            _ => Bytes::new(),
+        };
         let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        frame::write(&mut *stream, &Reply { number, said }, &[])
+        frame::write(&mut *stream, &Reply { number, said }, &body)
     }
 }
 
@@ -145,12 +160,8 @@ fn answer(backend: &dyn Backend, mouth: &Mouth, request: &Request, body: &[u8]) 
     broken.map_or_else(|| mouth.say(request.number, said), Err)
 }
 
-fn files(backend: &dyn Backend) -> Result<&dyn Files> {
-    backend.files().ok_or_else(|| error::cannot("keep files"))
-}
-
-fn images(backend: &dyn Backend) -> Result<&dyn Images> {
-    backend.images().ok_or_else(|| error::cannot("keep images"))
+fn able<'a, T: ?Sized>(ability: Option<&'a T>, what: &str) -> Result<&'a T> {
+    ability.ok_or_else(|| error::cannot(what))
 }
 
 fn carry_out(
@@ -159,25 +170,88 @@ fn carry_out(
     body: &[u8],
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Answer> {
+    let can = backend.abilities();
     Ok(match call {
         Call::Info => Answer::Info(backend.info()?),
+        Call::Destroy { how } => backend.destroy(*how).map(|()| Answer::Done)?,
         Call::VolumeCreate { wish } => Answer::Volume(backend.volume_create(wish, progress)?),
         Call::VolumeDelete { id } => Answer::Existed(backend.volume_delete(*id)?),
         Call::VolumeList => Answer::Volumes(backend.volume_list()?),
         Call::VolumeAttach { id } => Answer::Attachment(backend.volume_attach(*id)?),
-        Call::FileList { query } => Answer::Files(files(backend)?.list(query)?),
-        Call::UploadOpen { id, size_bytes } => {
-            Answer::Length(images(backend)?.upload_open(*id, *size_bytes)?)
+        // A backend whose volumes may be open anywhere has nothing to let go of.
+        Call::VolumeDetach { id } => {
+            can.exclusive.map_or(Ok(()), |e| e.volume_detach(*id)).map(|()| Answer::Done)?
         }
-        Call::UploadWrite { id, offset } => {
-            Answer::Length(images(backend)?.upload_write(*id, *offset, body)?)
+        Call::VolumeGrow { id, size_bytes } => {
+            Answer::Volume(able(can.grow, "grow volumes")?.volume_grow(*id, *size_bytes)?)
         }
-        Call::UploadSync { id } => Answer::Length(images(backend)?.upload_sync(*id)?),
+        Call::SnapshotCreate { .. }
+        | Call::SnapshotList { .. }
+        | Call::SnapshotRevert { .. }
+        | Call::SnapshotDelete { .. } => snapshots(able(can.snapshots, "make snapshots")?, call)?,
+        Call::FileList { query } => Answer::Files(able(can.files, "keep files")?.list(query)?),
+        Call::FileDetails { .. }
+        | Call::FileRead { .. }
+        | Call::FileMakeFolder { .. }
+        | Call::FileRename { .. }
+        | Call::FileCopy { .. }
+        | Call::FileRemove { .. }
+        | Call::UploadKeep { .. } => files(able(can.file_access, "open or change files")?, call, progress)?,
+        Call::UploadOpen { .. }
+        | Call::UploadWrite { .. }
+        | Call::UploadSync { .. }
+        | Call::UploadFinish { .. }
+        | Call::ImageDelete { .. }
+        | Call::ImageAttach { .. } => images(able(can.images, "keep images")?, call, body, progress)?,
+    })
+}
+
+fn snapshots(snapshots: &dyn Snapshots, call: &Call) -> Result<Answer> {
+    Ok(match call {
+        Call::SnapshotCreate { id, name } => Answer::Snapshot(snapshots.snapshot_create(*id, name)?),
+        Call::SnapshotList { id } => Answer::Snapshots(snapshots.snapshot_list(*id)?),
+        Call::SnapshotRevert { id, name } => snapshots.snapshot_revert(*id, name).map(|()| Answer::Done)?,
+        Call::SnapshotDelete { id, name } => Answer::Existed(snapshots.snapshot_delete(*id, name)?),
+        other => return Err(misrouted(other)),
+    })
+}
+
+fn files(files: &dyn FileAccess, call: &Call, progress: &mut dyn FnMut(Progress)) -> Result<Answer> {
+    Ok(match call {
+        Call::FileDetails { path } => Answer::File(files.details(path)?),
+        Call::FileRead { path, offset, limit } => {
+            Answer::Bytes(files.read(path, *offset, (*limit).min(frame::BODY_BYTES_MAX))?.into())
+        }
+        Call::FileMakeFolder { path } => files.make_folder(path).map(|()| Answer::Done)?,
+        Call::FileRename { from, to } => files.rename(from, to).map(|()| Answer::Done)?,
+        Call::FileCopy { from, to } => files.copy(from, to, progress).map(|()| Answer::Done)?,
+        Call::FileRemove { path } => Answer::Existed(files.remove(path, progress)?),
+        Call::UploadKeep { id, path, size_bytes, sha256 } => {
+            files.upload_keep(*id, path, *size_bytes, sha256.as_deref(), progress).map(|()| Answer::Done)?
+        }
+        other => return Err(misrouted(other)),
+    })
+}
+
+fn images(
+    images: &dyn Images,
+    call: &Call,
+    body: &[u8],
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Answer> {
+    Ok(match call {
+        Call::UploadOpen { id, size_bytes } => Answer::Length(images.upload_open(*id, *size_bytes)?),
+        Call::UploadWrite { id, offset } => Answer::Length(images.upload_write(*id, *offset, body)?),
+        Call::UploadSync { id } => Answer::Length(images.upload_sync(*id)?),
         Call::UploadFinish { id, size_bytes, sha256 } => {
-            let images = images(backend)?;
             Answer::Image(images.upload_finish(*id, *size_bytes, sha256.as_deref(), progress)?)
         }
-        Call::ImageDelete { id } => Answer::Existed(images(backend)?.image_delete(*id)?),
-        Call::ImageAttach { id } => Answer::Attachment(images(backend)?.image_attach(*id)?),
+        Call::ImageDelete { id } => Answer::Existed(images.image_delete(*id)?),
+        Call::ImageAttach { id } => Answer::Attachment(images.image_attach(*id)?),
+        other => return Err(misrouted(other)),
     })
+}
+
+fn misrouted(call: &Call) -> Fault {
+    Fault::internal(format!("the worker sent {call:?} to the wrong ability"))
 }

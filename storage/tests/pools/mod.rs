@@ -32,7 +32,7 @@ pub fn pool_id() -> PoolId {
 
 pub fn setup(root: &Path) -> PoolSetup {
     let path = root.to_str().unwrap().to_owned();
-    PoolSetup { id: pool_id(), spec: PoolSpec::Local { path }, must_exist: false }
+    PoolSetup { id: pool_id(), spec: PoolSpec::local(path), must_exist: false }
 }
 
 /// A folder that passes as a pool's; the system's temporary one is forbidden itself, its children are not.
@@ -169,11 +169,11 @@ impl Backend for Through {
     fn volume_attach(&self, id: VolumeId) -> Result<Attachment> {
         self.runtime.block_on(self.worker.volume_attach(id))
     }
-    fn files(&self) -> Option<&dyn Files> {
-        Some(self)
+    fn destroy(&self, how: LettingGo) -> Result<()> {
+        self.runtime.block_on(self.worker.destroy(how))
     }
-    fn images(&self) -> Option<&dyn Images> {
-        Some(self)
+    fn abilities(&self) -> Abilities<'_> {
+        Abilities { files: Some(self), images: Some(self), ..Abilities::default() }
     }
 }
 

@@ -69,7 +69,7 @@ pub fn pool(name: &str) -> PoolRecord {
     PoolRecord {
         id: PoolId(uuid()),
         name: name.into(),
-        spec: PoolSpec::Local { path: "/data".into() },
+        spec: PoolSpec::local("/data"),
         generation: 1,
         deleting: false,
         created_at: UnixMs(1),
@@ -90,6 +90,7 @@ pub fn report() -> PoolReport {
         mount_path: "/data".into(),
         volume_count: 0,
         capabilities: Capabilities::default(),
+        facts: Vec::new(),
     }
 }
 
