@@ -11,7 +11,7 @@ use quantix_model::Fault;
 use quantix_model::id::{ImageId, VolumeId};
 use quantix_model::image::ImageFacts;
 use quantix_model::pool::{Capabilities, Capacity};
-use quantix_model::volume::{Allocation, VolumeFormat, check_size};
+use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource, check_size};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -162,7 +162,8 @@ impl Backend for FakeBackend {
             return error::same_volume(wish, there.clone());
         }
         let mut allocated_bytes = 0;
-        if wish.source.volume().is_some() || wish.allocation == Allocation::Thick {
+        let linked = matches!(wish.source, VolumeSource::Image { linked: true, .. });
+        if linked || wish.source.volume().is_some() || wish.allocation == Allocation::Thick {
             return Err(error::cannot("clone or reserve space"));
         }
         if let Some(id) = wish.source.image() {

@@ -85,7 +85,7 @@ fn volume_deaths(format: VolumeFormat, image: Option<(ImageId, Vec<u8>)>) -> u64
 fn whole(pool: &LocalPool, id: VolumeId, image: &Option<(ImageId, Vec<u8>)>) {
     let Attachment::File { path, format } = pool.volume_attach(id).unwrap() else { panic!("a file") };
     if format == VolumeFormat::Qcow2 {
-        run("qemu-img", &["check", "-q", "-f", "qcow2", &path]);
+        run_program("qemu-img", &["check", "-q", "-f", "qcow2", &path]);
     }
     if let Some((image, _)) = image {
         let Attachment::File { path: source, format: from } =
@@ -93,7 +93,10 @@ fn whole(pool: &LocalPool, id: VolumeId, image: &Option<(ImageId, Vec<u8>)>) {
         else {
             panic!("a file")
         };
-        run("qemu-img", &["compare", "-q", "-f", from.as_str(), "-F", format.as_str(), &source, &path]);
+        run_program(
+            "qemu-img",
+            &["compare", "-q", "-f", from.as_str(), "-F", format.as_str(), &source, &path],
+        );
     }
 }
 

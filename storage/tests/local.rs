@@ -136,7 +136,7 @@ fn odd_files_are_listed_and_never_opened() {
     let pool = open(&setup(&root));
     let place = root.join("a..b ü");
     fs::create_dir(&place).unwrap();
-    run("mkfifo", &[place.join("pipe").to_str().unwrap()]);
+    run_program("mkfifo", &[place.join("pipe").to_str().unwrap()]);
     let _socket = UnixListener::bind(place.join("socket")).unwrap();
     symlink("/etc/passwd", place.join("link")).unwrap();
     fs::write(place.join("disc"), iso(MIB)).unwrap();

@@ -40,7 +40,7 @@ pub fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("quantix-pool-test-").tempdir().unwrap()
 }
 
-pub fn run(program: &str, args: &[&str]) -> Vec<u8> {
+pub fn run_program(program: &str, args: &[&str]) -> Vec<u8> {
     let output = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"));
     assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
@@ -52,7 +52,7 @@ pub fn qcow2(virtual_bytes: u64) -> Vec<u8> {
     let (raw, qcow2) = (dir.path().join("x.raw"), dir.path().join("x.qcow2"));
     std::fs::write(&raw, raw_disk(virtual_bytes)).unwrap();
     let (raw, out) = (raw.to_str().unwrap(), qcow2.to_str().unwrap());
-    run("qemu-img", &["convert", "-f", "raw", "-O", "qcow2", raw, out]);
+    run_program("qemu-img", &["convert", "-f", "raw", "-O", "qcow2", raw, out]);
     std::fs::read(&qcow2).unwrap()
 }
 
@@ -173,7 +173,78 @@ impl Backend for Through {
         self.runtime.block_on(self.worker.destroy(how))
     }
     fn abilities(&self) -> Abilities<'_> {
-        Abilities { files: Some(self), images: Some(self), ..Abilities::default() }
+        // What the far end cannot do it refuses.
+        Abilities {
+            files: Some(self),
+            file_access: Some(self),
+            images: Some(self),
+            grow: Some(self),
+            snapshots: Some(self),
+            exclusive: Some(self),
+        }
+    }
+}
+
+impl Grow for Through {
+    fn volume_grow(&self, id: VolumeId, size_bytes: u64) -> Result<VolumeInfo> {
+        self.runtime.block_on(self.worker.volume_grow(id, size_bytes))
+    }
+}
+
+impl Snapshots for Through {
+    fn snapshot_create(&self, id: VolumeId, name: &str) -> Result<SnapshotInfo> {
+        self.runtime.block_on(self.worker.snapshot_create(id, name.to_owned()))
+    }
+    fn snapshot_list(&self, id: VolumeId) -> Result<Vec<SnapshotInfo>> {
+        self.runtime.block_on(self.worker.snapshot_list(id))
+    }
+    fn snapshot_revert(&self, id: VolumeId, name: &str) -> Result<()> {
+        self.runtime.block_on(self.worker.snapshot_revert(id, name.to_owned()))
+    }
+    fn snapshot_delete(&self, id: VolumeId, name: &str) -> Result<bool> {
+        self.runtime.block_on(self.worker.snapshot_delete(id, name.to_owned()))
+    }
+}
+
+impl Exclusive for Through {
+    fn volume_detach(&self, id: VolumeId) -> Result<()> {
+        self.runtime.block_on(self.worker.volume_detach(id))
+    }
+}
+
+impl FileAccess for Through {
+    fn details(&self, path: &str) -> Result<FileDetails> {
+        self.runtime.block_on(self.worker.file_details(path.to_owned()))
+    }
+    fn read(&self, path: &str, offset: u64, limit: usize) -> Result<Vec<u8>> {
+        self.runtime.block_on(self.worker.file_read(path.to_owned(), offset, limit)).map(Vec::from)
+    }
+    fn make_folder(&self, path: &str) -> Result<()> {
+        self.runtime.block_on(self.worker.file_make_folder(path.to_owned()))
+    }
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.runtime.block_on(self.worker.file_rename(from.to_owned(), to.to_owned()))
+    }
+    fn copy(&self, from: &str, to: &str, progress: &mut dyn FnMut(Progress)) -> Result<()> {
+        let (sender, receiver) = tokio::sync::watch::channel(Progress::default());
+        let done = self.worker.file_copy(from.to_owned(), to.to_owned(), Some(sender));
+        let done = self.runtime.block_on(done);
+        progress(*receiver.borrow());
+        done
+    }
+    fn remove(&self, path: &str, _: &mut dyn FnMut(Progress)) -> Result<bool> {
+        self.runtime.block_on(self.worker.file_remove(path.to_owned(), None))
+    }
+    fn upload_keep(
+        &self,
+        id: ImageId,
+        path: &str,
+        size_bytes: u64,
+        sha256: Option<&str>,
+        _: &mut dyn FnMut(Progress),
+    ) -> Result<()> {
+        let sha256 = sha256.map(str::to_owned);
+        self.runtime.block_on(self.worker.upload_keep(id, path.to_owned(), size_bytes, sha256, None))
     }
 }
 
