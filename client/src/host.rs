@@ -5,13 +5,15 @@ use crate::rest::Answer;
 use crate::tls::host_name;
 use crate::transport::{Pool, Transport, bulk, chain, rpc, rpc_fault, unreachable_fault};
 use bytes::Bytes;
-use connectrpc::client::{CallOptions, ClientConfig};
+use connectrpc::ConnectError;
+use connectrpc::client::{CallOptions, ClientConfig, ClientTransport, ServerStream};
 use futures::Stream;
 use futures::StreamExt as _;
 use http::{Method, Request, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::Frame;
+use quantix_contract::quantix::file::v1 as file;
 use quantix_contract::quantix::node::v1 as node;
 use quantix_contract::quantix::pool::v1::ListFilesResponse;
 use quantix_model::id::{HostId, ImageId, PoolId, VmId};
@@ -26,6 +28,8 @@ use tokio_tungstenite::WebSocketStream;
 const QUICK: Duration = Duration::from_secs(20);
 /// Calls that define, start or mount.
 const CHANGE: Duration = Duration::from_secs(90);
+/// Calls that rewrite parts of a disk: longer than the host's own patience with them.
+const REWRITE: Duration = Duration::from_secs(150);
 /// Calls that copy or read whole disks.
 const BULK: Duration = Duration::from_secs(3600);
 /// Header of the upload protocol (tus 1.0).
@@ -33,6 +37,9 @@ pub const UPLOAD_OFFSET: &str = "upload-offset";
 
 type BulkError = Box<dyn std::error::Error + Send + Sync>;
 type BulkBody = BoxBody<Bytes, BulkError>;
+
+/// What long work tells on its way.
+type Told = ServerStream<<Transport as ClientTransport>::ResponseBody, node::ProgressView<'static>>;
 
 /// A host's console line: binary messages carry RFB.
 pub type ConsoleStream = WebSocketStream<TlsStream<TcpStream>>;
@@ -67,6 +74,26 @@ calls! {
     apply_pool / apply_pool_with_options(node::PoolIntent) -> node::PoolReport, CHANGE;
     /// Lets go of a pool; its files stay.
     release_pool / release_pool_with_options(node::ReleasePoolRequest) -> node::ReleasePoolResponse, CHANGE;
+    /// Tries a pool again now.
+    retry_pool / retry_pool_with_options(node::RetryPoolRequest) -> node::PoolReport, QUICK;
+    /// Looks at one file closely.
+    get_file / get_file_with_options(file::GetFileRequest) -> file::FileDetails, QUICK;
+    /// Makes a folder.
+    make_folder / make_folder_with_options(file::MakeFolderRequest) -> file::FileDetails, QUICK;
+    /// Renames or moves within a pool.
+    move_file / move_file_with_options(file::MoveFileRequest) -> file::FileDetails, QUICK;
+    /// Makes a finished upload a file.
+    finish_file / finish_file_with_options(node::FinishFileRequest) -> file::FileDetails, BULK;
+    /// Grows a volume.
+    grow_volume / grow_volume_with_options(node::GrowVolumeRequest) -> node::VolumeReport, REWRITE;
+    /// A volume's snapshots.
+    list_snapshots / list_snapshots_with_options(node::SnapshotRequest) -> node::ListSnapshotsResponse, QUICK;
+    /// Keeps a volume as it is now.
+    create_snapshot / create_snapshot_with_options(node::SnapshotRequest) -> node::SnapshotReport, REWRITE;
+    /// Throws away what was written since a snapshot.
+    revert_snapshot / revert_snapshot_with_options(node::SnapshotRequest) -> node::SnapshotReport, REWRITE;
+    /// Forgets a snapshot.
+    delete_snapshot / delete_snapshot_with_options(node::SnapshotRequest) -> node::DeleteSnapshotResponse, REWRITE;
     /// One page of a folder.
     list_files / list_files_with_options(node::ListFilesRequest) -> ListFilesResponse, QUICK;
     /// Makes a volume, copying its image if it has one.
@@ -203,6 +230,71 @@ impl HostClient {
             .because(format!("HTTP status {status}")),
         });
         self.named(fault)
+    }
+
+    /// Copies a file within a pool; `progress` is told in bytes.
+    pub async fn copy_file(
+        &self,
+        request: file::CopyFileRequest,
+        progress: impl FnMut(node::Progress) + Send,
+    ) -> Result<(), Fault> {
+        let options = CallOptions::default().with_timeout(BULK);
+        let told = self.rpc.copy_file_with_options(request, options).await;
+        self.follow(told, progress).await
+    }
+
+    /// Removes a file, or a folder with all in it; `progress` is told in entries. Nothing there is a success.
+    pub async fn delete_file(
+        &self,
+        request: file::DeleteFileRequest,
+        progress: impl FnMut(node::Progress) + Send,
+    ) -> Result<(), Fault> {
+        let options = CallOptions::default().with_timeout(BULK);
+        let told = self.rpc.delete_file_with_options(request, options).await;
+        self.follow(told, progress).await
+    }
+
+    async fn follow(
+        &self,
+        told: Result<Told, ConnectError>,
+        mut progress: impl FnMut(node::Progress) + Send,
+    ) -> Result<(), Fault> {
+        let fault = |err: &ConnectError| self.named(rpc_fault(err, &self.name));
+        let mut told = told.map_err(|err| fault(&err))?;
+        while let Some(said) = told.message().await.map_err(|err| fault(&err))? {
+            progress(said.to_owned_message());
+        }
+        Ok(())
+    }
+
+    /// A file's bytes, or a part of them: 200, 206, 304 and 416 come as they are, everything else as a fault.
+    /// `asked` may hold `Range`, `If-Range` and `If-None-Match`. The body is read as fast as it is taken.
+    pub async fn download(
+        &self,
+        pool: PoolId,
+        path: &str,
+        asked: &http::HeaderMap,
+    ) -> Result<http::Response<hyper::body::Incoming>, Fault> {
+        let base = format!("https://{}/api/v1/pools/{pool}/files", host_name(self.id));
+        let uri = reqwest::Url::parse_with_params(&base, [("path", path)]).map_err(Fault::internal)?;
+        let mut request = Request::get(uri.as_str());
+        for name in [http::header::RANGE, http::header::IF_RANGE, http::header::IF_NONE_MATCH] {
+            if let Some(value) = asked.get(&name) {
+                request = request.header(name, value);
+            }
+        }
+        let body = Empty::new().map_err(|never| match never {}).boxed();
+        let request = request.body(body).map_err(Fault::internal)?;
+        let answer = tokio::time::timeout(QUICK, self.bulk.request(request)).await;
+        let answer = answer.map_err(|_| self.lost("no answer in time"))?;
+        let answer = answer.map_err(|err| self.lost(chain(&err)))?;
+        match answer.status() {
+            StatusCode::OK
+            | StatusCode::PARTIAL_CONTENT
+            | StatusCode::NOT_MODIFIED
+            | StatusCode::RANGE_NOT_SATISFIABLE => Ok(answer),
+            _ => Err(self.refusal(answer).await),
+        }
     }
 
     /// Opens the screen of a VM.

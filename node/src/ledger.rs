@@ -11,6 +11,7 @@
 use crate::file;
 use quantix_model::id::{HostId, PoolId, VmId};
 use quantix_model::pool::PoolSpec;
+use quantix_model::vm::Disk;
 use quantix_model::{Fault, FaultCode, UnixMs};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
@@ -110,6 +111,9 @@ pub struct VmEntry {
     pub generation: u64,
     /// Pools its disks and drive are in.
     pub pools: Vec<PoolId>,
+    /// Its disks.
+    #[serde(default)]
+    pub disks: Vec<Disk>,
 }
 
 /// Something that is gone.

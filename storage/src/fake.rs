@@ -1,9 +1,11 @@
 //! A pool in memory, for tests of everything above storage. It keeps the same promises as the real ones (the same
 //! suite runs on it), and can be told to stall, to fail or to be full.
 
+mod abilities;
+
 use crate::backend::{
     Abilities, Attachment, Backend, FileEntry, FileKind, FilePage, FileQuery, FileSort, Files, Images,
-    LettingGo, PoolInfo, PoolSetup, Progress, VolumeInfo, VolumeWish,
+    LettingGo, PoolInfo, PoolSetup, Progress, SnapshotInfo, VolumeInfo, VolumeWish,
 };
 use crate::error::{self, Result};
 use crate::local::sniff::{self, Content};
@@ -12,9 +14,21 @@ use quantix_model::id::{ImageId, VolumeId};
 use quantix_model::image::ImageFacts;
 use quantix_model::pool::{Capabilities, Capacity};
 use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource, check_size};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// How VMs reach the volumes of a pool in memory.
+#[derive(Clone, Debug, Default)]
+pub enum Reach {
+    /// As files.
+    #[default]
+    Files,
+    /// As block devices.
+    Blocks,
+    /// Over the network: the attachment of every volume, but for its name.
+    Rbd(Attachment),
+}
 
 /// What a pool in memory holds and how it misbehaves. Lives on when its workers die.
 pub struct FakePool {
@@ -27,6 +41,13 @@ struct Shelf {
     volumes: BTreeMap<VolumeId, VolumeInfo>,
     images: BTreeMap<ImageId, (Vec<u8>, ImageFacts)>,
     uploads: BTreeMap<ImageId, Vec<u8>>,
+    snapshots: BTreeMap<VolumeId, Vec<SnapshotInfo>>,
+    /// Volumes that were attached and not let go of since.
+    held: BTreeSet<VolumeId>,
+    tree: abilities::Tree,
+    reach: Reach,
+    capabilities: Capabilities,
+    let_go: Vec<LettingGo>,
     stalled: bool,
     killable: bool,
     fault: Option<Fault>,
@@ -41,6 +62,21 @@ impl FakePool {
                 volumes: BTreeMap::new(),
                 images: BTreeMap::new(),
                 uploads: BTreeMap::new(),
+                snapshots: BTreeMap::new(),
+                held: BTreeSet::new(),
+                tree: BTreeMap::new(),
+                reach: Reach::Files,
+                capabilities: Capabilities {
+                    files: true,
+                    images: true,
+                    grow: true,
+                    grow_running: true,
+                    snapshots: true,
+                    formats: vec![VolumeFormat::Qcow2, VolumeFormat::Raw],
+                    file_system: "memory".to_owned(),
+                    ..Capabilities::default()
+                },
+                let_go: Vec::new(),
                 stalled: false,
                 killable: true,
                 fault: None,
@@ -64,6 +100,31 @@ impl FakePool {
     /// From now on every call fails like this (or works again).
     pub fn fail(&self, fault: Option<Fault>) {
         self.lock().fault = fault;
+    }
+
+    /// Says how VMs reach its volumes.
+    pub fn reach(&self, reach: Reach) {
+        self.lock().reach = reach;
+    }
+
+    /// Changes what it says it can do.
+    pub fn can(&self, change: impl FnOnce(&mut Capabilities)) {
+        change(&mut self.lock().capabilities);
+    }
+
+    /// Volumes that are attached.
+    pub fn held(&self) -> Vec<VolumeId> {
+        self.lock().held.iter().copied().collect()
+    }
+
+    /// How often and in which way it was let go of.
+    pub fn let_go(&self) -> Vec<LettingGo> {
+        self.lock().let_go.clone()
+    }
+
+    /// Puts a file there.
+    pub fn put_file(&self, path: &str, bytes: Vec<u8>) {
+        self.lock().tree.insert(path.to_owned(), Some(bytes));
     }
 
     /// Sets the size of the pool.
@@ -90,6 +151,15 @@ impl Shelf {
         let volumes = self.volumes.values().map(|v| v.allocated_bytes);
         let bytes = self.images.values().map(|(b, _)| b).chain(self.uploads.values()).map(|b| b.len() as u64);
         volumes.chain(bytes).sum()
+    }
+
+    /// What people put directly into a folder; its path ends with a slash, but for the root's.
+    fn below(&self, folder: &str) -> impl Iterator<Item = FileEntry> {
+        let here = self.tree.iter().filter_map(move |(path, bytes)| {
+            let name = path.strip_prefix(folder)?;
+            (!name.contains('/')).then(|| abilities::entry(name, bytes.as_ref()))
+        });
+        here.collect::<Vec<_>>().into_iter()
     }
 
     fn room_for(&self, bytes: u64) -> Result<()> {
@@ -127,8 +197,9 @@ impl Backend for FakeBackend {
         self.shelf().map(drop)
     }
 
-    fn destroy(&self, _: LettingGo) -> Result<()> {
-        self.shelf().map(drop)
+    fn destroy(&self, how: LettingGo) -> Result<()> {
+        self.shelf()?.let_go.push(how);
+        Ok(())
     }
 
     fn info(&self) -> Result<PoolInfo> {
@@ -140,13 +211,7 @@ impl Backend for FakeBackend {
                 used_bytes,
                 available_bytes: shelf.total_bytes - used_bytes,
             },
-            capabilities: Capabilities {
-                files: true,
-                images: true,
-                formats: vec![VolumeFormat::Qcow2, VolumeFormat::Raw],
-                file_system: "memory".to_owned(),
-                ..Capabilities::default()
-            },
+            capabilities: shelf.capabilities.clone(),
             mount_path: MOUNT_PATH.to_owned(),
             volume_count: u32::try_from(shelf.volumes.len()).unwrap_or(u32::MAX),
             probe: "looked into memory".to_owned(),
@@ -187,7 +252,10 @@ impl Backend for FakeBackend {
     }
 
     fn volume_delete(&self, id: VolumeId) -> Result<bool> {
-        Ok(self.shelf()?.volumes.remove(&id).is_some())
+        let mut shelf = self.shelf()?;
+        shelf.snapshots.remove(&id);
+        shelf.held.remove(&id);
+        Ok(shelf.volumes.remove(&id).is_some())
     }
 
     fn volume_list(&self) -> Result<Vec<VolumeInfo>> {
@@ -195,14 +263,35 @@ impl Backend for FakeBackend {
     }
 
     fn volume_attach(&self, id: VolumeId) -> Result<Attachment> {
-        let shelf = self.shelf()?;
-        let volume = shelf.volumes.get(&id).ok_or_else(|| error::volume_missing(id))?;
-        let path = format!("{MOUNT_PATH}/volumes/{id}.{}", volume.format.as_str());
-        Ok(Attachment::File { path, format: volume.format })
+        let mut shelf = self.shelf()?;
+        let format = shelf.volumes.get(&id).ok_or_else(|| error::volume_missing(id))?.format;
+        shelf.held.insert(id);
+        Ok(match &shelf.reach {
+            Reach::Files => {
+                let path = format!("{MOUNT_PATH}/volumes/{id}.{}", format.as_str());
+                Attachment::File { path, format }
+            }
+            Reach::Blocks => Attachment::Block { path: format!("/dev/fake/{id}") },
+            Reach::Rbd(Attachment::Rbd { monitors, pool, user, secret_uuid, .. }) => Attachment::Rbd {
+                monitors: monitors.clone(),
+                pool: pool.clone(),
+                image: id.to_string(),
+                user: user.clone(),
+                secret_uuid: *secret_uuid,
+            },
+            Reach::Rbd(other) => other.clone(),
+        })
     }
 
     fn abilities(&self) -> Abilities<'_> {
-        Abilities { files: Some(self), images: Some(self), ..Abilities::default() }
+        Abilities {
+            files: Some(self),
+            file_access: Some(self),
+            images: Some(self),
+            grow: Some(self),
+            snapshots: Some(self),
+            exclusive: Some(self),
+        }
     }
 }
 
@@ -227,6 +316,7 @@ impl FakeBackend {
                 .map(|name| entry(name.to_owned(), FileKind::Directory, "", 0))
                 .into_iter()
                 .chain([entry(".quantix-pool".to_owned(), FileKind::Regular, "", 64)])
+                .chain(shelf.below(""))
                 .collect(),
             "volumes" => {
                 let volumes = shelf.volumes.values();
@@ -245,6 +335,9 @@ impl FakeBackend {
                 let parts =
                     parts.map(|(id, b)| entry(format!(".{id}.part"), FileKind::Regular, "", b.len() as u64));
                 finished.chain(parts).collect()
+            }
+            folder if shelf.tree.get(folder).is_some_and(Option::is_none) => {
+                shelf.below(&format!("{folder}/")).collect()
             }
             _ => return Err(error::file_not_found(path)),
         })

@@ -2,11 +2,14 @@
 //! decides nothing.
 
 mod console;
+mod download;
+mod file;
 mod host;
 mod pool;
 mod registration;
 mod rest;
 mod service;
+mod snapshot;
 mod upload;
 mod vm;
 mod volume;
@@ -60,6 +63,7 @@ pub fn app(daemon: Arc<Daemon>) -> Router {
         .route("/api/v1/registration/discovery", get(registration::discovery))
         .route("/api/v1/registration/complete", post(registration::complete))
         .route("/api/v1/uploads/{pool_id}/{image_id}", axum::routing::head(upload::head).patch(upload::patch))
+        .route("/api/v1/pools/{pool_id}/files", get(download::get))
         .route("/api/v1/console/{vm_id}", get(console::open))
         .route_service("/quantix.node.v1.NodeService/{*method}", rpc)
         .method_not_allowed_fallback(rest::unknown_method)

@@ -15,7 +15,7 @@ const PAGE_MAX: usize = 1000;
 /// Entries of a page when the caller does not say.
 const PAGE_USUAL: usize = 100;
 /// Longest path beneath a pool (Linux PATH_MAX).
-const PATH_BYTES_MAX: usize = 4096;
+pub(super) const PATH_BYTES_MAX: usize = 4096;
 
 pub async fn apply(daemon: &Daemon, intent: wire::PoolIntent) -> Result<wire::PoolReport, Fault> {
     let intent = Intent::try_from(&intent)?;
@@ -33,6 +33,12 @@ pub async fn release(
     Ok(wire::ReleasePoolResponse::default())
 }
 
+pub async fn retry(daemon: &Daemon, request: wire::RetryPoolRequest) -> Result<wire::PoolReport, Fault> {
+    let id: PoolId = request.pool_id.parse()?;
+    let report = daemon.pools.retry(id).await?;
+    Ok(convert::report_to_proto(id, &report))
+}
+
 pub async fn list_files(
     daemon: &Daemon,
     request: wire::ListFilesRequest,
@@ -41,7 +47,7 @@ pub async fn list_files(
     let query = query(&request)?;
     let (offset, limit) = (query.offset, query.limit);
     let worker = daemon.pools.worker(id)?;
-    let page = daemon.pools.noting(id, worker.file_list(query).await)?;
+    let page = daemon.pools.promptly(id, worker.file_list(query)).await?;
     let seen = offset.saturating_add(page.entries.len().min(limit));
     let next_page_token =
         if seen < page.total && !page.entries.is_empty() { seen.to_string() } else { String::new() };
@@ -97,7 +103,7 @@ fn sort(value: quantix_contract::EnumValue<pool::FileSort>) -> Result<FileSort, 
     }
 }
 
-fn file(entry: &FileEntry) -> pool::File {
+pub(super) fn file(entry: &FileEntry) -> pool::File {
     let kind = match entry.kind {
         FileKind::Directory => pool::FileKind::FILE_KIND_DIRECTORY,
         FileKind::Regular => pool::FileKind::FILE_KIND_REGULAR,

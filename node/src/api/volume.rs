@@ -71,6 +71,18 @@ pub async fn list(
     Ok(wire::ListVolumesResponse { volumes: volumes.iter().map(report).collect(), ..Default::default() })
 }
 
+/// Grows a volume that no running VM has.
+pub async fn grow(daemon: &Daemon, request: wire::GrowVolumeRequest) -> Result<wire::VolumeReport, Fault> {
+    let pool: PoolId = request.pool_id.parse()?;
+    let id: VolumeId = request.volume_id.parse()?;
+    check_size("size_bytes", request.size_bytes)?;
+    daemon.vms.idle_volume(id, "grow it").await?;
+    let worker = daemon.pools.worker(pool)?;
+    let grown = daemon.pools.noting(pool, worker.volume_grow(id, request.size_bytes).await)?;
+    daemon.pools.look_again(pool);
+    Ok(report(&grown))
+}
+
 fn report(info: &VolumeInfo) -> wire::VolumeReport {
     wire::VolumeReport {
         volume_id: info.id.to_string(),

@@ -15,13 +15,18 @@ use crate::ledger::{Book, Ledger, PoolEntry, bury};
 use owner::{Owner, Workers};
 use quantix_contract::quantix::node::v1::PoolIntent;
 use quantix_model::id::{ImageId, PoolId, VolumeId};
-use quantix_model::pool::{PoolReport, PoolSpec};
+use quantix_model::pool::{Capabilities, PoolReport, PoolSpec};
 use quantix_model::{Fault, FaultCode, UnixMs};
 use quantix_storage::backend::Attachment;
 use quantix_storage::worker::{Limits, PoolLauncher, PoolWorker};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
+
+/// Whoever looks at a pool has an answer within a second, also while a worker hangs that nobody has found out yet:
+/// its own patience is longer, because slow is not dead.
+const PROMPT: Duration = Duration::from_millis(900);
 
 /// A pool this host should have.
 #[derive(Clone, Debug)]
@@ -176,6 +181,11 @@ impl Pools {
         self.owners().get(&id).map(|owner| owner.view().worker).ok_or_else(|| not_assigned(id))
     }
 
+    /// What a pool said last that it can do; nothing while it was not looked at.
+    pub fn capabilities(&self, id: PoolId) -> Result<Capabilities, Fault> {
+        self.owners().get(&id).map(|owner| owner.report().capabilities).ok_or_else(|| not_assigned(id))
+    }
+
     /// Looks at the pool soon: something in it changed, or a request to it failed.
     pub fn look_again(&self, id: PoolId) {
         if let Some(owner) = self.owners().get(&id) {
@@ -191,6 +201,58 @@ impl Pools {
     /// Where a VM finds an image.
     pub async fn image_attach(&self, pool: PoolId, id: ImageId) -> Result<Attachment, Fault> {
         self.noting(pool, self.worker(pool)?.image_attach(id).await)
+    }
+
+    /// Tries the pool again now, and waits a moment for it to come back.
+    pub async fn retry(&self, id: PoolId) -> Result<PoolReport, Fault> {
+        let owner = self.owners().get(&id).cloned().ok_or_else(|| not_assigned(id))?;
+        owner.view().worker.retry();
+        Ok(owner.look_now(PROMPT).await)
+    }
+
+    /// Asks a worker something that changes nothing, and does not wait long.
+    pub async fn promptly<T>(
+        &self,
+        pool: PoolId,
+        call: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let fault = || {
+            Fault::new(
+                FaultCode::PoolStalled,
+                "The pool does not answer.",
+                "Try again in a moment; if it stays so, look at the pool's state and the storage behind it.",
+            )
+        };
+        self.in_time(pool, call, fault).await
+    }
+
+    /// Asks a worker for a small change, and does not wait long.
+    pub async fn prompt_change<T>(
+        &self,
+        pool: PoolId,
+        call: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        let fault = || {
+            Fault::new(
+                FaultCode::DeadlineExceeded,
+                "The pool does not answer.",
+                "It may still happen: look again in a moment; if it stays so, look at the pool's state.",
+            )
+        };
+        self.in_time(pool, call, fault).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        pool: PoolId,
+        call: impl Future<Output = Result<T, Fault>>,
+        fault: impl FnOnce() -> Fault,
+    ) -> Result<T, Fault> {
+        let result = tokio::time::timeout(PROMPT, call).await.unwrap_or_else(|_| {
+            self.look_again(pool);
+            Err(fault().because(format!("no answer for {} ms", PROMPT.as_millis())))
+        });
+        self.noting(pool, result)
     }
 
     /// Passes a result on; one that says something about the pool's health makes its owner look.
@@ -329,7 +391,7 @@ mod tests {
         let mut book = Book::default();
         take_up(&mut book, intent(1, "/a"), UnixMs(1)).unwrap();
         for n in 0..7 {
-            let vm = VmEntry { name: format!("web-{n}"), generation: 1, pools: vec![ID] };
+            let vm = VmEntry { name: format!("web-{n}"), generation: 1, pools: vec![ID], disks: vec![] };
             book.vms.insert(VmId(Uuid::from_u128(n)), vm);
         }
         let fault = let_go(&mut book, ID, 1, UnixMs(2)).unwrap_err();

@@ -104,6 +104,21 @@ impl Owner {
         let _ = self.mailbox.try_send(Order::Look);
     }
 
+    /// Looks now; answers once the pool is of use, or what is known after `patience`.
+    pub async fn look_now(&self, patience: Duration) -> PoolReport {
+        let since = clock::now();
+        self.look_again();
+        let mut view = self.view.clone();
+        let fine = view.wait_for(|view| {
+            let report = &view.report;
+            let of_use = matches!(report.health, PoolHealth::Healthy | PoolHealth::Degraded);
+            of_use && report.observed_at >= since
+        });
+        // Not in time, or the owner is gone: what is known is the answer.
+        let _ = tokio::time::timeout(patience, fine).await;
+        self.report()
+    }
+
     /// Ends the worker and the owner.
     pub async fn stop(&self) {
         let (reply, done) = oneshot::channel();

@@ -18,7 +18,8 @@ use owner::Wish;
 pub use owner::{Intent, Outcome};
 use quantix_hypervisor::driver::{Driver, MachineEvent, MachineReport};
 use quantix_model::host::{Accelerator, Engine};
-use quantix_model::id::VmId;
+use quantix_model::id::{VmId, VolumeId};
+use quantix_model::vm::PowerState;
 use quantix_model::{Fault, FaultCode, UnixMs};
 use queue::Ask;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -134,6 +135,23 @@ impl Vms {
         };
         self.saw(id, report.clone());
         Ok(report)
+    }
+
+    /// Refuses what cannot be done to a volume (`what` completes "to …") while a VM of this host runs on it.
+    pub async fn idle_volume(&self, volume: VolumeId, what: &str) -> Result<(), Fault> {
+        let book = self.ledger.book();
+        let users = book.vms.iter().filter(|(_, vm)| vm.disks.iter().any(|disk| disk.volume_id == volume));
+        for (id, vm) in users {
+            let report = self.look(*id).await?;
+            if report.is_some_and(|r| r.power_state.is_active() || r.power_state == PowerState::Unknown) {
+                return Err(Fault::new(
+                    FaultCode::VolumeInUse,
+                    format!("The VM {} runs on this volume.", vm.name),
+                    format!("Shut {} down to {what}.", vm.name),
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn saw(&self, id: VmId, report: Option<MachineReport>) {

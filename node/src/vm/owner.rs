@@ -145,7 +145,8 @@ async fn perform(vms: &Vms, id: VmId, ask: Ask, intent: Option<Intent>) -> Resul
 /// Writes down which pools the VM uses, then defines it; what was written is taken back when that fails.
 async fn apply(vms: &Vms, id: VmId, generation: u64, intent: Intent) -> Result<(), Fault> {
     let machine = resolve(vms, id, generation, &intent).await?;
-    let entry = VmEntry { name: intent.name, generation, pools: pools_of(&intent.spec) };
+    let pools = pools_of(&intent.spec);
+    let entry = VmEntry { name: intent.name, generation, pools, disks: intent.spec.disks };
     let before = vms
         .ledger
         .update(move |book| {

@@ -9,10 +9,12 @@
 
 mod beat;
 mod console;
+mod file;
 mod pool;
 mod recovery;
 mod registration;
 mod upload;
 mod vdc;
 mod vm;
+mod volume;
 mod yard;

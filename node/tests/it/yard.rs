@@ -27,6 +27,8 @@ pub struct Machine {
     pub folder: tempfile::TempDir,
     pub driver: FakeDriver,
     pub launcher: Arc<FakeLauncher>,
+    /// Between tries of a pool that does not answer.
+    pub backoff: Duration,
 }
 
 impl Machine {
@@ -36,6 +38,7 @@ impl Machine {
             folder: tempfile::tempdir().unwrap(),
             driver: FakeDriver::new(Accelerator::Tcg),
             launcher: FakeLauncher::new(),
+            backoff: Duration::from_millis(50),
         }
     }
 
@@ -47,8 +50,8 @@ impl Machine {
             launcher: self.launcher.clone(),
             pool_limits: Limits {
                 patience_max: Duration::from_millis(400),
-                backoff_min: Duration::from_millis(50),
-                backoff_max: Duration::from_millis(200),
+                backoff_min: self.backoff,
+                backoff_max: 4 * self.backoff,
                 ..Limits::default()
             },
             machine_root: "/".into(),
