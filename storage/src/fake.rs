@@ -162,6 +162,23 @@ impl Shelf {
         here.collect::<Vec<_>>().into_iter()
     }
 
+    /// What a copy of a volume takes, if it fits.
+    fn copied(&self, id: VolumeId, snapshot: &str, size_bytes: u64) -> Result<u64> {
+        let source = self.volumes.get(&id).ok_or_else(|| error::volume_missing(id))?;
+        let known = self.snapshots.get(&id).is_some_and(|all| all.iter().any(|s| s.name == snapshot));
+        if !snapshot.is_empty() && !known {
+            return Err(abilities::no_snapshot(snapshot));
+        }
+        if size_bytes < source.size_bytes {
+            return Err(Fault::invalid(
+                "size_bytes",
+                format!("The source has {} bytes; {size_bytes} are too few.", source.size_bytes),
+                "Choose at least the size of the source.",
+            ));
+        }
+        Ok(source.allocated_bytes)
+    }
+
     fn room_for(&self, bytes: u64) -> Result<()> {
         let left = self.total_bytes.saturating_sub(self.used_bytes());
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
@@ -227,9 +244,16 @@ impl Backend for FakeBackend {
             return error::same_volume(wish, there.clone());
         }
         let mut allocated_bytes = 0;
-        let linked = matches!(wish.source, VolumeSource::Image { linked: true, .. });
-        if linked || wish.source.volume().is_some() || wish.allocation == Allocation::Thick {
-            return Err(error::cannot("clone or reserve space"));
+        let linked = matches!(
+            wish.source,
+            VolumeSource::Image { linked: true, .. } | VolumeSource::Volume { linked: true, .. }
+        );
+        if linked || wish.allocation == Allocation::Thick {
+            return Err(error::cannot("link volumes or reserve space"));
+        }
+        if let VolumeSource::Volume { id, snapshot, .. } = &wish.source {
+            allocated_bytes = shelf.copied(*id, snapshot, wish.size_bytes)?;
+            progress(Progress { done_bytes: allocated_bytes, total_bytes: allocated_bytes });
         }
         if let Some(id) = wish.source.image() {
             let (bytes, facts) = shelf.images.get(&id).ok_or_else(|| error::image_not_there(id))?;
