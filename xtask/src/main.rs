@@ -5,6 +5,7 @@ mod bench;
 mod child;
 mod failure;
 mod guest;
+mod labvm;
 mod libvirt;
 mod test;
 mod tidy;
@@ -23,7 +24,10 @@ const HELP: &str = "\
 ./x tidy             checks what a reviewer would otherwise have to say
 ./x libvirt --dir D [--cache D] [--stop-guests]
                      runs a libvirt of its own in D and prints READY once it answers
-./x guest [--out D]  builds the test guest: a bootable ISO and a qcow2 disk";
+./x guest [--out D]  builds the test guest: a bootable ISO and a qcow2 disk
+./x labvm build      builds the lab VM: Debian with kernel NFS, iSCSI, LVM, saved while it runs
+./x labvm start --dir D [--forward HOST:GUEST]… [--reach-host]
+                     restores it in seconds; its sockets and its shared folder are in D";
 
 fn main() -> ExitCode {
     match dispatch(std::env::args().skip(1)) {
@@ -41,6 +45,7 @@ fn dispatch(mut words: impl Iterator<Item = String>) -> Result<()> {
         "guest" => guest::task(Args::new("guest", words)),
         "libvirt" => libvirt::outside(Args::new("libvirt", words)),
         "libvirt-inside" => libvirt::inside(Args::new("libvirt", words)),
+        "labvm" => labvm::task(words, &root()),
         "up" => up::run(words, &root()),
         "test" => test::task(words, &root()),
         "bench" => bench::task(words, &root()),

@@ -7,7 +7,7 @@ use crate::args::Args;
 use crate::child::{own, run};
 use crate::failure::{Context, Failure, Result};
 use crate::up::build;
-use crate::{guest, tidy};
+use crate::{guest, labvm, tidy};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -115,6 +115,7 @@ impl House {
     }
 
     fn unit(&self) -> Result<()> {
+        labvm::build(&self.root)?;
         guest::build(&self.root.join("target/guest"))?;
         build::web(&self.root)?;
         let mut nextest = self.cargo(&["nextest", "run", "--workspace", "--locked", "--profile", "house"]);
