@@ -7,4 +7,5 @@ pub mod backend;
 pub mod error;
 pub mod fake;
 pub mod local;
+pub mod nfs;
 pub mod worker;

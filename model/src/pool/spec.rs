@@ -352,7 +352,7 @@ fn check_address(field: &str, address: &str) -> Result<(), Fault> {
         None => address.split_once(':').map_or((address, None), |(server, port)| (server, Some(port))),
     };
     check_server(field, server)?;
-    if port.is_some_and(|port| port.parse::<u16>().is_ok_and(|n| n > 0) != true) {
+    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|n| n > 0)) {
         return Err(Fault::invalid(field, format!("{address:?} has no usable port."), "Use 1 to 65535."));
     }
     Ok(())

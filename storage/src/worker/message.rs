@@ -258,6 +258,7 @@ pub struct Reply {
 /// Progress any number of times, then one of the others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "one is alive per call, and goes into a frame at once")]
 pub enum Said {
     /// It goes on.
     Progress(Progress),
@@ -271,6 +272,7 @@ pub enum Said {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
+#[allow(clippy::large_enum_variant, reason = "one is alive per call, and goes into a frame at once")]
 pub enum Answer {
     Info(PoolInfo),
     Volume(VolumeInfo),

@@ -3,6 +3,7 @@
 use crate::backend::{Backend, FileAccess, Images, PoolSetup, Progress, Snapshots};
 use crate::error::{self, Result};
 use crate::local::LocalPool;
+use crate::nfs::NfsPool;
 use crate::worker::frame;
 use crate::worker::message::{Answer, Call, Hello, Lane, Reply, Request, Said};
 use bytes::Bytes;
@@ -26,7 +27,8 @@ pub fn open(setup: &PoolSetup) -> Result<Box<dyn Backend>> {
     setup.spec.check()?;
     match &setup.spec {
         PoolSpec::Local { .. } => Ok(Box::new(LocalPool::new(setup)?)),
-        other @ (PoolSpec::Nfs(_) | PoolSpec::Ceph(_) | PoolSpec::Iscsi(_)) => Err(Fault::invalid(
+        PoolSpec::Nfs(_) => Ok(Box::new(NfsPool::new(setup)?)),
+        other @ (PoolSpec::Ceph(_) | PoolSpec::Iscsi(_)) => Err(Fault::invalid(
             "spec",
             format!("This release cannot serve {} pools.", other.backend()),
             "Choose a local directory.",
