@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod error;
 pub mod fake;
+pub mod iscsi;
 pub mod local;
 pub mod nfs;
 pub mod worker;

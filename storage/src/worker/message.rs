@@ -185,7 +185,9 @@ impl Call {
     /// How long it may say nothing before the worker counts as stalled: looking is quick, writing may wait for the disk.
     pub fn patience(&self) -> Duration {
         Duration::from_secs(match self {
-            Call::Info | Call::VolumeAttach { .. } | Call::ImageAttach { .. } => 5,
+            Call::Info | Call::ImageAttach { .. } => 5,
+            // LVM reads, claims, reads again and checks a thin pool.
+            Call::VolumeAttach { .. } => 20,
             Call::FileList { .. }
             | Call::FileDetails { .. }
             | Call::FileRead { .. }

@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, FileAccess, Images, PoolSetup, Progress, Snapshots};
 use crate::error::{self, Result};
+use crate::iscsi::IscsiPool;
 use crate::local::LocalPool;
 use crate::nfs::NfsPool;
 use crate::worker::frame;
@@ -28,7 +29,8 @@ pub fn open(setup: &PoolSetup) -> Result<Box<dyn Backend>> {
     match &setup.spec {
         PoolSpec::Local { .. } => Ok(Box::new(LocalPool::new(setup)?)),
         PoolSpec::Nfs(_) => Ok(Box::new(NfsPool::new(setup)?)),
-        other @ (PoolSpec::Ceph(_) | PoolSpec::Iscsi(_)) => Err(Fault::invalid(
+        PoolSpec::Iscsi(_) => Ok(Box::new(IscsiPool::new(setup)?)),
+        other @ PoolSpec::Ceph(_) => Err(Fault::invalid(
             "spec",
             format!("This release cannot serve {} pools.", other.backend()),
             "Choose a local directory.",
