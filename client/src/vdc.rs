@@ -4,6 +4,7 @@ use crate::dial::{Dial, HostUrl};
 use crate::transport::{Transport, rpc, rpc_fault};
 use connectrpc::ConnectError;
 use connectrpc::client::{CallOptions, ClientConfig};
+use quantix_contract::quantix::file::v1::FileServiceClient;
 use quantix_contract::quantix::host::v1::HostServiceClient;
 use quantix_contract::quantix::image::v1::ImageServiceClient;
 use quantix_contract::quantix::node::v1::{BeatRequest, BeatResponse, ReportServiceClient};
@@ -81,6 +82,8 @@ impl VdcClient {
     }
 
     services! {
+        /// Files of pools.
+        files: FileServiceClient;
         /// Hosts.
         hosts: HostServiceClient;
         /// Images.

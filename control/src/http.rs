@@ -100,7 +100,10 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
         Ok(Err(fault)) => refuse(&fault),
         Err(panic) => refuse(&Fault::internal(panic_text(panic.as_ref()))),
     };
-    if let Ok(policy) = HeaderValue::try_from(policy) {
+    // A download has a stricter one already.
+    if let Ok(policy) = HeaderValue::try_from(policy)
+        && !response.headers().contains_key(header::CONTENT_SECURITY_POLICY)
+    {
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     secure(&mut response, guard.line, auth::is_api(&path));

@@ -230,6 +230,7 @@ fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assem
     api::report::mount(&mut assembly, app);
     api::pool::mount(&mut assembly, app);
     api::image::mount(&mut assembly, app);
+    api::file::mount(&mut assembly, app);
     api::volume::mount(&mut assembly, app);
     api::vm::mount(&mut assembly, app);
     api::console::mount(&mut assembly, app);

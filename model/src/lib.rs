@@ -4,6 +4,7 @@
 //! format, so each rule can be tested with nothing running.
 
 pub mod fault;
+pub mod file;
 pub mod host;
 pub mod id;
 pub mod image;

@@ -1,5 +1,7 @@
 //! Virtual disks.
 
+pub mod actions;
+
 use crate::fault::Fault;
 use crate::id::{ImageId, VolumeId};
 use serde::{Deserialize, Serialize};

@@ -8,6 +8,8 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ pub struct Store {
 impl Store {
     /// Opens, and where needed makes or migrates, the SQLite file. Only this process may write to it.
     pub async fn open_file(path: &Path) -> Result<Store, StoreError> {
+        make_private(path)?;
         let writer = Database::connect(sqlite(path, 1)).await?;
         let mut store = Store { reader: writer.clone(), writer };
         store.migrate().await?;
@@ -73,6 +76,14 @@ impl Store {
             .begin_with_options(TransactionOptions { sqlite_transaction_mode, ..Default::default() })
             .await?)
     }
+}
+
+/// Keys and passwords of pools stand in the file, so only its owner may read it. SQLite gives the files beside it
+/// (`-wal`, `-shm`) the same mode.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    let closed_off = opened.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)));
+    closed_off.map_err(|err| StoreError::Unavailable(format!("{}: {err}", path.display())))
 }
 
 fn sqlite(path: &Path, connections_max: u32) -> ConnectOptions {

@@ -151,6 +151,11 @@ impl From<StoreError> for Fault {
                 "Look at it again and repeat what you want to do.",
             )
             .because(why),
+            StoreError::InUse { kind: "volume", by, .. } if by.starts_with("its clone") => Fault::new(
+                FaultCode::VolumeHasClones,
+                format!("The volume is needed by {by}."),
+                "Delete the clone first.",
+            ),
             StoreError::InUse { kind, by, .. } => {
                 let code = match kind {
                     "host" => FaultCode::HostInUse,

@@ -177,9 +177,15 @@ impl Store {
     ) -> Result<ImageRecord, StoreError> {
         let tx = self.begin().await?;
         // Holds the image first: from here on nobody can put it into a drive.
-        let _: ImageRecord = row::get_locked(&tx, &id.to_string()).await?;
+        let before: ImageRecord = row::get_locked(&tx, &id.to_string()).await?;
         let vms: Vec<crate::vm::VmRecord> = row::all(&tx, Condition::all()).await?;
         let user = vms.iter().find(|vm| vm.spec.cdrom.as_ref().is_some_and(|c| c.image_id == id));
+        let volumes: Vec<crate::VolumeRecord> =
+            row::all(&tx, Condition::all().add(Expr::col("pool_id").eq(before.pool_id.to_string()))).await?;
+        if let Some(volume) = volumes.iter().find(|volume| volume.needs_image() == Some(id)) {
+            let by = format!("volume {}", volume.name);
+            return Err(StoreError::InUse { kind: "image", id: before.name, by });
+        }
         let image = row::alter(&tx, &id.to_string(), |image: &mut ImageRecord| {
             if let Some(vm) = user {
                 let (id, by) = (image.name.clone(), format!("VM {}", vm.name));

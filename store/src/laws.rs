@@ -5,7 +5,7 @@ use crate::page::{PageRequest, token};
 use crate::row::{Row, select_all, select_page};
 use crate::{
     HostRecord, ImageRecord, PoolAssignmentRecord, PoolRecord, PoolStatusRecord, SessionRecord, Store,
-    TaskRecord, UserRecord, VmRecord, VolumeRecord,
+    TaskRecord, UploadRecord, UserRecord, VmRecord, VolumeRecord,
 };
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{Condition, ConnectionTrait, DbBackend, EntityTrait, QueryTrait, Select, Statement};
@@ -64,6 +64,8 @@ async fn every_list_has_an_index() {
     check(&store, select_all::<ImageRecord>(is("pool_id"))).await;
     check(&store, select_all::<VolumeRecord>(is("pool_id"))).await;
     check(&store, select_all::<VolumeRecord>(is("vm_id"))).await;
+    check(&store, select_all::<VolumeRecord>(is("parent_id"))).await;
+    check(&store, select_all::<UploadRecord>(all.clone())).await;
     check(&store, select_all::<VmRecord>(is("host_id"))).await;
     store.close().await;
 }
@@ -101,5 +103,61 @@ async fn a_full_disk_is_said_and_changes_nothing() {
     assert_eq!(fault.code, quantix_model::FaultCode::StoreUnavailable);
     assert!(fault.retryable());
     assert_eq!(store.setting_get("a").await.unwrap().as_deref(), Some("kept"));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn only_its_owner_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("store.sqlite");
+    // One that an older release left open to others.
+    std::fs::write(&file, b"").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let store = Store::open_file(&file).await.unwrap();
+    store.setting_put("a", "b").await.unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", entry.path().display());
+    }
+    store.close().await;
+}
+
+/// What stood in the tables of the first release reads the same after every later step, and the tables are those
+/// of a new store.
+#[tokio::test]
+async fn fresh_equals_migrated() {
+    use crate::migration::Migrator;
+    use sea_orm_migration::MigratorTrait as _;
+    let schema = async |store: &Store| {
+        let ask = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name";
+        let ask = Statement::from_string(DbBackend::Sqlite, ask);
+        let rows = store.reader().query_all_raw(ask).await.unwrap();
+        rows.iter()
+            .map(|row| (row.try_get("", "name").unwrap(), row.try_get("", "sql").unwrap()))
+            .collect::<Vec<(String, String)>>()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let fresh = schema(&store).await;
+    let tx = store.begin().await.unwrap();
+    let steps = u32::try_from(Migrator::migrations().len()).unwrap();
+    Migrator::down(&tx, Some(steps - 1)).await.unwrap();
+    tx.execute_unprepared(
+        "INSERT INTO pools VALUES ('00000000-0000-7000-8000-000000000001', 'p', 'p', \
+         '{\"backend\":\"local\",\"path\":\"/data\"}', 1, 0, 1, 1); \
+         INSERT INTO volumes VALUES ('00000000-0000-7000-8000-000000000002', 'v', 'v', \
+         '00000000-0000-7000-8000-000000000001', 'ready', NULL, 'qcow2', 1048576, NULL, NULL, 1)",
+    )
+    .await
+    .unwrap();
+    Migrator::up(&tx, None).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(schema(&store).await, fresh);
+    let old = store.volume_all().await.unwrap();
+    assert_eq!((old.len(), old[0].allocation), (1, quantix_model::volume::Allocation::Thin));
+    assert_eq!(old[0].source, quantix_model::volume::VolumeSource::Blank);
+    assert_eq!(store.pool_all().await.unwrap()[0].name, "p");
     store.close().await;
 }

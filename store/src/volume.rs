@@ -8,7 +8,7 @@ use crate::row::{
 };
 use crate::task::TaskRecord;
 use quantix_model::id::{ImageId, PoolId, VmId, VolumeId};
-use quantix_model::volume::{VolumeFormat, VolumePhase};
+use quantix_model::volume::{Allocation, VolumeFormat, VolumePhase, VolumeSource};
 use quantix_model::{Fault, UnixMs};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{Condition, ConnectionTrait, EntityTrait, QueryFilter};
@@ -36,6 +36,22 @@ pub struct VolumeRecord {
     pub vm_id: Option<VmId>,
     /// Made then.
     pub created_at: UnixMs,
+    /// When its space is taken.
+    pub allocation: Allocation,
+    /// What it is made from; its task reads it.
+    pub source: VolumeSource,
+    /// The volume it cannot be without, as a host said.
+    pub parent_id: Option<VolumeId>,
+}
+
+impl VolumeRecord {
+    /// The image it cannot be without.
+    pub fn needs_image(&self) -> Option<ImageId> {
+        match self.source {
+            VolumeSource::Image { id, linked: true } => Some(id),
+            VolumeSource::Image { .. } | VolumeSource::Volume { .. } | VolumeSource::Blank => None,
+        }
+    }
 }
 
 pub(crate) mod table {
@@ -56,6 +72,9 @@ pub(crate) mod table {
         pub image_id: Option<String>,
         pub vm_id: Option<String>,
         pub created_at: i64,
+        pub allocation: String,
+        pub source: Option<String>,
+        pub parent_id: Option<String>,
     }
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
@@ -87,6 +106,9 @@ impl Row for VolumeRecord {
             image_id: self.image_id.map(|id| id.to_string()),
             vm_id: self.vm_id.map(|id| id.to_string()),
             created_at: self.created_at.0,
+            allocation: to_word(&self.allocation),
+            source: (self.source != VolumeSource::Blank).then(|| to_json(&self.source)),
+            parent_id: self.parent_id.map(|id| id.to_string()),
         }
     }
     fn from_model(m: table::Model) -> Result<VolumeRecord, StoreError> {
@@ -101,12 +123,29 @@ impl Row for VolumeRecord {
             image_id: from_id_opt("volumes", m.image_id.as_deref())?,
             vm_id: from_id_opt("volumes", m.vm_id.as_deref())?,
             created_at: UnixMs(m.created_at),
+            allocation: from_word("volumes", &m.allocation)?,
+            source: from_json_opt("volumes", m.source.as_deref())?.unwrap_or_default(),
+            parent_id: from_id_opt("volumes", m.parent_id.as_deref())?,
         })
     }
 }
 
 fn of_vm(vm: VmId) -> Condition {
     Condition::all().add(Expr::col("vm_id").eq(vm.to_string()))
+}
+
+fn children(id: VolumeId) -> Condition {
+    Condition::all().add(Expr::col("parent_id").eq(id.to_string()))
+}
+
+/// Holds the volume another is made from; one that is going away or not whole cannot be one.
+async fn hold_source(db: &impl ConnectionTrait, id: VolumeId) -> Result<(), StoreError> {
+    let source: VolumeRecord = row::get_locked(db, &id.to_string()).await?;
+    if source.phase != VolumePhase::Ready {
+        let why = format!("it is {}", to_word(&source.phase));
+        return Err(StoreError::Conflict { kind: "volume", id: source.name, why });
+    }
+    Ok(())
 }
 
 /// Frees all volumes of a VM.
@@ -143,9 +182,61 @@ impl Store {
         if let Some(image) = volume.image_id {
             crate::image::hold(&tx, image).await?;
         }
+        if let Some(source) = volume.source.volume() {
+            hold_source(&tx, source).await?;
+        }
         row::insert(&tx, volume).await?;
         row::insert(&tx, task).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// Adds a volume that is there already.
+    pub async fn volume_adopt(&self, volume: &VolumeRecord) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        crate::pool::hold(&tx, volume.pool_id).await?;
+        row::insert(&tx, volume).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Volumes that cannot be without this one.
+    pub async fn volume_children(&self, id: VolumeId) -> Result<Vec<VolumeRecord>, StoreError> {
+        row::all(self.reader(), children(id)).await
+    }
+
+    /// Gives a free volume to a VM, as its last disk, with a new generation of the VM, and adds the task. The pool
+    /// must be assigned to the VM's host.
+    pub async fn volume_attach(
+        &self,
+        id: VolumeId,
+        vm: VmId,
+        task: &TaskRecord,
+    ) -> Result<crate::vm::VmRecord, StoreError> {
+        let tx = self.begin().await?;
+        // Host, pool, volume, VM: nobody takes hold of a VM and then of its volumes.
+        let owner: crate::vm::VmRecord = row::get(&tx, &vm.to_string()).await?;
+        let _: crate::HostRecord = row::get_locked(&tx, &owner.host_id.to_string()).await?;
+        let pool_id = row::get::<VolumeRecord>(&tx, &id.to_string()).await?.pool_id;
+        crate::pool::hold_on(&tx, pool_id, owner.host_id).await?;
+        attach(&tx, id, vm).await?;
+        let after = row::alter(&tx, &vm.to_string(), |vm: &mut crate::vm::VmRecord| {
+            vm.spec.disks.retain(|disk| disk.volume_id != id);
+            vm.spec.disks.push(quantix_model::vm::Disk { volume_id: id, pool_id });
+            vm.generation += 1;
+            Ok::<(), StoreError>(())
+        })
+        .await?;
+        row::insert(&tx, task).await?;
+        tx.commit().await?;
+        Ok(after)
+    }
+
+    /// Frees a volume that no VM should have any more; whether it was one's.
+    pub async fn volume_free(&self, id: VolumeId) -> Result<bool, StoreError> {
+        let tx = self.begin().await?;
+        let before: VolumeRecord = row::get_locked(&tx, &id.to_string()).await?;
+        row::put(&tx, &VolumeRecord { vm_id: None, ..before.clone() }).await?;
+        tx.commit().await?;
+        Ok(before.vm_id.is_some())
     }
 
     /// The volume with this id.
@@ -205,6 +296,10 @@ impl Store {
         if let Some(vm) = before.vm_id {
             let vm: crate::vm::VmRecord = row::get(&tx, &vm.to_string()).await?;
             return Err(StoreError::InUse { kind: "volume", id: before.name, by: format!("VM {}", vm.name) });
+        }
+        if let Some(clone) = row::all::<VolumeRecord>(&tx, children(id)).await?.first() {
+            let by = format!("its clone {}", clone.name);
+            return Err(StoreError::InUse { kind: "volume", id: before.name, by });
         }
         let volume = VolumeRecord { phase: VolumePhase::Deleting, ..before };
         row::put(&tx, &volume).await?;

@@ -181,12 +181,12 @@ async fn taken(app: &App, id: &str, request: Request<Body>) -> Result<Offset, Fa
         Fault::invalid("upload-offset", "It is not said where the bytes go.", "Send upload-offset: a number.")
     })?;
     let known = number(header::CONTENT_LENGTH.as_str()).unwrap_or(0);
-    let size_bytes = app.core.store.image_get(id).await?.size_bytes;
+    let size_bytes = upload::target(app, id).await?.size_bytes;
     if from.saturating_add(known) > size_bytes {
         return Err(Fault::new(
             FaultCode::TooLarge,
             format!("More bytes come than the {size_bytes} that were declared."),
-            "Declare the image again with its true size.",
+            "Begin the upload again with its true size.",
         ));
     }
     upload::write(app, id, from, request.into_body().into_data_stream()).await

@@ -118,6 +118,16 @@ impl wire::PoolService for Api {
         answer(asked.await)
     }
 
+    async fn retry_pool(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::RetryPoolRequest>,
+    ) -> ServiceResult<wire::RetryPoolResponse> {
+        let asked =
+            async { pool::retry(&self.0, request.pool_id.parse()?, super::optional(request.host_id)?).await };
+        reply(asked.await.map(|()| wire::RetryPoolResponse::default()))
+    }
+
     async fn list_files(
         &self,
         _context: RequestContext,

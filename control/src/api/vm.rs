@@ -13,7 +13,7 @@ use quantix_contract::twin;
 use quantix_model::Fault;
 use quantix_model::id::TaskId;
 use quantix_model::vm::{Firmware, NicKind};
-use quantix_model::volume::VolumeFormat;
+use quantix_model::volume::Allocation;
 use quantix_store::PageRequest;
 use std::sync::Arc;
 
@@ -39,8 +39,13 @@ fn disk(disk: &wire::NewDisk) -> Result<DiskWish, Fault> {
     Ok(DiskWish::New(volume::Wish {
         pool_id: disk.pool_id.parse()?,
         size_bytes: disk.size_bytes,
-        format: twin::read_or("disks.format", disk.format, VolumeFormat::Qcow2)?,
+        format: match disk.format.to_i32() {
+            0 => None,
+            _ => Some(twin::read("disks.format", disk.format)?),
+        },
         image_id: super::optional(&disk.image_id)?,
+        allocation: twin::read_or("disks.allocation", disk.allocation, Allocation::Thin)?,
+        linked: disk.linked,
     }))
 }
 

@@ -4,14 +4,15 @@ use crate::api::Assembly;
 use crate::api::auth;
 use crate::api::error::reply;
 use crate::bus::Thing;
-use crate::services::{App, volume};
+use crate::services::snapshot::What;
+use crate::services::{App, orphan, snapshot, volume, volume_change};
 use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::volume::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_contract::twin;
 use quantix_model::Fault;
 use quantix_model::id::TaskId;
-use quantix_model::volume::VolumeFormat;
+use quantix_model::volume::Allocation;
 use quantix_store::PageRequest;
 use std::sync::Arc;
 
@@ -55,10 +56,28 @@ impl Api {
         let wish = volume::Wish {
             pool_id: request.pool_id.parse()?,
             size_bytes: request.size_bytes,
-            format: twin::read_or("format", request.format, VolumeFormat::Qcow2)?,
+            format: match request.format.to_i32() {
+                0 => None,
+                _ => Some(twin::read("format", request.format)?),
+            },
             image_id: super::optional(&request.image_id)?,
+            allocation: twin::read_or("allocation", request.allocation, Allocation::Thin)?,
+            linked: request.linked,
         };
         volume::create(&self.0, user, &request.name, &wish).await
+    }
+}
+
+impl Api {
+    async fn snapshot(
+        &self,
+        context: &RequestContext,
+        what: What,
+        id: &str,
+        name: &str,
+    ) -> ServiceResult<wire::VolumeTask> {
+        let user = &auth::person(context)?.name;
+        answer(async { snapshot::begin(&self.0, user, what, id.parse()?, name).await }.await)
     }
 }
 
@@ -97,5 +116,112 @@ impl wire::VolumeService for Api {
         let person = auth::person(&context)?;
         let asked = async { volume::delete(&self.0, &person.name, request.id.parse()?).await };
         answer(asked.await)
+    }
+
+    async fn clone_volume(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::CloneVolumeRequest>,
+    ) -> ServiceResult<wire::VolumeTask> {
+        let user = &auth::person(&context)?.name;
+        let asked = async {
+            let source = request.id.parse()?;
+            volume_change::clone(&self.0, user, source, request.name, request.snapshot, request.linked).await
+        };
+        answer(asked.await)
+    }
+
+    async fn attach_volume(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::AttachVolumeRequest>,
+    ) -> ServiceResult<wire::VolumeTask> {
+        let user = &auth::person(&context)?.name;
+        let asked =
+            async { volume_change::attach(&self.0, user, request.id.parse()?, request.vm_id.parse()?).await };
+        answer(asked.await)
+    }
+
+    async fn detach_volume(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::DetachVolumeRequest>,
+    ) -> ServiceResult<wire::VolumeTask> {
+        let user = &auth::person(&context)?.name;
+        answer(async { volume_change::detach(&self.0, user, request.id.parse()?).await }.await)
+    }
+
+    async fn list_orphans(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::ListOrphansRequest>,
+    ) -> ServiceResult<wire::ListOrphansResponse> {
+        reply(async { orphan::list(&self.0, request.pool_id.parse()?).await }.await)
+    }
+
+    async fn adopt_orphan(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::AdoptOrphanRequest>,
+    ) -> ServiceResult<wire::Volume> {
+        let asked = async {
+            orphan::adopt(&self.0, request.pool_id.parse()?, request.volume_id.parse()?, request.name).await
+        };
+        reply(asked.await)
+    }
+
+    async fn delete_orphan(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::DeleteOrphanRequest>,
+    ) -> ServiceResult<wire::DeleteOrphanResponse> {
+        let user = &auth::person(&context)?.name;
+        let asked = async {
+            orphan::delete(&self.0, user, request.pool_id.parse()?, request.volume_id.parse()?).await
+        };
+        reply(asked.await.map(|()| wire::DeleteOrphanResponse::default()))
+    }
+
+    async fn grow_volume(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::GrowVolumeRequest>,
+    ) -> ServiceResult<wire::VolumeTask> {
+        let user = &auth::person(&context)?.name;
+        let asked =
+            async { volume_change::grow(&self.0, user, request.id.parse()?, request.size_bytes).await };
+        answer(asked.await)
+    }
+
+    async fn list_snapshots(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::ListSnapshotsRequest>,
+    ) -> ServiceResult<wire::ListSnapshotsResponse> {
+        reply(async { snapshot::list(&self.0, request.volume_id.parse()?).await }.await)
+    }
+
+    async fn create_snapshot(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::SnapshotRequest>,
+    ) -> ServiceResult<wire::VolumeTask> {
+        self.snapshot(&context, What::Create, request.volume_id, request.name).await
+    }
+
+    async fn revert_snapshot(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::SnapshotRequest>,
+    ) -> ServiceResult<wire::VolumeTask> {
+        self.snapshot(&context, What::Revert, request.volume_id, request.name).await
+    }
+
+    async fn delete_snapshot(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::SnapshotRequest>,
+    ) -> ServiceResult<wire::VolumeTask> {
+        self.snapshot(&context, What::Delete, request.volume_id, request.name).await
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 const SIZE_BYTES_MAX: u64 = 16 << 40;
 
 /// How long a call waits for a deletion that usually takes milliseconds.
-const DELETE_PATIENCE: Duration = Duration::from_secs(10);
+const DELETE_PATIENCE: Duration = Duration::from_millis(800);
 /// Between two looks.
 const DELETE_LOOK: Duration = Duration::from_millis(20);
 
@@ -51,7 +51,10 @@ async fn view(app: &App, image: &ImageRecord) -> Result<wire::Image, Fault> {
     let reason = match (image.phase, user) {
         (ImagePhase::Deleting, _) => "It is being deleted.".to_owned(),
         (_, Some(vm)) => format!("It is in the drive of VM {}.", vm.name),
-        _ => String::new(),
+        _ => match linked_to(app, image).await? {
+            Some(volume) => format!("Volume {volume} is linked to it."),
+            None => String::new(),
+        },
     };
     let uploading = image.phase == ImagePhase::Uploading;
     Ok(wire::Image {
@@ -87,21 +90,19 @@ async fn view(app: &App, image: &ImageRecord) -> Result<wire::Image, Fault> {
     })
 }
 
-/// Declares an image; its task waits for the bytes.
-pub async fn create(
-    app: &App,
-    user: &str,
-    name: &str,
-    pool_id: PoolId,
-    size_bytes: u64,
-    sha256: &str,
-) -> Result<(wire::Image, TaskId), Fault> {
-    check_title("name", name)?;
-    if size_bytes == 0 || size_bytes > SIZE_BYTES_MAX {
+/// A volume that cannot be without the image.
+async fn linked_to(app: &App, image: &ImageRecord) -> Result<Option<String>, Fault> {
+    let volumes = app.core.store.volume_of_pool(image.pool_id).await?;
+    Ok(volumes.into_iter().find(|volume| volume.needs_image() == Some(image.id)).map(|volume| volume.name))
+}
+
+/// Checks what is said of bytes to come; the checksum in lower case.
+pub(super) fn check_upload(size_bytes: u64, least: u64, sha256: &str) -> Result<String, Fault> {
+    if size_bytes < least || size_bytes > SIZE_BYTES_MAX {
         return Err(Fault::invalid(
             "size_bytes",
-            format!("An image of {size_bytes} bytes cannot be kept."),
-            "Choose a file of 1 byte to 16 TiB.",
+            format!("A file of {size_bytes} bytes cannot be kept."),
+            format!("Choose a file of {least} bytes to 16 TiB."),
         ));
     }
     let sha256 = sha256.trim().to_ascii_lowercase();
@@ -112,7 +113,25 @@ pub async fn create(
             "Give 64 hex digits, or leave it empty.",
         ));
     }
-    volume::usable_pool(app, "pool_id", pool_id).await?;
+    Ok(sha256)
+}
+
+/// Declares an image; its task waits for the bytes.
+pub async fn create(
+    app: &App,
+    user: &str,
+    name: &str,
+    pool_id: PoolId,
+    size_bytes: u64,
+    sha256: &str,
+) -> Result<(wire::Image, TaskId), Fault> {
+    check_title("name", name)?;
+    let sha256 = check_upload(size_bytes, 1, sha256)?;
+    let (pool, can) = volume::usable_pool(app, "pool_id", pool_id).await?;
+    if !can.images {
+        let remedy = "Choose a pool with files: a local directory or NFS.";
+        return Err(volume::cannot("pool_id", &pool.name, "keep images", remedy));
+    }
     let id = ids::image();
     let task = app.core.tasks.draft(NewTask {
         kind: "image.upload",

@@ -1,7 +1,7 @@
 //! The life of an image's task: waiting for its bytes, having them checked, or removing them.
 
 use crate::bus::Thing;
-use crate::services::{App, lines, upload};
+use crate::services::{App, lines, upload, upload_wait};
 use crate::tasks::{TaskContext, TaskKind};
 use async_trait::async_trait;
 use quantix_contract::quantix::node::v1 as node;
@@ -11,14 +11,9 @@ use quantix_model::{Fault, FaultCode};
 use quantix_store::{ImageRecord, StoreError};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::time::Instant;
 
-/// An upload that did not move for this long has been given up.
-const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// The longest an upload may take in all.
-const UPLOAD_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often a waiting task looks around without being told.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+pub(super) const UPLOAD_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Makes the kinds known.
 pub(super) fn register(app: &Arc<App>) {
@@ -48,8 +43,7 @@ impl TaskKind for Upload {
             ImagePhase::Error | ImagePhase::Deleting => return Err(gone(&image)),
             ImagePhase::Uploading | ImagePhase::Verifying => {}
         }
-        task.progress(image.received_bytes, image.size_bytes, "bytes");
-        receive(&app, task, &image).await?;
+        upload_wait::receive(&app, task, &upload::Target::from(&image)).await?;
         let facts = verify(&app, task, &image).await?;
         let now = app.core.clock.now();
         let ready = |image: &mut ImageRecord| {
@@ -104,49 +98,6 @@ fn gone(image: &ImageRecord) -> Fault {
     )
 }
 
-/// Opens the upload on the host and waits until all bytes are there.
-async fn receive(app: &App, task: &TaskContext, image: &ImageRecord) -> Result<(), Fault> {
-    task.step("Opening the upload")?;
-    let opened = super::pool_work::retry(task, || async {
-        let line = lines::to_pool(app, image.pool_id).await?;
-        task.on_host(line.name());
-        upload::host_offset(&line, image.pool_id, image).await
-    });
-    let received = tokio::select! {
-        opened = opened => opened?,
-        () = task.cancelled() => { task.check()?; 0 }
-    };
-    let lane = app.uploads.lane(image.id, received);
-    lane.note(lane.received().max(received));
-    task.step("Receiving bytes")?;
-    let (mut last, mut moved_at) = (lane.received(), Instant::now());
-    loop {
-        let moved = lane.moved.notified();
-        let now = lane.received();
-        task.progress(now, image.size_bytes, "bytes");
-        if now >= image.size_bytes {
-            return Ok(());
-        }
-        if now != last {
-            (last, moved_at) = (now, Instant::now());
-        }
-        if moved_at.elapsed() > STALE_AFTER {
-            return Err(Fault::new(
-                FaultCode::UploadIncomplete,
-                format!("The upload of {} stood still for 24 hours.", image.name),
-                "Upload it again.",
-            )
-            .because(format!("{now} of {} bytes came", image.size_bytes)));
-        }
-        tokio::select! {
-            () = moved => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = task.cancelled() => {}
-        }
-        task.check()?;
-    }
-}
-
 /// Has the host check what came; a host that is gone for a while is asked again.
 async fn verify(app: &App, task: &TaskContext, image: &ImageRecord) -> Result<ImageFacts, Fault> {
     task.step("Checking the image")?;
@@ -181,15 +132,8 @@ async fn mark(app: &App, id: ImageId, phase: ImagePhase, fault: Option<Fault>) -
     Ok(())
 }
 
-/// Removes an image or what came of it from its host.
 async fn remove(app: &App, image: &ImageRecord) -> Result<(), Fault> {
-    let line = lines::to_pool(app, image.pool_id).await?;
-    let wish = node::DeleteImageRequest {
-        pool_id: image.pool_id.to_string(),
-        image_id: image.id.to_string(),
-        ..Default::default()
-    };
-    line.delete_image(wish).await.map(|_| ())
+    upload_wait::remove(app, image.pool_id, image.id).await
 }
 
 #[async_trait]

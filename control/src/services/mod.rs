@@ -4,21 +4,28 @@
 //! that is `api/`'s.
 
 pub mod console;
+pub mod file;
+pub mod file_upload;
+pub mod file_work;
 pub mod host;
 pub mod image;
 pub mod image_work;
 pub mod lines;
 pub mod live;
+pub mod orphan;
 pub mod pool;
 pub mod pool_work;
 pub mod report;
 pub mod session;
+pub mod snapshot;
 pub mod summary;
 pub mod upload;
+pub mod upload_wait;
 pub mod vm;
 pub mod vm_create;
 pub mod vm_work;
 pub mod volume;
+pub mod volume_change;
 pub mod volume_work;
 
 use crate::core::Core;
@@ -44,6 +51,8 @@ pub struct App {
     pub uploads: Uploads,
     /// Console tickets not used yet.
     pub tickets: Tickets,
+    /// Held while the place of a pool is compared with the others' and written.
+    pub placing: tokio::sync::Mutex<()>,
 }
 
 impl App {
@@ -57,10 +66,16 @@ impl App {
             probes: Probes::default(),
             uploads: Uploads::default(),
             tickets: Tickets::default(),
+            placing: tokio::sync::Mutex::default(),
         });
         pool_work::register(&app);
         image_work::register(&app);
         volume_work::register(&app);
+        volume_change::register(&app);
+        orphan::register(&app);
+        snapshot::register(&app);
+        file_work::register(&app);
+        file_upload::register(&app);
         vm_work::register(&app);
         app
     }

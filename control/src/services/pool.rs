@@ -2,7 +2,7 @@
 
 use crate::bus::Thing;
 use crate::ids;
-use crate::services::{App, host};
+use crate::services::{App, file, host, lines, report};
 use crate::tasks::NewTask;
 use quantix_contract::pool::{capacity_at, spec_with_secrets};
 use quantix_contract::quantix::action::v1::AllowedAction;
@@ -12,12 +12,16 @@ use quantix_contract::{time, twin};
 use quantix_model::host::HostPhase;
 use quantix_model::id::{HostId, PoolId, TaskId};
 use quantix_model::name::check_label;
-use quantix_model::pool::{HostStatus, PoolPhase, PoolSpec, capacity, phase};
+use quantix_model::pool::place::{meet_on_host, same_bytes};
+use quantix_model::pool::{
+    Capabilities, HostStatus, PoolHealth, PoolPhase, PoolReport, PoolSpec, capacity, phase,
+};
 use quantix_model::{Fault, FaultCode};
 use quantix_store::{
     HostRecord, Page, PageRequest, PoolAssignmentRecord, PoolContents, PoolRecord, PoolStatusRecord,
 };
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// One page of pools.
 pub async fn list(app: &App, request: &PageRequest) -> Result<Page<wire::Pool>, Fault> {
@@ -96,12 +100,32 @@ pub fn why_unusable(app: &App, pool: &PoolRecord, statuses: &[HostStatus]) -> Fa
     }
 }
 
+/// What a pool can do: what all hosts on which it works can. Where it works on none, what they said last.
+pub fn capabilities(statuses: &[HostStatus]) -> Option<Capabilities> {
+    let said = |s: &HostStatus| s.report.as_ref().map(|report| report.capabilities.clone());
+    let usable = |s: &&HostStatus| matches!(s.health(), PoolHealth::Healthy | PoolHealth::Degraded);
+    let shared = |a: Capabilities, b: Capabilities| Capabilities {
+        files: a.files && b.files,
+        images: a.images && b.images,
+        snapshots: a.snapshots && b.snapshots,
+        snapshots_running: a.snapshots_running && b.snapshots_running,
+        clones: a.clones && b.clones,
+        grow: a.grow && b.grow,
+        grow_running: a.grow_running && b.grow_running,
+        thick: a.thick && b.thick,
+        reflink: a.reflink && b.reflink,
+        formats: a.formats.into_iter().filter(|format| b.formats.contains(format)).collect(),
+        file_system: a.file_system,
+    };
+    let working = statuses.iter().filter(usable).filter_map(said).reduce(shared);
+    working.or_else(|| statuses.iter().find_map(said))
+}
+
 async fn view(app: &App, pool: &PoolRecord) -> Result<wire::Pool, Fault> {
     let statuses = statuses(app, pool.id).await?;
     let contents = app.core.store.pool_contents(pool.id).await?;
     let (phase, fault) = phase_of(app, pool, &statuses);
-    let reports = statuses.iter().filter(|s| s.fresh).filter_map(|s| s.report.as_ref());
-    let capabilities = reports.map(|r| &r.capabilities).next().map(wire::Capabilities::from);
+    let can = capabilities(&statuses);
     Ok(wire::Pool {
         id: pool.id.to_string(),
         name: pool.name.clone(),
@@ -113,14 +137,20 @@ async fn view(app: &App, pool: &PoolRecord) -> Result<wire::Pool, Fault> {
         generation: pool.generation,
         volume_count: u32::try_from(contents.volumes).unwrap_or(u32::MAX),
         image_count: u32::try_from(contents.images).unwrap_or(u32::MAX),
-        allowed_actions: actions(pool, phase, statuses.len(), contents),
+        allowed_actions: actions(pool, phase, statuses.len(), contents, can.as_ref()),
         created_at: time::to_proto(pool.created_at).into(),
-        capabilities: capabilities.into(),
+        capabilities: can.as_ref().map(wire::Capabilities::from).into(),
         ..Default::default()
     })
 }
 
-fn actions(pool: &PoolRecord, phase: PoolPhase, hosts: usize, contents: PoolContents) -> Vec<AllowedAction> {
+fn actions(
+    pool: &PoolRecord,
+    phase: PoolPhase,
+    hosts: usize,
+    contents: PoolContents,
+    can: Option<&Capabilities>,
+) -> Vec<AllowedAction> {
     let going = pool.deleting.then(|| "It is being deleted.".to_owned());
     let unusable = || match phase {
         PoolPhase::Ready | PoolPhase::Degraded => None,
@@ -133,6 +163,7 @@ fn actions(pool: &PoolRecord, phase: PoolPhase, hosts: usize, contents: PoolCont
     let one_host =
         || (!pool.spec.is_shared() && hosts > 0).then(|| "A local pool is on one host only.".to_owned());
     let no_host = || (hosts == 0).then(|| "It is on no host.".to_owned());
+    let no_images = || can.is_some_and(|can| !can.images).then(|| "It cannot keep images.".to_owned());
     let line = |verb: &str, reason: Option<String>| AllowedAction {
         verb: verb.to_owned(),
         allowed: reason.is_none(),
@@ -142,7 +173,7 @@ fn actions(pool: &PoolRecord, phase: PoolPhase, hosts: usize, contents: PoolCont
     vec![
         line("assign", going.clone().or_else(one_host)),
         line("unassign", going.clone().or_else(no_host)),
-        line("upload_image", going.clone().or_else(unusable)),
+        line("upload_image", going.clone().or_else(unusable).or_else(no_images)),
         line("create_volume", going.or_else(unusable)),
         line("delete", full()),
     ]
@@ -168,10 +199,13 @@ pub async fn create(
             "Choose the host whose directory it is.",
         ));
     }
+    // Nobody else makes or assigns a pool between looking and writing.
+    let _turn = app.placing.lock().await;
+    refuse_same_bytes(app, &spec).await?;
     let mut names = Vec::new();
     for id in &wanted {
         let host = app.core.store.host_get(*id).await.map_err(|f| on_field(f.into(), "host_ids"))?;
-        refuse_same_path(app, &spec, &host, None).await?;
+        refuse_meeting(app, &spec, &host, None).await?;
         names.push(host.name);
     }
     let now = app.core.clock.now();
@@ -204,30 +238,48 @@ fn on_field(fault: Fault, field: &str) -> Fault {
     Fault { field: field.to_owned(), ..fault }
 }
 
-/// Refuses a folder that another pool has on this host, or that lies in or around one.
-async fn refuse_same_path(
+/// Refuses what would be the same bytes as another pool: each would take the other's for its own.
+async fn refuse_same_bytes(app: &App, spec: &PoolSpec) -> Result<(), Fault> {
+    for other in app.core.store.pool_all().await? {
+        let Some(field) = same_bytes(spec, &other.spec) else { continue };
+        let message = match spec {
+            PoolSpec::Nfs(nfs) => {
+                format!("{} of {} is or meets what pool {} is on.", nfs.export, nfs.server, other.name)
+            }
+            PoolSpec::Ceph(ceph) => {
+                format!("The Ceph pool {} of these monitors is pool {} already.", ceph.pool, other.name)
+            }
+            PoolSpec::Iscsi(iscsi) => {
+                format!("LUN {} of {} is pool {} already.", iscsi.lun, iscsi.target, other.name)
+            }
+            PoolSpec::Local { path, .. } => format!("{path} is pool {} already.", other.name),
+        };
+        let remedy =
+            format!("Use pool {} (assign it to more hosts if need be), or choose another place.", other.name);
+        let fault = Fault::new(FaultCode::PoolInUse, message, remedy);
+        return Err(Fault { field: field.into(), ..fault });
+    }
+    Ok(())
+}
+
+/// Refuses a folder or volume group that another pool has on this host.
+async fn refuse_meeting(
     app: &App,
     spec: &PoolSpec,
     host: &HostRecord,
     except: Option<PoolId>,
 ) -> Result<(), Fault> {
-    let PoolSpec::Local { path, .. } = spec else { return Ok(()) };
     for (other, _) in app.core.store.pool_of_host(host.id).await? {
-        let PoolSpec::Local { path: taken, .. } = &other.spec else { continue };
-        let within = |inner: &str, outer: &str| {
-            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if Some(other.id) != except && (within(path, taken) || within(taken, path)) {
-            return Err(Fault {
-                code: FaultCode::PoolPathInvalid,
-                ..Fault::invalid(
-                    "spec.local.path",
-                    format!("{path} meets pool {}, which has {taken} on {}.", other.name, host.name),
-                    "Choose a folder of its own.",
-                )
-            }
-            .on_host(&host.name));
+        if Some(other.id) == except {
+            continue;
         }
+        let Some((field, taken)) = meet_on_host(spec, &other.spec) else { continue };
+        let message = format!("This place meets pool {}, which has {taken} on {}.", other.name, host.name);
+        return Err(Fault {
+            code: FaultCode::PoolPathInvalid,
+            ..Fault::invalid(field, message, "Choose a place of its own.")
+        }
+        .on_host(&host.name));
     }
     Ok(())
 }
@@ -258,7 +310,8 @@ pub async fn assign(
             "Nothing needs to be done.",
         ));
     }
-    refuse_same_path(app, &pool.spec, &host, Some(id)).await?;
+    let _turn = app.placing.lock().await;
+    refuse_meeting(app, &pool.spec, &host, Some(id)).await?;
     let task = app.core.tasks.draft(NewTask {
         kind: "pool.assign",
         title: format!("Assign pool {} to {}", pool.name, host.name),
@@ -329,13 +382,47 @@ async fn submitted(
     Ok((view(app, &pool).await?, task_id))
 }
 
+/// Has the hosts look at the pool again now. Those that take longer than a second go on by themselves.
+pub async fn retry(app: &Arc<App>, id: PoolId, host_id: Option<HostId>) -> Result<(), Fault> {
+    let pool = app.core.store.pool_get(id).await?;
+    let mut hosts: Vec<HostId> =
+        app.core.store.pool_assignments(id).await?.iter().map(|a| a.host_id).collect();
+    hosts.retain(|host| host_id.is_none_or(|wanted| wanted == *host));
+    if hosts.is_empty() {
+        let message = format!("Pool {} is not on that host, or on none.", pool.name);
+        return Err(Fault::new(FaultCode::PoolNotAssigned, message, "Assign it to a host."));
+    }
+    let mut asked = Vec::new();
+    for host_id in hosts {
+        let (again, (say, said)) = (app.clone(), tokio::sync::oneshot::channel());
+        app.core.spawn(async move {
+            // Nobody listens any more when it took long: the page tells.
+            let _ = say.send(look_again(&again, id, host_id).await);
+        });
+        asked.push(said);
+    }
+    let all = futures::future::join_all(asked);
+    match lines::soon(app, id, "its hosts", "another look", async { Ok(all.await) }).await {
+        Ok(said) => said.into_iter().flatten().collect(),
+        Err(_) => Ok(()),
+    }
+}
+
+async fn look_again(app: &App, id: PoolId, host_id: HostId) -> Result<(), Fault> {
+    let line = lines::to_host(app, host_id).await?;
+    let ask = node::RetryPoolRequest { pool_id: id.to_string(), ..Default::default() };
+    let said = PoolReport::try_from(&line.retry_pool(ask).await?)?;
+    report::take_pool(app, host_id, id, said).await
+}
+
 /// One page of a folder, asked of any host on which the pool works, with the owner of each file of ours.
 pub async fn list_files(
     app: &App,
     request: wire::ListFilesRequest,
 ) -> Result<wire::ListFilesResponse, Fault> {
     let id: PoolId = request.pool_id.parse()?;
-    let line = super::lines::to_pool(app, id).await?;
+    quantix_model::file::check_path("path", &request.path)?;
+    let line = lines::to_pool(app, id).await?;
     let path = request.path.clone();
     let asked = node::ListFilesRequest {
         pool_id: request.pool_id,
@@ -347,26 +434,16 @@ pub async fn list_files(
         page_token: request.page_token,
         ..Default::default()
     };
-    let mut answer = line.list_files(asked).await?;
+    let call = line.list_files(asked);
+    let mut answer = lines::soon(app, id, line.name(), "the list of files", call).await?;
     line.name().clone_into(&mut answer.host);
     if !answer.observed_at.is_set() {
         answer.observed_at = time::to_proto(app.core.clock.now()).into();
     }
-    let owner: HashMap<String, String> = match path.as_str() {
-        "volumes" => {
-            let volumes = app.core.store.volume_of_pool(id).await?;
-            volumes.into_iter().map(|v| (v.id.to_string(), v.name)).collect()
-        }
-        "images" => {
-            let images = app.core.store.image_of_pool(id).await?;
-            images.into_iter().map(|i| (i.id.to_string(), i.name)).collect()
-        }
-        _ => HashMap::new(),
-    };
-    for file in &mut answer.files {
-        let stem = file.name.trim_start_matches('.').split('.').next().unwrap_or_default();
-        if let Some(name) = owner.get(stem) {
-            name.clone_into(&mut file.claimed_by);
+    let claims = file::Claims::of(app, id).await?;
+    for entry in &mut answer.files {
+        if let Some(claim) = claims.at(&path, &entry.name) {
+            claim.name.clone_into(&mut entry.claimed_by);
         }
     }
     Ok(answer)

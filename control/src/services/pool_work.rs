@@ -8,10 +8,12 @@ use crate::services::{App, lines, pool, report};
 use crate::tasks::{TaskContext, TaskKind};
 use async_trait::async_trait;
 use quantix_contract::quantix::node::v1 as node;
+use quantix_model::fault::HostReason;
 use quantix_model::id::{HostId, PoolId};
 use quantix_model::pool::{PENDING_DEADLINE, PoolHealth, PoolReport};
 use quantix_model::{Fault, FaultCode};
 use serde::Deserialize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -84,17 +86,37 @@ impl TaskKind for Work {
     }
 }
 
+/// All hosts at once: one that is away holds up no other. What each says stands on the pool's page, too.
 async fn apply_all(app: &App, task: &TaskContext, id: PoolId) -> Result<(), Fault> {
     let hosts = task.input::<Hosts>()?.host_ids;
     let total = u64::try_from(hosts.len()).unwrap_or(u64::MAX);
-    for (done, host_id) in hosts.into_iter().enumerate() {
-        task.progress(u64::try_from(done).unwrap_or(0), total, "steps");
-        let host = app.core.store.host_get(host_id).await?;
-        task.step(format!("Preparing the pool on {}", host.name))?;
-        retry(task, || apply(app, id, host_id)).await?;
+    let done = AtomicU64::new(0);
+    task.progress(0, total, "steps");
+    let mut names = Vec::with_capacity(hosts.len());
+    for host_id in &hosts {
+        names.push(app.core.store.host_get(*host_id).await?.name);
     }
-    task.progress(total, total, "steps");
-    Ok(())
+    task.step(format!("Preparing the pool on {}", names.join(", ")))?;
+    let one = |host_id: HostId| {
+        let done = &done;
+        async move {
+            let applied = retry(task, || apply(app, id, host_id)).await;
+            task.progress(done.fetch_add(1, Ordering::Relaxed) + 1, total, "steps");
+            applied.map_err(|fault| (host_id, fault))
+        }
+    };
+    let said = futures::future::join_all(hosts.iter().copied().map(one)).await;
+    let failed: Vec<(HostId, Fault)> = said.into_iter().filter_map(Result::err).collect();
+    let reasons = failed.iter().map(|(host_id, fault)| HostReason {
+        host_id: host_id.to_string(),
+        host: fault.host.clone(),
+        reason: [fault.message.as_str(), fault.cause.as_str()].join(" ").trim().to_owned(),
+    });
+    let reasons: Vec<HostReason> = if failed.len() > 1 { reasons.collect() } else { Vec::new() };
+    match failed.into_iter().next() {
+        None => Ok(()),
+        Some((_, first)) => Err(first.with_reasons(reasons)),
+    }
 }
 
 async fn apply(app: &App, id: PoolId, host_id: HostId) -> Result<(), Fault> {
@@ -150,6 +172,7 @@ async fn release(
         let wish = node::ReleasePoolRequest {
             pool_id: id.to_string(),
             generation: record.generation,
+            force,
             ..Default::default()
         };
         line.release_pool(wish).await

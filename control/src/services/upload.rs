@@ -1,7 +1,7 @@
 //! Uploads: bytes on their way from a browser through the vDC to a host, in pieces, with flat memory.
 //!
 //! The offset is the host's: it is asked before the first byte and told after each piece, once those bytes are safe
-//! there. One sender at a time per image; a newer one ends the older, which may hang on a cut line.
+//! there. One sender at a time per upload; a newer one ends the older, which may hang on a cut line.
 
 use crate::services::{App, lines};
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use quantix_contract::quantix::node::v1 as node;
 use quantix_model::id::{ImageId, PoolId};
 use quantix_model::image::ImagePhase;
 use quantix_model::{Fault, FaultCode};
-use quantix_store::{ImageRecord, StoreError};
+use quantix_store::{ImageRecord, StoreError, UploadRecord, UploadState};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -107,41 +107,127 @@ pub struct Offset {
     pub length: u64,
 }
 
-async fn awaited(app: &App, id: ImageId) -> Result<ImageRecord, Fault> {
-    let image = app.core.store.image_get(id).await?;
-    match image.phase {
-        ImagePhase::Uploading | ImagePhase::Verifying | ImagePhase::Ready => Ok(image),
-        // Why it failed is what the sender wants to know.
-        ImagePhase::Error | ImagePhase::Deleting => Err(image.fault.unwrap_or_else(|| {
-            Fault::new(
-                FaultCode::NotFound,
-                format!("The upload of {} has ended.", image.name),
-                "Start a new upload.",
-            )
-        })),
+/// Something whose bytes are sent in: an image or a plain file.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Which; hosts keep the bytes of both under one kind of id.
+    pub id: ImageId,
+    /// Where to.
+    pub pool_id: PoolId,
+    /// For sentences.
+    pub name: String,
+    /// In all.
+    pub size_bytes: u64,
+    /// As kept in the store: for show only.
+    pub received_bytes: u64,
+    /// Bytes are still awaited; otherwise all came.
+    awaited: bool,
+    is_image: bool,
+}
+
+impl From<&ImageRecord> for Target {
+    fn from(image: &ImageRecord) -> Target {
+        Target {
+            id: image.id,
+            pool_id: image.pool_id,
+            name: image.name.clone(),
+            size_bytes: image.size_bytes,
+            received_bytes: image.received_bytes,
+            awaited: image.phase == ImagePhase::Uploading,
+            is_image: true,
+        }
+    }
+}
+
+impl From<&UploadRecord> for Target {
+    fn from(upload: &UploadRecord) -> Target {
+        Target {
+            id: upload.id,
+            pool_id: upload.pool_id,
+            name: upload.path.clone(),
+            size_bytes: upload.size_bytes,
+            received_bytes: upload.received_bytes,
+            awaited: upload.state == UploadState::Receiving,
+            is_image: false,
+        }
+    }
+}
+
+/// What the bytes of `id` are for. An upload that ended badly answers why: that is what the sender wants to know.
+pub async fn target(app: &App, id: ImageId) -> Result<Target, Fault> {
+    let ended = |name: &str, fault: Option<Fault>| {
+        fault.unwrap_or_else(|| {
+            Fault::new(FaultCode::NotFound, format!("The upload of {name} has ended."), "Start a new upload.")
+        })
+    };
+    match app.core.store.image_get(id).await {
+        Ok(image) => match image.phase {
+            ImagePhase::Uploading | ImagePhase::Verifying | ImagePhase::Ready => Ok(Target::from(&image)),
+            ImagePhase::Error | ImagePhase::Deleting => Err(ended(&image.name, image.fault)),
+        },
+        Err(StoreError::NotFound { .. }) => {
+            let upload = app.core.store.upload_get(id).await?;
+            match upload.state {
+                UploadState::Receiving | UploadState::Finishing | UploadState::Done => {
+                    Ok(Target::from(&upload))
+                }
+                UploadState::Failed => Err(ended(&upload.path, upload.fault)),
+            }
+        }
+        Err(other) => Err(other.into()),
     }
 }
 
 /// Bytes the host has, opening the upload there when it is not open.
-pub async fn host_offset(line: &HostClient, pool: PoolId, image: &ImageRecord) -> Result<u64, Fault> {
+pub async fn host_offset(line: &HostClient, target: &Target) -> Result<u64, Fault> {
     let wish = node::OpenUploadRequest {
-        pool_id: pool.to_string(),
-        image_id: image.id.to_string(),
-        size_bytes: image.size_bytes,
+        pool_id: target.pool_id.to_string(),
+        image_id: target.id.to_string(),
+        size_bytes: target.size_bytes,
         ..Default::default()
     };
     Ok(line.open_upload(wish).await?.received_bytes)
 }
 
+/// The same, asked by a person.
+async fn host_offset_soon(app: &App, target: &Target) -> Result<(HostClient, u64), Fault> {
+    let line = lines::to_pool(app, target.pool_id).await?;
+    let asked = host_offset(&line, target);
+    let offset = lines::soon(app, target.pool_id, line.name(), "the length of an upload", asked).await?;
+    Ok((line, offset))
+}
+
+/// Keeps how far an upload is. Only for show after a restart: the host's figure is the truth.
+async fn keep(app: &App, target: &Target, received: u64) {
+    let kept = match target.is_image {
+        true => {
+            let note = |image: &mut ImageRecord| {
+                image.received_bytes = received;
+                Ok::<(), StoreError>(())
+            };
+            app.core.store.image_update(target.id, note).await.map(drop)
+        }
+        false => {
+            let note = |upload: &mut UploadRecord| {
+                upload.received_bytes = received;
+                Ok::<(), StoreError>(())
+            };
+            app.core.store.upload_update(target.id, note).await.map(drop)
+        }
+    };
+    if let Err(err) = kept {
+        tracing::debug!(%err, "how far an upload is was not kept");
+    }
+}
+
 /// How many bytes are safe.
 pub async fn offset(app: &App, id: ImageId) -> Result<Offset, Fault> {
-    let image = awaited(app, id).await?;
-    let length = image.size_bytes;
-    if image.phase != ImagePhase::Uploading {
+    let target = target(app, id).await?;
+    let length = target.size_bytes;
+    if !target.awaited {
         return Ok(Offset { offset: length, length });
     }
-    let line = lines::to_pool(app, image.pool_id).await?;
-    let offset = host_offset(&line, image.pool_id, &image).await?;
+    let (_, offset) = host_offset_soon(app, &target).await?;
     app.uploads.lane(id, offset).note(offset);
     Ok(Offset { offset, length })
 }
@@ -152,26 +238,25 @@ where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
     E: std::fmt::Display,
 {
-    let image = awaited(app, id).await?;
-    let length = image.size_bytes;
-    let lane = app.uploads.lane(id, image.received_bytes);
+    let target = target(app, id).await?;
+    let length = target.size_bytes;
+    let lane = app.uploads.lane(id, target.received_bytes);
     let stop = lane.succeed();
     let turn = tokio::time::timeout(TAKEOVER_DEADLINE, lane.turn.lock()).await;
-    let _turn = turn.map_err(|_| busy(&image))?;
-    if image.phase != ImagePhase::Uploading {
+    let _turn = turn.map_err(|_| busy(&target))?;
+    if !target.awaited {
         return if from == length {
             Ok(Offset { offset: length, length })
         } else {
             Err(mismatch(from, length))
         };
     }
-    let line = lines::to_pool(app, image.pool_id).await?;
-    let offset = host_offset(&line, image.pool_id, &image).await?;
+    let (line, offset) = host_offset_soon(app, &target).await?;
     lane.note(offset);
     if offset != from {
         return Err(mismatch(from, offset));
     }
-    let mut sending = Sending { line, image: &image, offset, bytes, stop, rest: None };
+    let mut sending = Sending { line, target: &target, offset, bytes, stop, rest: None };
     let done = loop {
         match sending.piece().await {
             Ok(more) => {
@@ -183,22 +268,14 @@ where
             Err(fault) => break Err(fault),
         }
     };
-    let received = sending.offset;
-    let keep = |image: &mut ImageRecord| {
-        image.received_bytes = received;
-        Ok::<(), StoreError>(())
-    };
-    // Only for show after a restart: the host's figure is the truth.
-    if let Err(err) = app.core.store.image_update(id, keep).await {
-        tracing::debug!(%err, "how far an upload is was not kept");
-    }
+    keep(app, &target, sending.offset).await;
     done
 }
 
-fn busy(image: &ImageRecord) -> Fault {
+fn busy(target: &Target) -> Fault {
     Fault::new(
         FaultCode::Busy,
-        format!("Another sender is still at work on {}.", image.name),
+        format!("Another sender is still at work on {}.", target.name),
         "Try again in a few seconds.",
     )
 }
@@ -227,7 +304,7 @@ enum Fed {
 
 struct Sending<'a, S> {
     line: HostClient,
-    image: &'a ImageRecord,
+    target: &'a Target,
     offset: u64,
     bytes: S,
     stop: CancellationToken,
@@ -248,7 +325,7 @@ where
                 return Ok(false);
             }
         }
-        let (pool, id, offset) = (self.image.pool_id, self.image.id, self.offset);
+        let (pool, id, offset) = (self.target.pool_id, self.target.id, self.offset);
         let (feed, chunks) = mpsc::channel(CHUNKS_MAX);
         let line = self.line.clone();
         let call = line.upload_bytes(pool, id, offset, ReceiverStream::new(chunks));
@@ -261,11 +338,11 @@ where
         match fed {
             Fed::Piece => Ok(true),
             Fed::End => Ok(false),
-            Fed::Stopped => Err(busy(self.image)),
+            Fed::Stopped => Err(busy(self.target)),
             Fed::TooMuch => Err(Fault::new(
                 FaultCode::TooLarge,
-                format!("More bytes came than the {} that were declared.", self.image.size_bytes),
-                "The file changed meanwhile: delete the image and upload it again.",
+                format!("More bytes came than the {} that were declared.", self.target.size_bytes),
+                "The file changed meanwhile: upload it again.",
             )),
         }
     }
@@ -300,7 +377,7 @@ where
                 return (if self.stop.is_cancelled() { Fed::Stopped } else { Fed::End }, sent);
             };
             let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-            if self.offset + sent + length > self.image.size_bytes {
+            if self.offset + sent + length > self.target.size_bytes {
                 return (Fed::TooMuch, sent);
             }
             if feed.send(Ok(chunk)).await.is_err() {

@@ -155,6 +155,21 @@ pub async fn refuse_unless_allowed(app: &App, vm: &VmRecord, verb: &str) -> Resu
     Err(Fault::new(code, message, remedy).because(power.reason).on_host(host.name))
 }
 
+/// Refuses to start a VM while the bytes of a disk are being copied or changed.
+async fn refuse_busy_disks(app: &App, vm: &VmRecord) -> Result<(), Fault> {
+    for disk in &vm.spec.disks {
+        if let Some(reason) = volume::why_not_run(app, disk.volume_id).await? {
+            let message = format!("VM {} cannot be started now: {reason}", vm.name);
+            return Err(Fault::new(
+                FaultCode::VmActionNotAllowed,
+                message,
+                "Wait for its end, then start it again.",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Asks for a change of power.
 pub async fn change_power(
     app: &App,
@@ -164,6 +179,9 @@ pub async fn change_power(
 ) -> Result<(wire::Vm, TaskId), Fault> {
     let vm = app.core.store.vm_get(id).await?;
     let host = refuse_unless_allowed(app, &vm, verb.as_str()).await?;
+    if verb == PowerVerb::Start {
+        refuse_busy_disks(app, &vm).await?;
+    }
     let word = match verb {
         PowerVerb::Start => "Start",
         PowerVerb::ShutDown => "Shut down",

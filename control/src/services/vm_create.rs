@@ -220,7 +220,7 @@ async fn plan_disks(app: &App, wish: &Wish, vm_id: VmId) -> Result<Plan, Fault> 
 }
 
 /// A name for a new disk that no other volume of its pool has.
-async fn free_name(app: &App, vm: &str, number: usize, wish: &volume::Wish) -> Result<String, Fault> {
+async fn free_name(app: &App, vm: &str, number: usize, wish: &volume::Settled) -> Result<String, Fault> {
     let there: HashSet<String> = app
         .core
         .store

@@ -17,7 +17,6 @@ use quantix_contract::quantix::node::v1 as node;
 use quantix_contract::twin;
 use quantix_model::id::{VmId, VolumeId};
 use quantix_model::vm::{PowerVerb, VmPhase};
-use quantix_model::volume::VolumePhase;
 use quantix_model::{Fault, FaultCode};
 use quantix_store::{StoreError, VmRecord};
 use serde::Deserialize;
@@ -170,8 +169,8 @@ async fn make(
         let volume = app.core.store.volume_get(*id).await?;
         task.progress(done, total, "steps");
         task.step(format!("Making disk {}", volume.name))?;
-        volume_work::make(line, &volume).await?;
-        volume_work::mark(app, *id, VolumePhase::Ready, None).await?;
+        let made = volume_work::make(line, &volume).await?;
+        volume_work::take(app, *id, &made).await?;
         done += 1;
     }
     task.progress(done, total, "steps");

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use quantix_client::HostClient;
 use quantix_contract::quantix::node::v1 as node;
 use quantix_contract::twin;
-use quantix_model::id::VolumeId;
-use quantix_model::volume::VolumePhase;
+use quantix_model::id::{PoolId, VolumeId};
+use quantix_model::volume::{Allocation, SIZE_BYTES_MAX, VolumePhase, VolumeSource};
 use quantix_model::{Fault, FaultCode};
 use quantix_store::{StoreError, VolumeRecord};
 use std::sync::{Arc, Weak};
@@ -24,23 +24,66 @@ struct Create(Weak<App>);
 struct Delete(Weak<App>);
 
 /// Makes one volume on a host; the same one again is a success there.
-pub(super) async fn make(line: &HostClient, volume: &VolumeRecord) -> Result<(), Fault> {
-    let wish = node::CreateVolumeRequest {
+pub(super) async fn make(line: &HostClient, volume: &VolumeRecord) -> Result<node::VolumeReport, Fault> {
+    let mut wish = node::CreateVolumeRequest {
         pool_id: volume.pool_id.to_string(),
         volume_id: volume.id.to_string(),
         size_bytes: volume.size_bytes,
         format: twin::write(volume.format),
-        image_id: volume.image_id.map(|id| id.to_string()).unwrap_or_default(),
+        allocation: twin::write(volume.allocation),
         ..Default::default()
     };
-    line.create_volume(wish).await.map(|_| ())
+    match &volume.source {
+        VolumeSource::Blank => {}
+        VolumeSource::Image { id, linked } => (wish.image_id, wish.linked) = (id.to_string(), *linked),
+        VolumeSource::Volume { id, snapshot, linked } => {
+            wish.source_volume_id = id.to_string();
+            wish.source_snapshot.clone_from(snapshot);
+            wish.linked = *linked;
+        }
+    }
+    // Written by a release that kept the image only.
+    if let (VolumeSource::Blank, Some(id)) = (&volume.source, volume.image_id) {
+        wish.image_id = id.to_string();
+    }
+    line.create_volume(wish).await
+}
+
+/// Takes the host's word on a volume: it is there, and so it is.
+pub(super) async fn take(app: &App, id: VolumeId, said: &node::VolumeReport) -> Result<VolumeRecord, Fault> {
+    let format = twin::read("format", said.format)?;
+    let allocation = twin::read_or("allocation", said.allocation, Allocation::Thin)?;
+    let parent_id = match said.parent_volume_id.as_str() {
+        "" => None,
+        parent => Some(parent.parse()?),
+    };
+    let change = |volume: &mut VolumeRecord| {
+        volume.phase = VolumePhase::Ready;
+        volume.fault = None;
+        volume.size_bytes = said.size_bytes.clamp(1, SIZE_BYTES_MAX);
+        (volume.format, volume.allocation, volume.parent_id) = (format, allocation, parent_id);
+        Ok::<(), StoreError>(())
+    };
+    let volume = app.core.store.volume_update(id, change).await?;
+    app.core.bus.changed(Thing::Volume(id));
+    app.core.bus.changed(Thing::Pool(volume.pool_id));
+    // Its source is no longer held up, or has a clone now.
+    if let Some(source) = volume.source.volume() {
+        app.core.bus.changed(Thing::Volume(source));
+    }
+    Ok(volume)
 }
 
 /// Removes one volume from a host; one that is not there is a success.
 pub(super) async fn remove(line: &HostClient, volume: &VolumeRecord) -> Result<(), Fault> {
+    remove_by_id(line, volume.pool_id, volume.id).await
+}
+
+/// The same, for one without a record.
+pub(super) async fn remove_by_id(line: &HostClient, pool: PoolId, id: VolumeId) -> Result<(), Fault> {
     let wish = node::DeleteVolumeRequest {
-        pool_id: volume.pool_id.to_string(),
-        volume_id: volume.id.to_string(),
+        pool_id: pool.to_string(),
+        volume_id: id.to_string(),
         ..Default::default()
     };
     match line.delete_volume(wish).await {
@@ -81,16 +124,13 @@ impl TaskKind for Create {
         let id: VolumeId = task.object_id()?;
         let volume = app.core.store.volume_get(id).await?;
         task.step("Looking for a host of the pool")?;
-        let line = lines::to_pool(&app, volume.pool_id).await?;
+        let line = lines::patiently(task, || lines::to_maker(&app, &volume)).await?;
         task.on_host(line.name());
         task.step("Making the disk")?;
         tokio::select! {
-            done = make(&line, &volume) => done?,
-            () = task.cancelled() => task.check()?,
+            made = make(&line, &volume) => take(&app, id, &made?).await.map(drop),
+            () = task.cancelled() => task.check(),
         }
-        mark(&app, id, VolumePhase::Ready, None).await?;
-        app.core.bus.changed(Thing::Pool(volume.pool_id));
-        Ok(())
     }
 
     async fn undo(&self, task: &TaskContext, _why: &Fault) {
@@ -98,10 +138,13 @@ impl TaskKind for Create {
         let undone = async {
             let id: VolumeId = task.object_id()?;
             let volume = app.core.store.volume_get(id).await?;
-            let line = lines::to_pool(&app, volume.pool_id).await?;
+            let line = lines::to_maker(&app, &volume).await?;
             remove(&line, &volume).await?;
             app.core.store.volume_delete(id).await?;
             app.core.bus.changed(Thing::Volume(id));
+            if let Some(source) = volume.source.volume() {
+                app.core.bus.changed(Thing::Volume(source));
+            }
             app.core.bus.changed(Thing::Pool(volume.pool_id));
             Ok::<(), Fault>(())
         };

@@ -55,7 +55,7 @@ struct Inner {
 #[derive(Default)]
 struct Table {
     live: HashMap<TaskId, Arc<Live>>,
-    /// Per object: the running task first, then those that wait.
+    /// Per lane, which is mostly an object: the running task first, then those that wait.
     lines: HashMap<String, VecDeque<TaskId>>,
 }
 
@@ -131,7 +131,7 @@ impl Tasks {
 
     /// Lines up a task that stands in the store.
     pub fn submit(&self, record: TaskRecord) {
-        let (id, object) = (record.id, record.object_id.clone());
+        let (id, lane) = (record.id, self.lane(&record));
         let live = Arc::new(Live {
             dirty: AtomicBool::new(true),
             cancel: CancellationToken::new(),
@@ -145,7 +145,7 @@ impl Tasks {
             return;
         }
         table.live.insert(id, live.clone());
-        let line = table.lines.entry(object).or_default();
+        let line = table.lines.entry(lane).or_default();
         line.push_back(id);
         let first = line.len() == 1;
         drop(table);
@@ -221,6 +221,14 @@ impl Tasks {
         self.0.kinds.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
+    /// The line a task waits in: that of its object, or one of its own.
+    fn lane(&self, record: &TaskRecord) -> String {
+        match self.kind(&record.kind) {
+            Some(kind) if kind.beside() => record.id.to_string(),
+            _ => record.object_id.clone(),
+        }
+    }
+
     /// Tells watchers of the task and of its object, whose allowed actions depend on it.
     fn tell(&self, live: &Live) {
         live.dirty.store(false, Ordering::Release);
@@ -249,17 +257,17 @@ impl Tasks {
 
     /// Takes an ended task out of its line; the next of that object, if one waits.
     fn leave(&self, live: &Live) -> Option<Arc<Live>> {
-        let (id, object) = {
+        let (id, lane) = {
             let record = live.lock();
-            (record.id, record.object_id.clone())
+            (record.id, self.lane(&record))
         };
         let mut table = self.table();
         table.live.remove(&id);
-        let line = table.lines.get_mut(&object)?;
+        let line = table.lines.get_mut(&lane)?;
         line.retain(|waiting| *waiting != id);
         let next = line.front().copied();
         if next.is_none() {
-            table.lines.remove(&object);
+            table.lines.remove(&lane);
         }
         let next = next.and_then(|id| table.live.get(&id).cloned());
         drop(table);

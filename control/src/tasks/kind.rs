@@ -20,6 +20,11 @@ pub trait TaskKind: Send + Sync + 'static {
         true
     }
 
+    /// Whether it works beside other tasks of its object instead of after them: on a pool's files, say.
+    fn beside(&self) -> bool {
+        false
+    }
+
     /// Does the work. Runs again from the start after a restart, so every step must bear being repeated.
     /// Call [`TaskContext::step`] before each step: it ends the work when somebody asked for that.
     async fn run(&self, task: &TaskContext) -> Result<(), Fault>;

@@ -58,7 +58,7 @@ async fn nobody_gets_in_unasked() {
         }
     }
     for (methods, pattern, need) in ROUTES.iter().filter(|(_, _, need)| *need != Need::Public) {
-        let path = pattern.replace("{image_id}", "x").replace("{ticket}", "x");
+        let path = pattern.replace("{image_id}", "x").replace("{ticket}", "x").replace("{pool_id}", "x");
         for method in *methods {
             let request = house.http.request(method.clone(), house.url(&path));
             assert_eq!(house.send(request).await.status, 401, "{method} {pattern} {need:?}");

@@ -15,13 +15,13 @@ impl MigrationName for Migration {
 }
 
 /// Writes columns of one table in few words.
-struct Columns {
+pub(super) struct Columns {
     table: TableCreateStatement,
     backend: DbBackend,
 }
 
 impl Columns {
-    fn of(manager: &SchemaManager<'_>, name: &'static str) -> Columns {
+    pub(super) fn of(manager: &SchemaManager<'_>, name: &'static str) -> Columns {
         let mut table = Table::create();
         table.table(name);
         let backend = manager.get_database_backend();
@@ -29,15 +29,15 @@ impl Columns {
         table.col(ColumnDef::new("id").text().not_null().primary_key().extra(order));
         Columns { table, backend }
     }
-    fn text(mut self, name: &'static str) -> Self {
+    pub(super) fn text(mut self, name: &'static str) -> Self {
         self.table.col(ColumnDef::new(name).text().not_null().extra(byte_order(self.backend)));
         self
     }
-    fn text_opt(mut self, name: &'static str) -> Self {
+    pub(super) fn text_opt(mut self, name: &'static str) -> Self {
         self.table.col(ColumnDef::new(name).text().null().extra(byte_order(self.backend)));
         self
     }
-    fn int(mut self, name: &'static str) -> Self {
+    pub(super) fn int(mut self, name: &'static str) -> Self {
         self.table.col(ColumnDef::new(name).big_integer().not_null());
         self
     }
@@ -49,17 +49,22 @@ impl Columns {
         self.table.col(ColumnDef::new(name).boolean().not_null());
         self
     }
-    fn refers(mut self, column: &'static str, table: &'static str, on_delete: ForeignKeyAction) -> Self {
+    pub(super) fn refers(
+        mut self,
+        column: &'static str,
+        table: &'static str,
+        on_delete: ForeignKeyAction,
+    ) -> Self {
         let from = self.table.get_table_name().expect("named in `of`").clone();
         self.table.foreign_key(ForeignKey::create().from(from, column).to(table, "id").on_delete(on_delete));
         self
     }
-    async fn create(self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    pub(super) async fn create(self, manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         manager.create_table(self.table).await
     }
 }
 
-async fn index(
+pub(super) async fn index(
     manager: &SchemaManager<'_>,
     table: &'static str,
     columns: &[&'static str],

@@ -6,7 +6,7 @@ use quantix_model::image::ImagePhase;
 use quantix_model::pool::{Capabilities, PoolHealth, PoolReport, PoolSpec};
 use quantix_model::task::TaskState;
 use quantix_model::vm::{Disk, Firmware, PowerState, VmPhase, VmSpec};
-use quantix_model::volume::{VolumeFormat, VolumePhase};
+use quantix_model::volume::{Allocation, VolumeFormat, VolumePhase, VolumeSource};
 use quantix_store::{
     HostRecord, ImageRecord, PoolRecord, SessionRecord, TaskRecord, UserRecord, VmRecord, VolumeRecord,
 };
@@ -123,6 +123,9 @@ pub fn volume(name: &str, pool_id: PoolId, vm_id: Option<VmId>) -> VolumeRecord 
         image_id: None,
         vm_id,
         created_at: UnixMs(1),
+        allocation: Allocation::Thin,
+        source: VolumeSource::Blank,
+        parent_id: None,
     }
 }
 
