@@ -19,12 +19,14 @@ use std::process::ExitCode;
 const HELP: &str = "\
 ./x up [--dir D] [--port P] [--api-port P] [--host-port P] [--libvirt-uri U] [--reset [--yes]]
                      builds and starts vDC and node daemon here, and follows their logs
-./x test [tier…]     runs tidy, fmt, web, clippy, unit and e2e, or those named
+./x test [tier…]     runs tidy, fmt, web, clippy, unit, lab and e2e, or those named
 ./x bench [what…]    measures start, memory, vm, upload and web, or those named
 ./x tidy             checks what a reviewer would otherwise have to say
 ./x libvirt --dir D [--cache D] [--stop-guests]
                      runs a libvirt of its own in D and prints READY once it answers
 ./x guest [--out D]  builds the test guest: a bootable ISO and a qcow2 disk
+./x lab [FILE [TEST…]]
+                     runs storage tests inside the lab VM, all or those of storage/tests/FILE.rs
 ./x labvm build      builds the lab VM: Debian with kernel NFS, iSCSI, LVM, saved while it runs
 ./x labvm start --dir D [--forward HOST:GUEST]… [--reach-host]
                      restores it in seconds; its sockets and its shared folder are in D";
@@ -45,6 +47,7 @@ fn dispatch(mut words: impl Iterator<Item = String>) -> Result<()> {
         "guest" => guest::task(Args::new("guest", words)),
         "libvirt" => libvirt::outside(Args::new("libvirt", words)),
         "libvirt-inside" => libvirt::inside(Args::new("libvirt", words)),
+        "lab" => labvm::inside::task(words, &root()),
         "labvm" => labvm::task(words, &root()),
         "up" => up::run(words, &root()),
         "test" => test::task(words, &root()),

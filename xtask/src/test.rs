@@ -20,12 +20,13 @@ struct Tier {
 }
 
 /// In the order that finds cheap faults first.
-const TIERS: [Tier; 6] = [
+const TIERS: [Tier; 7] = [
     Tier { name: "tidy", what: "edges, budgets, heads, documents", run: |house| tidy::run(&house.root) },
     Tier { name: "fmt", what: "cargo fmt --check", run: House::fmt },
     Tier { name: "web", what: "lint, types, unit tests, build", run: House::web },
     Tier { name: "clippy", what: "every warning is an error", run: House::clippy },
     Tier { name: "unit", what: "all Rust tests, with real libvirt", run: House::unit },
+    Tier { name: "lab", what: "storage on real servers, in the lab VM", run: House::lab },
     Tier { name: "e2e", what: "the main job in a real browser", run: House::e2e },
 ];
 
@@ -123,6 +124,10 @@ impl House {
         let report = self.root.join("target/nextest/house/junit.xml");
         let _ = fs::copy(report, self.artefacts.join("junit.xml"));
         outcome
+    }
+
+    fn lab(&self) -> Result<()> {
+        labvm::inside::all(&self.root, None, &[], false)
     }
 
     fn e2e(&self) -> Result<()> {

@@ -12,6 +12,7 @@
 //! `share/`, which the guest mounts by `mount -t 9p -o trans=virtio,version=9p2000.L share /share`.
 
 mod build;
+pub mod inside;
 mod machine;
 mod recipe;
 mod root;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Where finished lab VMs are kept, instead of `target/labvm`: several checkouts may share one.
+/// Where finished lab VMs are kept, instead of `target/labvm`: several clones may share one.
 const KEPT_IN: &str = "QUANTIX_LABVM";
 /// A Unix socket's path is at most 107 bytes (`unix(7)`).
 const SOCKET_PATH_MAX: usize = 107;
@@ -51,7 +52,16 @@ pub fn build(root: &Path) -> Result<PathBuf> {
 }
 
 fn kept_in(root: &Path) -> PathBuf {
-    std::env::var_os(KEPT_IN).map_or_else(|| root.join("target/labvm"), PathBuf::from)
+    std::env::var_os(KEPT_IN).map_or_else(|| main_checkout(root).join("target/labvm"), PathBuf::from)
+}
+
+/// The checkout that holds the repository. Its other worktrees need no lab VM of their own.
+fn main_checkout(root: &Path) -> PathBuf {
+    let link = fs::read_to_string(root.join(".git")).unwrap_or_default();
+    let git = link.trim().strip_prefix("gitdir: ").map(Path::new);
+    let main =
+        git.and_then(|git| git.ancestors().find(|folder| folder.ends_with(".git"))).and_then(Path::parent);
+    main.filter(|main| main.join("Cargo.toml").exists()).unwrap_or(root).to_owned()
 }
 
 fn start(mut args: Args, root: &Path) -> Result<()> {
