@@ -93,12 +93,110 @@ pub fn volume_missing(id: VolumeId) -> Fault {
     )
 }
 
+/// A volume that linked clones read.
+pub fn has_clones(id: VolumeId, count: u32) -> Fault {
+    let clones = if count == 1 { "linked clone needs".to_owned() } else { "linked clones need".to_owned() };
+    Fault::new(
+        FaultCode::VolumeHasClones,
+        format!("{count} {clones} the volume {id} as it is."),
+        "Delete those first, or make whole clones instead of linked ones.",
+    )
+}
+
+/// A volume that a program on some host has open.
+pub fn volume_in_use(cause: impl std::fmt::Display) -> Fault {
+    Fault::new(
+        FaultCode::VolumeInUse,
+        "The volume is in use: a VM or another program has its file open.",
+        "Shut the VM down first, or let its host do it while it runs.",
+    )
+    .because(cause)
+}
+
+/// A size below what there is.
+pub fn cannot_shrink(id: VolumeId, there: u64, size_bytes: u64) -> Fault {
+    Fault::new(
+        FaultCode::VolumeCannotShrink,
+        format!(
+            "The volume {id} has {there} bytes; making it {size_bytes} would cut off what is at its end."
+        ),
+        "Choose a larger size, or copy its contents to a smaller volume inside a VM.",
+    )
+}
+
+/// A snapshot that is not in the volume.
+pub fn snapshot_missing(id: VolumeId, name: &str) -> Fault {
+    Fault::new(
+        FaultCode::SnapshotMissing,
+        format!("The volume {id} has no snapshot {name:?}."),
+        "Look at its snapshots again; it may have been deleted.",
+    )
+}
+
+/// Refuses to start a disk from a larger one.
+pub fn check_source_fits(wish: &VolumeWish, source: VolumeId, source_bytes: u64) -> Result<()> {
+    if wish.size_bytes >= source_bytes {
+        return Ok(());
+    }
+    Err(Fault::invalid(
+        "size_bytes",
+        format!("The volume {source} has {source_bytes} bytes; {} are too few.", wish.size_bytes),
+        format!("Choose at least {source_bytes} bytes."),
+    ))
+}
+
+/// A name somebody has already.
+pub fn file_exists(path: &str) -> Fault {
+    Fault::new(
+        FaultCode::FileExists,
+        format!("There is something at {path:?} already."),
+        "Choose another name, or remove what is there first.",
+    )
+}
+
+/// A file that volumes, images or the pool itself need.
+pub fn file_in_use(path: &str) -> Fault {
+    Fault::new(
+        FaultCode::FileInUse,
+        format!("{path:?} belongs to the pool and its volumes and images."),
+        "Go by what it is: delete, clone or grow the volume or image itself.",
+    )
+}
+
+/// What is not a plain file cannot be opened.
+pub fn not_regular(path: &str, what: &str) -> Fault {
+    Fault::new(
+        FaultCode::FileNotRegular,
+        format!("{path:?} is {what}, not a plain file."),
+        "Choose a plain file.",
+    )
+}
+
+/// A path nobody can use, wherever it leads.
+pub fn path_invalid(path: &str) -> Fault {
+    Fault::invalid(
+        "path",
+        format!("{path:?} cannot be a path in the pool."),
+        "Give names between single slashes, each at most 255 bytes, none empty or a dot.",
+    )
+}
+
 /// An image that is not finished or was never there.
 pub fn image_not_there(id: ImageId) -> Fault {
     Fault::new(
         FaultCode::ImageNotReady,
         format!("The image {id} is not in the pool."),
         "Wait until its upload is finished, or upload it again.",
+    )
+}
+
+/// An image that linked volumes read.
+pub fn image_in_use(id: ImageId, count: u32) -> Fault {
+    let volumes = if count == 1 { "volume is" } else { "volumes are" };
+    Fault::new(
+        FaultCode::ImageInUse,
+        format!("{count} {volumes} linked to the image {id}."),
+        "Delete those first, or make whole copies of them.",
     )
 }
 
@@ -167,7 +265,7 @@ pub fn outside(path: &str) -> Fault {
 pub fn file_not_found(path: &str) -> Fault {
     Fault::new(
         FaultCode::FileNotFound,
-        format!("There is no folder {path:?} in the pool."),
+        format!("There is no {path:?} in the pool."),
         "Look at the folder above.",
     )
 }

@@ -6,14 +6,13 @@
 use crate::backend::{FileEntry, FileKind, FilePage, FileQuery, FileSort, Files};
 use crate::error::{self, Result, io};
 use crate::local::LocalPool;
-use crate::local::root::open_in;
+use crate::local::root::open_regular;
 use crate::local::sniff::{self, HEAD_BYTES};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, statat};
 use rustix::io::Errno;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
@@ -43,7 +42,7 @@ fn modified_at_ms(stat: &Stat) -> i64 {
     stat.st_mtime.saturating_mul(1000).saturating_add(stat.st_mtime_nsec as i64 / 1_000_000)
 }
 
-fn open_folder(pool: &LocalPool, path: &str) -> Result<OwnedFd> {
+pub(super) fn open_folder(pool: &LocalPool, path: &str) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
     let target = if path.is_empty() { "." } else { path };
     if path.contains('\0') {
@@ -122,14 +121,7 @@ fn order(query: &FileQuery) -> impl Fn(&Found, &Found) -> Ordering + use<> {
 /// What a file is by its content; empty when nobody knows.
 fn format(dir: &OwnedFd, name: &CString) -> String {
     let Ok(name) = name.to_str() else { return String::new() };
-    // O_NONBLOCK: a pipe put in the file's place meanwhile must not hold us.
-    let Ok(fd) = open_in(dir, name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty()) else {
-        return String::new();
-    };
-    let file = File::from(fd);
-    if !file.metadata().is_ok_and(|meta| meta.is_file()) {
-        return String::new();
-    }
+    let Ok(Some(file)) = open_regular(dir, name) else { return String::new() };
     let mut head = vec![0; HEAD_BYTES];
     let got = file.read_at(&mut head, 0).unwrap_or(0);
     head.truncate(got);
@@ -164,18 +156,32 @@ impl Files for LocalPool {
         let page = found.into_iter().skip(query.offset).filter_map(|found| {
             // One that was deleted meanwhile is left out.
             let stat = statat(&dir, &found.name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-            let kind = kind(FileType::from_raw_mode(stat.st_mode));
-            Some(FileEntry {
-                name: found.name.to_string_lossy().into_owned(),
-                kind,
-                format: if kind == FileKind::Regular { format(&dir, &found.name) } else { String::new() },
-                size_bytes: u64::try_from(stat.st_size).unwrap_or(0),
-                allocated_bytes: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
-                mode: stat.st_mode & 0o7777,
-                owner: users.get(&stat.st_uid).cloned().unwrap_or_else(|| stat.st_uid.to_string()),
-                modified_at_ms: modified_at_ms(&stat),
-            })
+            Some(describe(&dir, &found.name, &stat, &users))
         });
         Ok(FilePage { entries: page.collect(), total })
+    }
+}
+
+fn describe(dir: &OwnedFd, name: &CString, stat: &Stat, users: &HashMap<u32, String>) -> FileEntry {
+    let kind = kind(FileType::from_raw_mode(stat.st_mode));
+    FileEntry {
+        name: name.to_string_lossy().into_owned(),
+        kind,
+        format: if kind == FileKind::Regular { format(dir, name) } else { String::new() },
+        size_bytes: u64::try_from(stat.st_size).unwrap_or(0),
+        allocated_bytes: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
+        mode: stat.st_mode & 0o7777,
+        owner: users.get(&stat.st_uid).cloned().unwrap_or_else(|| stat.st_uid.to_string()),
+        modified_at_ms: modified_at_ms(stat),
+    }
+}
+
+/// One entry of an open folder; `None` when there is none of that name.
+pub(super) fn entry(dir: &OwnedFd, name: &str) -> Result<Option<FileEntry>> {
+    let Ok(c_name) = CString::new(name) else { return Ok(None) };
+    match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(describe(dir, &c_name, &stat, &users()))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(e) => Err(io("look at the file", &e.into())),
     }
 }

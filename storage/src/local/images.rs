@@ -8,15 +8,17 @@
 
 use crate::backend::{Attachment, Images, Progress};
 use crate::error::{self, Result, io};
+use crate::local::chain::Base;
 use crate::local::copy::Syncer;
-use crate::local::root::{open_in, remove};
+use crate::local::qcow2;
+use crate::local::root::{open_in, remove, rename_new};
 use crate::local::sniff::{self, Content, HEAD_BYTES};
 use crate::local::{LocalPool, locked};
 use aws_lc_rs::digest::{Context, SHA256};
 use quantix_model::id::ImageId;
 use quantix_model::image::{ImageFacts, ImageFormat};
 use quantix_model::volume::VolumeFormat;
-use rustix::fs::{Mode, OFlags, RenameFlags, fchmod, fstatvfs, fsync, renameat_with};
+use rustix::fs::{Mode, OFlags, fchmod, fstatvfs, fsync};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{Error, ErrorKind};
@@ -44,15 +46,29 @@ pub(super) struct Image {
     pub(super) format: ImageFormat,
     pub(super) file: File,
     pub(super) length: u64,
-    name: String,
+    pub(super) name: String,
 }
 
-fn name(id: ImageId, format: ImageFormat) -> String {
+pub(super) fn name(id: ImageId, format: ImageFormat) -> String {
     format!("{id}.{}", format.as_str())
 }
 
-fn part_name(id: ImageId) -> String {
+pub(super) fn part_name(id: ImageId) -> String {
     format!(".{id}.part")
+}
+
+/// Image and format of a file name, if it is one of ours to the letter.
+pub(super) fn parse_name(text: &str) -> Option<(ImageId, ImageFormat)> {
+    let (id, ending) = text.split_once('.')?;
+    let id = id.parse().ok()?;
+    let format = FORMATS.into_iter().find(|f| f.as_str() == ending)?;
+    (name(id, format) == text).then_some((id, format))
+}
+
+/// Whether a file name is one of an upload.
+pub(super) fn is_part(text: &str) -> bool {
+    let id = text.strip_prefix('.').and_then(|t| t.strip_suffix(".part")).and_then(|id| id.parse().ok());
+    id.is_some_and(|id| part_name(id) == text)
 }
 
 fn not_found_as_none(result: rustix::io::Result<OwnedFd>) -> std::io::Result<Option<File>> {
@@ -93,7 +109,11 @@ impl LocalPool {
     pub(super) fn image_virtual_size(&self, image: &Image) -> Result<u64> {
         match image.format {
             ImageFormat::Iso | ImageFormat::Raw => Ok(virtual_size(image.format, image.length)),
-            ImageFormat::Qcow2 => Ok(self.qemu_info(&self.images_dir()?, &image.name)?.virtual_size),
+            ImageFormat::Qcow2 => {
+                let header = qcow2::read(&image.file).map_err(|e| io("read the image's header", &e))?;
+                let refused = Content::Image(ImageFormat::Qcow2).refusal();
+                header.map(|header| header.virtual_size_bytes).map_err(|why| refused.because(why))
+            }
         }
     }
 
@@ -127,7 +147,12 @@ impl LocalPool {
     }
 
     /// Reads a whole file once more.
-    fn hash(&self, file: &File, length: u64, progress: &mut dyn FnMut(Progress)) -> Result<String> {
+    pub(super) fn hash(
+        &self,
+        file: &File,
+        length: u64,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<String> {
         let failed = |e: Error| io("read the image", &e);
         let mut context = Context::new(&SHA256);
         let mut buffer = vec![0; HASH_PIECE_BYTES];
@@ -199,6 +224,33 @@ impl LocalPool {
         error::same_checksum(sha256, &found)?;
         let virtual_size_bytes = self.image_virtual_size(image)?;
         Ok(ImageFacts { format: image.format, virtual_size_bytes, sha256: found })
+    }
+
+    /// A complete upload out of the table; `None` when there is none.
+    pub(super) fn take_complete(&self, id: ImageId, size_bytes: u64) -> Result<Option<Upload>> {
+        let known = locked(&self.uploads).remove(&id);
+        let known = known.map_or_else(|| self.open_part(id, false), |upload| Ok(Some(upload)))?;
+        let Some(mut upload) = known else { return Ok(None) };
+        if upload.length != size_bytes {
+            let fault = error::incomplete(upload.length, size_bytes);
+            locked(&self.uploads).insert(id, upload);
+            return Err(fault);
+        }
+        upload.syncer.finish().map_err(|e| io("sync upload", &e))?;
+        Ok(Some(upload))
+    }
+
+    /// The checksum of a complete upload, and its file.
+    pub(super) fn sum(
+        &self,
+        upload: Upload,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Arc<File>, String)> {
+        let sum = match upload.digest {
+            Some(digest) => sniff::hex(digest.finish().as_ref()),
+            None => self.hash(&upload.file, upload.length, progress)?,
+        };
+        Ok((upload.file, sum))
     }
 
     /// Checksum and content of a complete upload; `Err` in `Ok` is a verdict on the file itself.
@@ -339,8 +391,7 @@ impl Images for LocalPool {
         upload.file.sync_all().map_err(failed)?;
         self.step("finish image: synced")?;
         let finished = name(id, facts.format);
-        renameat_with(&dir, part_name(id), &dir, finished, RenameFlags::NOREPLACE)
-            .map_err(|e| failed(e.into()))?;
+        rename_new(&dir, &part_name(id), &dir, &finished).map_err(|e| failed(e.into()))?;
         self.step("finish image: renamed")?;
         fsync(&dir).map_err(|e| failed(e.into()))?;
         Ok(facts)
@@ -348,6 +399,10 @@ impl Images for LocalPool {
 
     fn image_delete(&self, id: ImageId) -> Result<bool> {
         let _busy = self.busy("image", id.0)?;
+        match self.clones(Base::Image(id))? {
+            0 => {}
+            count => return Err(error::image_in_use(id, count)),
+        }
         locked(&self.uploads).remove(&id);
         let dir = self.images_dir()?;
         let mut existed = remove(&dir, &part_name(id)).map_err(|e| io("delete image", &e))?;
@@ -363,6 +418,7 @@ impl Images for LocalPool {
 
     fn image_attach(&self, id: ImageId) -> Result<Attachment> {
         let image = self.find_image(id)?.ok_or_else(|| error::image_not_there(id))?;
+        self.check_stands_alone(&image)?;
         Ok(Attachment::File {
             path: format!("{}/images/{}", self.path, image.name),
             format: image.format.disk_format().unwrap_or(VolumeFormat::Raw),

@@ -3,18 +3,28 @@
 //! ```text
 //!   <root>/.quantix-pool                    which pool this is
 //!         /volumes/<id>.qcow2|raw           disks;   .<id>.<format>.tmp while being made
+//!         /volumes/<id>.<name>.snap         snapshots of raw disks
 //!         /images/<id>.iso|qcow2|raw        library; .<id>.part while being uploaded
+//!         /images/.<uuid>.copy.tmp          a file being copied
+//!         /…                                what people put there
 //! ```
 //! A thing has its visible name only when it is whole: it is made under a temporary name, synced, renamed, and the
 //! folder is synced. What a crash leaves under temporary names is swept at the next start; uploads stay, they resume.
 //!
 //! Whoever may write into the pool may also put links there, so every path is opened beneath the root by the kernel.
 
+mod access;
+mod chain;
 mod copy;
 mod files;
 mod images;
+mod make;
+pub(crate) mod paths;
+mod qcow2;
 mod qemu;
+mod remove;
 mod root;
+mod snapshots;
 pub mod sniff;
 mod volumes;
 
@@ -29,7 +39,10 @@ use quantix_model::pool::{Capabilities, Capacity, PoolSpec};
 use quantix_model::volume::VolumeFormat;
 use quantix_model::{Fault, FaultCode};
 use root::Root;
-use rustix::fs::{AtFlags, Mode, OFlags, fstatfs, fstatvfs, ioctl_ficlone, mkdirat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, FallocateFlags, Mode, OFlags, fallocate, fstatfs, fstatvfs, ioctl_ficlone, mkdirat, renameat,
+    unlinkat,
+};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -58,8 +71,9 @@ pub struct LocalPool {
     reflink: bool,
     runner: Arc<dyn BlockingRunner>,
     steps: Steps,
-    /// Virtual sizes by inode: only we change them, and asking QEMU takes milliseconds each.
-    sizes: Mutex<HashMap<VolumeId, (u64, u64)>>,
+    thick: bool,
+    /// What volumes' headers say, while their files do not change.
+    known: Mutex<chain::Known>,
     uploads: Mutex<HashMap<ImageId, Upload>>,
     busy: Mutex<HashSet<Uuid>>,
 }
@@ -101,7 +115,8 @@ impl LocalPool {
             reflink: false,
             runner,
             steps,
-            sizes: Mutex::default(),
+            thick: false,
+            known: Mutex::default(),
             uploads: Mutex::default(),
             busy: Mutex::default(),
         })
@@ -174,27 +189,34 @@ impl LocalPool {
         for name in [MARKER_TMP, PROBE, PROBE_CLONE] {
             root::remove(root.fd(), name).map_err(|e| io("sweep", &e))?;
         }
-        let volumes = root.folder("volumes")?;
-        for name in root::names(&volumes).map_err(|e| io("sweep", &e))? {
-            if volumes::is_temporary(&name) {
-                root::remove(&volumes, &name).map_err(|e| io("sweep", &e))?;
+        let swept: [(&str, fn(&str) -> bool); 2] =
+            [("volumes", volumes::is_temporary), ("images", paths::is_temporary)];
+        for (folder, is_temporary) in swept {
+            let folder = root.folder(folder)?;
+            for name in root::names(&folder).map_err(|e| io("sweep", &e))? {
+                if is_temporary(&name) {
+                    root::remove(&folder, &name).map_err(|e| io("sweep", &e))?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Whether copies can share extents; tried, because it depends on how the file system was made.
-    fn try_reflink(&self, root: &Root) -> bool {
+    /// Whether copies can share extents, and whether space can be reserved; tried, because both depend on how the file
+    /// system was made and is mounted.
+    fn try_abilities(&mut self, root: &Root) {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC;
         let open = |name| root.open(name, flags, Mode::from_raw_mode(0o600)).ok().map(File::from);
-        let shared = open(PROBE).zip(open(PROBE_CLONE)).is_some_and(|(mut from, to)| {
-            from.write_all(&[1; 4096]).is_ok() && ioctl_ficlone(&to, &from).is_ok()
-        });
+        if let Some((mut from, to)) = open(PROBE).zip(open(PROBE_CLONE)) {
+            self.reflink = from.write_all(&[1; 4096]).is_ok() && ioctl_ficlone(&to, &from).is_ok();
+            let reserved = fallocate(&from, FallocateFlags::empty(), 0, 64 << 10);
+            // A full file system says nothing about what it could do.
+            self.thick = matches!(reserved, Ok(()) | Err(Errno::NOSPC | Errno::DQUOT));
+        }
         for name in [PROBE, PROBE_CLONE] {
             // Swept at the next start.
             let _ = root::remove(root.fd(), name);
         }
-        shared
     }
 
     /// Writes and removes a small file. A full pool passes: it still reads, and its capacity says that it is full.
@@ -254,7 +276,7 @@ impl Backend for LocalPool {
         rustix::fs::fsync(root.fd()).map_err(|e| io("make folders", &e.into()))?;
         self.step("init: sweep")?;
         self.sweep(&root)?;
-        self.reflink = self.try_reflink(&root);
+        self.try_abilities(&root);
         self.root = Some(root);
         Ok(())
     }
@@ -282,6 +304,12 @@ impl Backend for LocalPool {
             capabilities: Capabilities {
                 files: true,
                 images: true,
+                // qcow2 keeps them itself; raw volumes only where extents are shared.
+                snapshots: true,
+                clones: true,
+                grow: true,
+                grow_running: true,
+                thick: self.thick,
                 reflink: self.reflink,
                 file_system: file_system(kind.f_type as i64),
                 formats: vec![VolumeFormat::Qcow2, VolumeFormat::Raw],
@@ -308,12 +336,17 @@ impl Backend for LocalPool {
     }
 
     fn volume_attach(&self, id: VolumeId) -> Result<Attachment> {
-        let (format, _) = self.find_volume(id)?.ok_or_else(|| error::volume_missing(id))?;
-        let path = format!("{}/volumes/{id}.{}", self.path, format.as_str());
-        Ok(Attachment::File { path, format })
+        self.attach_volume(id)
     }
 
     fn abilities(&self) -> Abilities<'_> {
-        Abilities { files: Some(self), images: Some(self), ..Abilities::default() }
+        Abilities {
+            files: Some(self),
+            file_access: Some(self),
+            images: Some(self),
+            grow: Some(self),
+            snapshots: Some(self),
+            exclusive: None,
+        }
     }
 }

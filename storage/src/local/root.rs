@@ -4,9 +4,12 @@ use crate::error::{Result, io};
 use crate::local::path_invalid;
 use quantix_model::pool::check_path;
 use quantix_model::{Fault, FaultCode};
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, fstat, openat2, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, fstat, linkat, openat, openat2,
+    renameat, renameat_with, statat, unlinkat,
+};
 use rustix::io::Errno;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -39,6 +42,40 @@ pub fn remove(dir: impl AsFd, name: &str) -> std::io::Result<bool> {
         Err(Errno::NOENT) => Ok(false),
         Err(e) => Err(e.into()),
     }
+}
+
+/// Renames to a name nobody has yet.
+///
+/// Some file systems (NFS) cannot be asked for that in one step (rename(2): `EINVAL`): a file is then linked and
+/// unlinked, which keeps the promise; a folder is looked for first.
+pub fn rename_new(from_dir: impl AsFd, from: &str, to_dir: impl AsFd, to: &str) -> rustix::io::Result<()> {
+    let (from_dir, to_dir) = (from_dir.as_fd(), to_dir.as_fd());
+    match renameat_with(from_dir, from, to_dir, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        other => return other,
+    }
+    let stat = statat(from_dir, from, AtFlags::SYMLINK_NOFOLLOW)?;
+    if !FileType::from_raw_mode(stat.st_mode).is_dir() {
+        linkat(from_dir, from, to_dir, to, AtFlags::empty())?;
+        return unlinkat(from_dir, from, AtFlags::empty());
+    }
+    match statat(to_dir, to, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => renameat(from_dir, from, to_dir, to),
+        Ok(_) => Err(Errno::EXIST),
+        Err(e) => Err(e),
+    }
+}
+
+/// Opens a regular file for reading, and nothing else: what it is, is known before it is opened, because opening a
+/// device or a pipe already does something. `None` when it is no regular file.
+pub fn open_regular(dir: impl AsFd, path: &str) -> rustix::io::Result<Option<File>> {
+    let handle = open_in(dir, path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())?;
+    if !FileType::from_raw_mode(fstat(&handle)?.st_mode).is_file() {
+        return Ok(None);
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = openat(CWD, format!("/proc/self/fd/{}", handle.as_raw_fd()), flags, Mode::empty())?;
+    Ok(Some(File::from(opened)))
 }
 
 /// Names in a folder, but `.` and `..`; those that are no UTF-8 are not ours and left out.

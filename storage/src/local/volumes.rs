@@ -1,31 +1,27 @@
-//! Volumes of a local pool.
+//! Volumes of a local pool: their names, finding, listing, growing and deleting them. Making them is in `make`.
 //!
-//! Making one: temporary file, filled, synced, renamed, folder synced. A failure on the way removes the temporary file;
-//! a crash leaves it to the next sweep.
+//! A volume that others read (linked clones) is never written again: attaching, growing, reverting, deleting are refused.
 
-use crate::backend::{Progress, VolumeInfo, VolumeWish};
+use crate::backend::{Attachment, Grow, VolumeInfo};
 use crate::error::{self, Result, io};
-use crate::local::copy::{Syncer, copy};
-use crate::local::root::{names, open_in, remove};
-use crate::local::{LocalPool, locked};
-use quantix_model::FaultCode;
+use crate::local::chain::{Base, Facts, Refusal};
+use crate::local::root::{open_in, remove};
+use crate::local::{LocalPool, locked, snapshots};
 use quantix_model::id::VolumeId;
-use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource, check_size};
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Stat, fsync, renameat_with, statat};
+use quantix_model::volume::{Allocation, VolumeFormat, check_size};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat, fcntl_lock, fsync, statat};
 use rustix::io::Errno;
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::Error;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
 
-const FORMATS: [VolumeFormat; 2] = [VolumeFormat::Qcow2, VolumeFormat::Raw];
+pub(super) const FORMATS: [VolumeFormat; 2] = [VolumeFormat::Qcow2, VolumeFormat::Raw];
 
-fn name(id: VolumeId, format: VolumeFormat) -> String {
+pub(super) fn name(id: VolumeId, format: VolumeFormat) -> String {
     format!("{id}.{}", format.as_str())
 }
 
-fn temporary_name(id: VolumeId, format: VolumeFormat) -> String {
+pub(super) fn temporary_name(id: VolumeId, format: VolumeFormat) -> String {
     format!(".{}.tmp", name(id, format))
 }
 
@@ -39,11 +35,47 @@ pub fn parse_name(text: &str) -> Option<(VolumeId, VolumeFormat)> {
 
 /// Whether a file name is one of our temporary ones.
 pub fn is_temporary(text: &str) -> bool {
-    text.strip_prefix('.').and_then(|t| t.strip_suffix(".tmp")).and_then(parse_name).is_some()
+    let inner = text.strip_prefix('.').and_then(|t| t.strip_suffix(".tmp"));
+    inner.is_some_and(|inner| parse_name(inner).is_some() || snapshots::parse_name(inner).is_some())
 }
 
-fn allocated(stat: &Stat) -> u64 {
+pub(super) fn allocated(stat: &Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512)
+}
+
+pub(super) fn is_regular(stat: &Stat) -> bool {
+    rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()
+}
+
+fn info(id: VolumeId, format: VolumeFormat, stat: &Stat, facts: &Facts, clones: u32) -> VolumeInfo {
+    let allocated_bytes = allocated(stat);
+    VolumeInfo {
+        id,
+        size_bytes: facts.size_bytes,
+        allocated_bytes,
+        format,
+        // As it is: all its space is there, reserved or written.
+        allocation: if facts.size_bytes > 0 && allocated_bytes >= facts.size_bytes {
+            Allocation::Thick
+        } else {
+            Allocation::Thin
+        },
+        parent: match facts.base {
+            Some(Base::Volume(parent)) => Some(parent),
+            Some(Base::Image(_)) | None => None,
+        },
+        clones,
+    }
+}
+
+/// Takes a file for ourselves, while it is open. QEMU locks what it has open (on bytes of the file), so this fails then;
+/// and QEMU fails while we hold it.
+pub(super) fn take_alone(file: &File) -> Result<()> {
+    match fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(Errno::AGAIN | Errno::ACCESS) => Err(error::volume_in_use("another program holds a lock on it")),
+        Err(e) => Err(io("lock the volume", &e.into())),
+    }
 }
 
 impl LocalPool {
@@ -60,192 +92,121 @@ impl LocalPool {
         Ok(None)
     }
 
-    fn volume_info(
-        &self,
-        dir: &OwnedFd,
-        id: VolumeId,
-        format: VolumeFormat,
-        stat: &Stat,
-    ) -> Result<VolumeInfo> {
-        let size_bytes = match format {
-            VolumeFormat::Raw => u64::try_from(stat.st_size).unwrap_or(0),
-            VolumeFormat::Qcow2 => {
-                let known = locked(&self.sizes).get(&id).copied();
-                match known.filter(|(inode, _)| *inode == stat.st_ino) {
-                    Some((_, size)) => size,
-                    None => {
-                        let size = self.qemu_info(dir, &name(id, format))?.virtual_size;
-                        locked(&self.sizes).insert(id, (stat.st_ino, size));
-                        size
-                    }
-                }
-            }
-        };
-        Ok(VolumeInfo {
-            id,
-            size_bytes,
-            allocated_bytes: allocated(stat),
-            format,
-            allocation: Allocation::Thin,
-            parent: None,
-            clones: 0,
-        })
+    /// The volume as it is now.
+    pub(super) fn volume_info(&self, id: VolumeId) -> Result<Option<VolumeInfo>> {
+        let dir = self.volumes_dir()?;
+        let Some((format, stat)) = self.find_volume(id)? else { return Ok(None) };
+        let facts = self.facts(&dir, id, format, &stat)?;
+        Ok(Some(info(id, format, &stat, &facts, self.clones(Base::Volume(id))?)))
+    }
+
+    pub(super) fn open_volume(&self, id: VolumeId, format: VolumeFormat) -> Result<File> {
+        let flags = OFlags::RDWR | OFlags::NONBLOCK;
+        let file = open_in(self.volumes_dir()?, &name(id, format), flags, Mode::empty());
+        file.map(File::from).map_err(|e| io("open the volume", &e.into()))
+    }
+
+    /// A volume that may be written: there, sound, not being changed, and read by nobody else.
+    pub(super) fn writable(&self, id: VolumeId) -> Result<(VolumeFormat, Stat, Facts)> {
+        let (format, stat) = self.find_volume(id)?.ok_or_else(|| error::volume_missing(id))?;
+        self.check_chain(id)?;
+        self.check_unread(id)?;
+        let facts = self.facts(&self.volumes_dir()?, id, format, &stat)?;
+        Ok((format, stat, facts))
     }
 
     pub(super) fn list_volumes(&self) -> Result<Vec<VolumeInfo>> {
-        let dir = self.volumes_dir()?;
-        let mut volumes = Vec::new();
-        for file in names(&dir).map_err(|e| io("list volumes", &e))? {
-            let Some((id, format)) = parse_name(&file) else { continue };
-            match statat(&dir, file.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) if is_regular(&stat) => volumes.push(self.volume_info(&dir, id, format, &stat)?),
-                // Deleted meanwhile, or not a file of ours.
-                Ok(_) | Err(Errno::NOENT) => {}
-                Err(e) => return Err(io("list volumes", &e.into())),
-            }
+        let all = self.all_facts()?;
+        let mut readers: HashMap<Base, u32> = HashMap::new();
+        for base in all.iter().filter_map(|(.., facts)| facts.base) {
+            *readers.entry(base).or_default() += 1;
         }
+        let clones = |id: VolumeId| readers.get(&Base::Volume(id)).copied().unwrap_or(0);
+        let mut volumes: Vec<_> = all
+            .iter()
+            .map(|(id, format, stat, facts)| info(*id, *format, stat, facts, clones(*id)))
+            .collect();
         volumes.sort_by_key(|v| v.id);
         Ok(volumes)
     }
 
+    pub(super) fn attach_volume(&self, id: VolumeId) -> Result<Attachment> {
+        if locked(&self.busy).contains(&id.0) {
+            return Err(error::busy("volume", id));
+        }
+        let (format, ..) = self.writable(id)?;
+        Ok(Attachment::File { path: format!("{}/volumes/{}", self.path, name(id, format)), format })
+    }
+
     pub(super) fn delete_volume(&self, id: VolumeId) -> Result<bool> {
         let _busy = self.busy("volume", id.0)?;
+        self.check_unread(id)?;
         let dir = self.volumes_dir()?;
+        if let Some((format, _)) = self.find_volume(id)? {
+            take_alone(&self.open_volume(id, format)?)?;
+        }
         let mut existed = false;
+        let failed = |e: std::io::Error| io("delete volume", &e);
+        // Before the volume: what is left by a crash between the two belongs to something.
+        for snapshot in snapshots::files_of(&dir, id).map_err(failed)? {
+            self.step("delete volume: snapshot")?;
+            remove(&dir, &snapshot.file).map_err(failed)?;
+        }
         for format in FORMATS {
             self.step("delete volume")?;
-            existed |= remove(&dir, &name(id, format)).map_err(|e| io("delete volume", &e))?;
+            existed |= remove(&dir, &name(id, format)).map_err(failed)?;
         }
-        locked(&self.sizes).remove(&id);
+        locked(&self.known).remove(&id);
         if existed {
-            fsync(&dir).map_err(|e| io("delete volume", &e.into()))?;
+            fsync(&dir).map_err(|e| failed(e.into()))?;
         }
         Ok(existed)
     }
+}
 
-    pub(super) fn create_volume(
-        &self,
-        wish: &VolumeWish,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<VolumeInfo> {
-        check_size("size_bytes", wish.size_bytes)?;
-        match &wish.source {
-            VolumeSource::Blank | VolumeSource::Image { linked: false, .. } => {}
-            VolumeSource::Image { .. } | VolumeSource::Volume { .. } => {
-                return Err(error::cannot("clone"));
-            }
+impl Grow for LocalPool {
+    /// A volume whose space is all there has it all there afterwards, too.
+    fn volume_grow(&self, id: VolumeId, size_bytes: u64) -> Result<VolumeInfo> {
+        check_size("size_bytes", size_bytes)?;
+        let _busy = self.busy("volume", id.0)?;
+        let (format, stat, facts) = self.writable(id)?;
+        let before = info(id, format, &stat, &facts, 0);
+        if size_bytes < before.size_bytes {
+            return Err(error::cannot_shrink(id, before.size_bytes, size_bytes));
         }
-        if wish.allocation == Allocation::Thick {
-            return Err(error::cannot("reserve space"));
+        if size_bytes > before.size_bytes {
+            let dir = self.volumes_dir()?;
+            self.step("grow volume: begun")?;
+            self.qemu_grow(&dir, (&name(id, format), format), size_bytes, before.allocation)?;
+            self.step("grow volume: grown")?;
+            self.open_volume(id, format)?.sync_all().map_err(|e| io("sync volume", &e))?;
+            self.step("grow volume: synced")?;
         }
-        let _busy = self.busy("volume", wish.id.0)?;
-        let dir = self.volumes_dir()?;
-        if let Some((format, stat)) = self.find_volume(wish.id)? {
-            return error::same_volume(wish, self.volume_info(&dir, wish.id, format, &stat)?);
-        }
-        let tmp = temporary_name(wish.id, wish.format);
-        let made = self.make_volume(wish, &dir, &tmp, progress);
-        if made.is_err() {
-            // What cannot be removed now is swept at the next start.
-            let _ = remove(&dir, &tmp);
-        }
-        made
-    }
-
-    fn make_volume(
-        &self,
-        wish: &VolumeWish,
-        dir: &OwnedFd,
-        tmp: &str,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<VolumeInfo> {
-        self.step("create volume: begun")?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC;
-        let fd = open_in(dir, tmp, flags, Mode::from_raw_mode(0o600))
-            .map_err(|e| io("create volume", &e.into()))?;
-        let file = Arc::new(File::from(fd));
-        self.step("create volume: file made")?;
-        match wish.source.image() {
-            Some(_) => self.fill_from_image(wish, dir, tmp, &file, progress)?,
-            None if wish.format == VolumeFormat::Qcow2 => self.qemu_create(dir, tmp, wish.size_bytes)?,
-            None => file.set_len(wish.size_bytes).map_err(|e| io("create volume", &e))?,
-        }
-        self.step("create volume: filled")?;
-        file.sync_all().map_err(|e| io("sync volume", &e))?;
-        self.step("create volume: synced")?;
-        let failed = |e: Errno| io("rename volume", &Error::from(e));
-        renameat_with(dir, tmp, dir, name(wish.id, wish.format), RenameFlags::NOREPLACE).map_err(failed)?;
-        self.step("create volume: renamed")?;
-        fsync(dir).map_err(failed)?;
-        let meta = file.metadata().map_err(|e| io("look at the volume", &e))?;
-        if wish.format == VolumeFormat::Qcow2 {
-            locked(&self.sizes).insert(wish.id, (meta.ino(), wish.size_bytes));
-        }
-        let allocated_bytes = meta.blocks().saturating_mul(512);
-        Ok(VolumeInfo {
-            id: wish.id,
-            size_bytes: wish.size_bytes,
-            allocated_bytes,
-            format: wish.format,
-            allocation: wish.allocation,
-            parent: None,
-            clones: 0,
-        })
-    }
-
-    fn fill_from_image(
-        &self,
-        wish: &VolumeWish,
-        dir: &OwnedFd,
-        tmp: &str,
-        file: &Arc<File>,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<()> {
-        let Some(image_id) = wish.source.image() else { return Ok(()) };
-        let image = self.find_image(image_id)?.ok_or_else(|| error::image_not_there(image_id))?;
-        let virtual_bytes = self.image_virtual_size(&image)?;
-        error::check_image_fits(wish, image.format, virtual_bytes)?;
-        // An ISO was refused just above.
-        let from = image.format.disk_format().unwrap_or(VolumeFormat::Raw);
-        self.step("create volume: image found")?;
-        if from == wish.format {
-            let total_bytes = image.length;
-            copy(&image.file, file, &mut |done_bytes| {
-                progress(Progress { done_bytes, total_bytes });
-                self.step("create volume: copying")
-            })?;
-        } else {
-            let total_bytes = virtual_bytes;
-            let (mut last, mut syncer) = (0, Syncer::default());
-            self.qemu_convert(&image.file, from, dir, (tmp, wish.format), &mut || {
-                let meta = file.metadata().map_err(|e| io("convert", &e))?;
-                let done_bytes = meta.blocks().saturating_mul(512).min(total_bytes);
-                if done_bytes != last {
-                    let wrote = syncer.wrote(file, done_bytes.saturating_sub(last));
-                    wrote.map_err(|e| io("convert", &e))?;
-                    last = done_bytes;
-                    progress(Progress { done_bytes, total_bytes });
-                }
-                self.step("create volume: converting")
-            })?;
-            syncer.finish().map_err(|e| io("convert", &e))?;
-        }
-        self.step("create volume: copied")?;
-        match wish.format {
-            VolumeFormat::Raw => file.set_len(wish.size_bytes).map_err(|e| io("grow volume", &e)),
-            VolumeFormat::Qcow2 if wish.size_bytes > virtual_bytes => {
-                self.qemu_grow(dir, tmp, wish.size_bytes).map_err(|fault| match fault.code {
-                    FaultCode::PoolIoFailed => fault.in_phase("grow the copy of the image"),
-                    _ => fault,
-                })
-            }
-            VolumeFormat::Qcow2 => Ok(()),
-        }
+        self.volume_info(id)?.ok_or_else(|| error::volume_missing(id))
     }
 }
 
-fn is_regular(stat: &Stat) -> bool {
-    rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()
+/// Whether QEMU must not open a volume made by itself just now; then we made a mistake.
+pub(super) fn sound(facts: &Facts) -> Result<()> {
+    match &facts.refusal {
+        None => Ok(()),
+        Some(Refusal::Damaged(why)) => Err(quantix_model::Fault::internal(why)),
+        Some(Refusal::Reads(what)) => Err(quantix_model::Fault::internal(what)),
+    }
+}
+
+/// Info of a volume just made, from its open file.
+pub(super) fn info_of_new(
+    pool: &LocalPool,
+    dir: &OwnedFd,
+    id: VolumeId,
+    format: VolumeFormat,
+) -> Result<VolumeInfo> {
+    let failed = |e: Errno| io("look at the volume", &e.into());
+    let stat = statat(dir, name(id, format), AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+    let facts = pool.facts(dir, id, format, &stat)?;
+    sound(&facts)?;
+    Ok(info(id, format, &stat, &facts, 0))
 }
 
 #[cfg(test)]
@@ -256,7 +217,7 @@ mod tests {
     fn only_our_own_names_are_ours() {
         let id = "01890a5d-ac96-774b-bcce-b302099a8057";
         assert!(parse_name(&format!("{id}.qcow2")).is_some());
-        assert!(is_temporary(&format!(".{id}.raw.tmp")));
+        assert!(is_temporary(&format!(".{id}.raw.tmp")) && is_temporary(&format!(".{id}.one.snap.tmp")));
         for other in ["x.qcow2", ".tmp", "notes.tmp", ".important.tmp"] {
             assert!(parse_name(other).is_none() && !is_temporary(other), "{other}");
         }

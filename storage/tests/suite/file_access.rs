@@ -42,8 +42,9 @@ fn put(bench: &Bench, path: &str, bytes: &[u8]) -> quantix_storage::error::Resul
     let (id, size) = (image_id(), bytes.len() as u64);
     let images = bench.pool.abilities().images.unwrap();
     images.upload_open(id, size)?;
-    if size > 0 {
-        images.upload_write(id, 0, bytes)?;
+    let mut at = 0;
+    for piece in bytes.chunks(MIB as usize) {
+        at = images.upload_write(id, at, piece)?;
     }
     let access = bench.pool.abilities().file_access.unwrap();
     let kept = access.upload_keep(id, path, size, Some(&sha256(bytes)), &mut no_progress());

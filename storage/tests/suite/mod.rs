@@ -38,10 +38,13 @@ const CASES: &[(&str, Case)] = &[
     ("refused images", images::refused),
     ("volumes from images", images::volumes_from_images),
     ("linked volumes from images", clones::from_images),
+    ("full clones", clones::full),
     ("linked clones", clones::linked),
     ("snapshots", snapshots::snapshots),
     ("clones of snapshots", snapshots::clones),
     ("files", files::files),
+    ("file access", file_access::file_access),
+    ("kept uploads", file_access::kept),
 ];
 
 /// Runs every case and prints one line each; fails when one failed.
