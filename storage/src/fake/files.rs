@@ -5,7 +5,7 @@ use crate::backend::{
     FileAccess, FileDetails, FileEntry, FileKind, FilePage, FileQuery, FileSort, Files, Progress,
 };
 use crate::error::{self, Result};
-use crate::local::paths::{self, Place, split, split_theirs};
+use crate::local::paths::{self, Place, split, split_new_folder, split_theirs};
 use crate::local::sniff;
 use quantix_model::Fault;
 use quantix_model::id::ImageId;
@@ -173,7 +173,7 @@ impl FileAccess for FakeBackend {
     }
 
     fn make_folder(&self, path: &str) -> Result<()> {
-        let (place, mut shelf) = (split(path)?, self.shelf()?);
+        let (place, mut shelf) = (split_new_folder(path)?, self.shelf()?);
         if shelf.is_folder(path) {
             return Ok(());
         }

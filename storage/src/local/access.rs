@@ -5,7 +5,7 @@ use crate::backend::{FileAccess, FileDetails, FileKind, Progress};
 use crate::error::{self, Result, io};
 use crate::local::copy::copy;
 use crate::local::files::{entry, open_folder};
-use crate::local::paths::{self, Place, split, split_theirs};
+use crate::local::paths::{self, Place, split, split_new_folder, split_theirs};
 use crate::local::root::{open_in, open_regular, remove, rename_new};
 use crate::local::sniff::{self, Content, HEAD_BYTES};
 use crate::local::{LocalPool, images, qcow2};
@@ -207,8 +207,7 @@ impl FileAccess for LocalPool {
     }
 
     fn make_folder(&self, path: &str) -> Result<()> {
-        // Ours are there, and a folder that is there is a success.
-        let place = split(path)?;
+        let place = split_new_folder(path)?;
         let folder = open_folder(self, place.folder)?;
         self.step("make folder")?;
         match mkdirat(&folder, place.name, Mode::from_raw_mode(0o755)) {

@@ -34,6 +34,11 @@ pub fn split_theirs(path: &str) -> Result<Place<'_>> {
     if is_ours(&place) { Err(error::file_in_use(path)) } else { Ok(place) }
 }
 
+/// As [`split`], for a folder to be made. The pool's own folders are there, which is a success.
+pub fn split_new_folder(path: &str) -> Result<Place<'_>> {
+    if matches!(path, "volumes" | "images") { split(path) } else { split_theirs(path) }
+}
+
 /// Whether something belongs to the pool itself, by its name.
 pub fn is_ours(place: &Place<'_>) -> bool {
     match place.folder {

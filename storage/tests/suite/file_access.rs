@@ -154,6 +154,8 @@ fn ours(bench: &Bench, access: &dyn FileAccess) {
         assert_eq!(code(removed), FaultCode::FileInUse, "{path}");
         assert_eq!(code(access.rename(path, "work/x")), FaultCode::FileInUse, "{path}");
     }
+    assert_eq!(code(access.make_folder(&free)), FaultCode::FileInUse);
+    access.make_folder("volumes").unwrap();
     assert_eq!(code(access.copy("work/three", &free, &mut no_progress())), FaultCode::FileInUse);
     assert_eq!(code(access.rename("work/three", &free)), FaultCode::FileInUse);
     assert_eq!(code(put(bench, &free, b"x")), FaultCode::FileInUse);
