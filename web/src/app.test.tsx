@@ -7,9 +7,10 @@ import { describe, expect, it } from "vitest";
 import { FaultCode } from "./api/gen/quantix/fault/v1/fault_pb";
 import { HostPhase, HostSchema, Phase, PhaseState } from "./api/gen/quantix/host/v1/host_pb";
 import { ImageFormat, ImagePhase, ImageSchema } from "./api/gen/quantix/image/v1/image_pb";
-import { PoolPhase, PoolSchema } from "./api/gen/quantix/pool/v1/pool_pb";
+import { NfsVersion, PoolPhase, PoolSchema } from "./api/gen/quantix/pool/v1/pool_pb";
 import { TaskSchema, TaskState } from "./api/gen/quantix/task/v1/task_pb";
 import { PowerState, PowerVerb, VmPhase, VmSchema } from "./api/gen/quantix/vm/v1/vm_pb";
+import { VolumePhase, VolumeSchema } from "./api/gen/quantix/volume/v1/volume_pb";
 import { safeNext } from "./router";
 import { FakeVdc } from "./testing/fake-vdc";
 import { renderApp, signIn } from "./testing/render";
@@ -191,12 +192,73 @@ describe("pools", () => {
     expect(vdc.pools.length).toBe(1);
   });
 
+  it("asks for what each kind needs, and sends its spec to all chosen hosts", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.hosts = [host("host-1"), host("host-2")];
+    const { user, container } = renderApp(vdc, "/pools?new=true");
+    const dialog = await screen.findByRole("dialog", { name: "Create pool" });
+    await user.type(within(dialog).getByLabelText("Name"), "nfs-a");
+    await user.selectOptions(within(dialog).getByLabelText("Kind"), "nfs");
+    await user.type(within(dialog).getByLabelText("Server"), "nas{Enter}");
+    expect(await within(dialog).findByText("Choose at least one host.")).toBeTruthy();
+    expect(within(dialog).getByText("Enter an absolute path, such as /srv/vms.")).toBeTruthy();
+    await user.click(within(dialog).getByLabelText("All hosts"));
+    await user.type(within(dialog).getByLabelText("Export"), "/srv/vms");
+    await expectAccessible(container);
+    await user.click(within(dialog).getByRole("button", { name: "Create pool" }));
+    await waitFor(() => expect(vdc.createdPools.length).toBe(1));
+    const { spec, hostIds } = vdc.createdPools[0]!;
+    expect(hostIds).toEqual(["id-host-1", "id-host-2"]);
+    expect(spec?.backend.case).toBe("nfs");
+    expect(spec?.backend.value).toMatchObject({ server: "nas", export: "/srv/vms", version: NfsVersion.NFS_VERSION_4_1 });
+  });
+
   it("says the error on the pool's own row", async () => {
     const vdc = signIn(new FakeVdc());
     vdc.pools = [create(PoolSchema, { id: "p", name: "main", phase: PoolPhase.ERROR, fault: { code: FaultCode.POOL_IO_FAILED, message: "The pool cannot be read.", cause: "Input/output error", host: "host-1" } })];
     const { container } = renderApp(vdc, "/pools");
     const row = (await screen.findByRole("link", { name: "main" })).closest("tr")!;
     expect(row.textContent).toContain("host-1: The pool cannot be read. Input/output error");
+    await expectAccessible(container);
+  });
+});
+
+describe("volumes", () => {
+  it("grows only, takes snapshots, and says why something cannot be done", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.volumes = [
+      create(VolumeSchema, {
+        id: "v",
+        name: "disk-1",
+        poolId: "p",
+        pool: "main",
+        phase: VolumePhase.READY,
+        sizeBytes: 4n * GIB,
+        allowedActions: [
+          { verb: "grow", allowed: true },
+          { verb: "snapshot", allowed: true },
+          { verb: "delete", allowed: false, reasonIfNot: "VM web-1 has it." },
+        ],
+      }),
+    ];
+    const { user, container } = renderApp(vdc, "/volumes/v");
+    await screen.findByRole("heading", { name: "disk-1" });
+    expect(screen.getByRole("button", { name: "Delete" }).getAttribute("aria-disabled")).toBe("true");
+    await user.click(screen.getByRole("button", { name: "Grow" }));
+    const size = await screen.findByLabelText("New size in GiB");
+    await user.clear(size);
+    await user.type(size, "3");
+    expect(await screen.findByText("It has 4 GiB now; a volume never shrinks.")).toBeTruthy();
+    await user.clear(size);
+    await user.type(size, "6{Enter}");
+    await waitFor(() => expect(vdc.grown).toEqual([["v", 6n * GIB]]));
+    await user.click(screen.getByRole("tab", { name: "Snapshots" }));
+    await screen.findByText("No snapshot yet");
+    await user.click(screen.getByRole("button", { name: "Take snapshot" }));
+    const name = await screen.findByLabelText("Name");
+    await user.clear(name);
+    await user.type(name, "before-update{Enter}");
+    expect(await screen.findByText("before-update")).toBeTruthy();
     await expectAccessible(container);
   });
 });

@@ -86,6 +86,7 @@ function buildRoutes(api: Api) {
       page("/pools/$id", lazyRouteComponent(() => import("./pages/pool/pool-page"), "PoolPage")),
       page("/images", lazyRouteComponent(() => import("./pages/image/images-page"), "ImagesPage")),
       page("/volumes", lazyRouteComponent(() => import("./pages/volume/volumes-page"), "VolumesPage")),
+      page("/volumes/$id", lazyRouteComponent(() => import("./pages/volume/volume-page"), "VolumePage")),
       page("/vms", lazyRouteComponent(() => import("./pages/vm/vms-page"), "VmsPage")),
       page("/vms/$id", lazyRouteComponent(() => import("./pages/vm/vm-page"), "VmPage")),
       page("/tasks", lazyRouteComponent(() => import("./pages/task/tasks-page"), "TasksPage")),

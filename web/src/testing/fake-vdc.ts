@@ -5,12 +5,12 @@ import { Code, ConnectError, createRouterTransport, type Transport } from "@conn
 import { FaultCode, FaultDetailSchema } from "../api/gen/quantix/fault/v1/fault_pb";
 import { HostSchema, HostService, type Host, type ProbeHostResponseSchema } from "../api/gen/quantix/host/v1/host_pb";
 import { ImageService, type Image } from "../api/gen/quantix/image/v1/image_pb";
-import { PoolSchema, PoolService, type Pool } from "../api/gen/quantix/pool/v1/pool_pb";
+import { CreatePoolRequestSchema, PoolSchema, PoolService, type CreatePoolRequest, type Pool } from "../api/gen/quantix/pool/v1/pool_pb";
 import { SessionService } from "../api/gen/quantix/session/v1/session_pb";
 import { SystemService } from "../api/gen/quantix/system/v1/system_pb";
 import { TaskService, type Task } from "../api/gen/quantix/task/v1/task_pb";
 import { CreateVmRequestSchema, VmSchema, VmService, type CreateVmRequest, type Placement, type PowerVmRequest, type Vm } from "../api/gen/quantix/vm/v1/vm_pb";
-import { VolumeService, type Volume } from "../api/gen/quantix/volume/v1/volume_pb";
+import { SnapshotSchema, VolumeService, type Snapshot, type Volume } from "../api/gen/quantix/volume/v1/volume_pb";
 import { WatchResponseSchema, WatchService, type WatchResponse } from "../api/gen/quantix/watch/v1/watch_pb";
 import { sessionInterceptor } from "../api/transport";
 
@@ -29,6 +29,9 @@ export class FakeVdc {
   pools: Pool[] = [];
   images: Image[] = [];
   volumes: Volume[] = [];
+  snapshots: Snapshot[] = [];
+  grown: [string, bigint][] = [];
+  createdPools: CreatePoolRequest[] = [];
   vms: Vm[] = [];
   tasks: Task[] = [];
   offers: { url: string; version: string }[] = [];
@@ -65,7 +68,7 @@ export class FakeVdc {
         service(HostService, this.#host());
         service(PoolService, this.#pool());
         service(ImageService, { listImages: (r) => this.#guard(() => ({ images: named(this.images, r.filter), total: BigInt(this.images.length) })) });
-        service(VolumeService, { listVolumes: () => this.#guard(() => ({ volumes: this.volumes, total: BigInt(this.volumes.length) })) });
+        service(VolumeService, this.#volume());
         service(VmService, this.#vm());
         service(TaskService, { listTasks: () => this.#guard(() => ({ tasks: this.tasks, total: BigInt(this.tasks.length) })) });
         service(WatchService, { watch: (_, context) => this.#watch(context.signal) });
@@ -149,8 +152,9 @@ export class FakeVdc {
     return {
       listPools: (r: { filter: string }) => this.#guard(() => ({ pools: named(this.pools, r.filter), total: BigInt(this.pools.length) })),
       getPool: (r: { id: string }) => this.#guard(() => found(this.pools, r.id)),
-      createPool: (r: { name: string }) =>
+      createPool: (r: CreatePoolRequest) =>
         this.#guard(() => {
+          this.createdPools.push(create(CreatePoolRequestSchema, r));
           if (this.pools.some((p) => p.name === r.name)) {
             throw refusal(Code.AlreadyExists, { code: FaultCode.NAME_TAKEN, message: `There is a pool "${r.name}" already.`, remedy: "Choose another name.", field: "name" });
           }
@@ -158,6 +162,23 @@ export class FakeVdc {
           this.pools.push(pool);
           return { pool, taskId: "" };
         }),
+    };
+  }
+
+  #volume() {
+    const task = (id: string) => this.#guard(() => ({ volume: found(this.volumes, id), taskId: "task" }));
+    return {
+      listVolumes: () => this.#guard(() => ({ volumes: this.volumes, total: BigInt(this.volumes.length) })),
+      getVolume: (r: { id: string }) => this.#guard(() => found(this.volumes, r.id)),
+      growVolume: (r: { id: string; sizeBytes: bigint }) => {
+        this.grown.push([r.id, r.sizeBytes]);
+        return task(r.id);
+      },
+      listSnapshots: () => this.#guard(() => ({ snapshots: this.snapshots, host: "host-1", observedAt: timestampFromMs(Date.now()) })),
+      createSnapshot: (r: { volumeId: string; name: string }) => {
+        this.snapshots.push(create(SnapshotSchema, { name: r.name, createdAt: timestampFromMs(Date.now()) }));
+        return task(r.volumeId);
+      },
     };
   }
 

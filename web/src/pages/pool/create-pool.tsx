@@ -1,11 +1,12 @@
-// Create pool: a directory on one host.
+// Create pool: what kind, where it is, and which hosts have it.
 import { zodResolver } from "@hookform/resolvers/zod";
+import { Checkbox } from "@patternfly/react-core";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { Controller, useForm } from "react-hook-form";
-import { z } from "../../ui/rules";
+import { Controller, FormProvider, useForm } from "react-hook-form";
 import { useApi, useClient } from "../../api/context";
 import { faultOf } from "../../api/fault";
+import type { Host } from "../../api/gen/quantix/host/v1/host_pb";
 import { PoolService } from "../../api/gen/quantix/pool/v1/pool_pb";
 import { useHosts } from "../../api/lists";
 import { Dialog } from "../../ui/dialog";
@@ -13,20 +14,8 @@ import type { FaultView } from "../../ui/fault";
 import { SelectField, TextField } from "../../ui/field";
 import { Empty } from "../../ui/parts";
 import { hostStatus } from "../host/words";
-
-export const NAME_HELP = "1 to 63 of a-z, 0-9 and -";
-export const nameRule = z
-  .string()
-  .min(1, "A name is needed.")
-  .max(63, "63 characters at most.")
-  .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, "Use a-z, 0-9 and -, starting and ending with a letter or digit.");
-
-const schema = z.object({
-  name: nameRule,
-  path: z.string().regex(/^\/./, "Enter an absolute path, such as /srv/quantix."),
-  hostId: z.string().min(1, "Choose a host."),
-});
-type Values = z.infer<typeof schema>;
+import { BackendFields } from "./backend-fields";
+import { KINDS, NAME_HELP, POOL_DEFAULTS, poolRule, specOf, type Kind, type PoolInput, type PoolValues } from "./pool-form";
 
 export function CreatePoolDialog({ onClose }: { onClose: () => void }) {
   const { queries } = useApi();
@@ -34,22 +23,18 @@ export function CreatePoolDialog({ onClose }: { onClose: () => void }) {
   const navigate = useNavigate();
   const hosts = useHosts().rows;
   const [fault, setFault] = useState<FaultView>();
-  const only = hosts?.length === 1 ? hosts[0]?.id : undefined;
-  const form = useForm<Values>({
-    resolver: zodResolver(schema),
-    defaultValues: { name: "", path: "", hostId: "" },
-    values: only ? { name: "", path: "", hostId: only } : undefined,
+  const form = useForm<PoolInput, unknown, PoolValues>({
+    resolver: zodResolver(poolRule),
+    defaultValues: POOL_DEFAULTS,
+    values: hosts?.length === 1 && hosts[0] ? { ...POOL_DEFAULTS, hostIds: [hosts[0].id] } : undefined,
     resetOptions: { keepDirtyValues: true },
   });
   const { errors, isSubmitting } = form.formState;
+  const kind = form.watch("kind");
   const submit = form.handleSubmit(async (v) => {
     setFault(undefined);
     try {
-      const { pool } = await client.createPool({
-        name: v.name,
-        spec: { backend: { case: "local", value: { path: v.path } } },
-        hostIds: [v.hostId],
-      });
+      const { pool } = await client.createPool({ name: v.name, spec: specOf(v), hostIds: v.hostIds });
       await queries.invalidateQueries();
       if (pool) await navigate({ to: "/pools/$id", params: { id: pool.id } });
       else onClose();
@@ -64,44 +49,61 @@ export function CreatePoolDialog({ onClose }: { onClose: () => void }) {
       </Dialog>
     );
   }
+  const choose = (next: string) => {
+    form.setValue("kind", next as Kind);
+    // A local directory is on one host.
+    if (next === "local") form.setValue("hostIds", form.getValues("hostIds").slice(0, 1));
+  };
   return (
-    <Dialog
-      title="Create pool"
-      note="A directory on one host, for disks and images."
-      size="small"
-      submit="Create pool"
-      busy={isSubmitting}
-      fault={fault}
-      onSubmit={() => void submit()}
-      onClose={onClose}
-    >
-      <TextField label="Name" help={NAME_HELP} error={errors.name?.message} autoFocus autoComplete="off" {...form.register("name")} />
-      <Controller
-        control={form.control}
-        name="hostId"
-        render={({ field }) => (
-          <SelectField
-            label="Host"
-            error={errors.hostId?.message}
-            value={field.value}
-            onChange={field.onChange}
-            options={[
-              { value: "", label: hosts ? "Choose a host" : "Loading hosts…", disabled: true },
-              ...(hosts ?? []).map((h) => ({ value: h.id, label: `${h.name} (${hostStatus(h).label.toLowerCase()})` })),
-            ]}
-          />
-        )}
-      />
-      <TextField
-        label="Path on the host"
-        help="Absolute. It is made if its parent exists. It must not belong to another pool."
-        error={errors.path?.message}
-        className="q-mono"
-        placeholder="/var/lib/quantix/pools/main"
-        autoComplete="off"
-        spellCheck={false}
-        {...form.register("path")}
-      />
+    <Dialog title="Create pool" note="A place for disks and images." submit="Create pool" busy={isSubmitting} fault={fault} onSubmit={() => void submit()} onClose={onClose}>
+      <FormProvider {...form}>
+        <div className="q-row">
+          <TextField label="Name" help={NAME_HELP} error={errors.name?.message} autoFocus autoComplete="off" {...form.register("name")} />
+          <SelectField label="Kind" value={kind} onChange={choose} help={KINDS.find((k) => k.value === kind)?.note} options={KINDS.map((k) => ({ value: k.value, label: k.label }))} />
+        </div>
+        <Controller
+          control={form.control}
+          name="hostIds"
+          render={({ field }) =>
+            kind === "local" ? (
+              <OneHost hosts={hosts} value={field.value[0] ?? ""} onChange={(id) => field.onChange([id])} error={errors.hostIds?.message} />
+            ) : (
+              <ManyHosts hosts={hosts} value={field.value} onChange={field.onChange} error={errors.hostIds?.message} />
+            )
+          }
+        />
+        <BackendFields />
+      </FormProvider>
     </Dialog>
+  );
+}
+
+const label = (host: Host) => `${host.name} (${hostStatus(host).label.toLowerCase()})`;
+
+function OneHost(props: { hosts: Host[] | undefined; value: string; onChange: (id: string) => void; error?: string }) {
+  const { hosts } = props;
+  return (
+    <SelectField
+      label="Host"
+      error={props.error}
+      value={props.value}
+      onChange={props.onChange}
+      options={[{ value: "", label: hosts ? "Choose a host" : "Loading hosts…", disabled: true }, ...(hosts ?? []).map((h) => ({ value: h.id, label: label(h) }))]}
+    />
+  );
+}
+
+function ManyHosts(props: { hosts: Host[] | undefined; value: string[]; onChange: (ids: string[]) => void; error?: string }) {
+  const { hosts = [], value, onChange } = props;
+  const all = hosts.length > 0 && value.length === hosts.length;
+  return (
+    <fieldset className="q-part-box">
+      <legend>Hosts</legend>
+      {hosts.length > 1 && <Checkbox id="pool-all-hosts" label="All hosts" isChecked={all} onChange={(_, on) => onChange(on ? hosts.map((h) => h.id) : [])} />}
+      {hosts.map((h) => (
+        <Checkbox key={h.id} id={`pool-host-${h.id}`} label={label(h)} isChecked={value.includes(h.id)} onChange={(_, on) => onChange(on ? [...value, h.id] : value.filter((id) => id !== h.id))} />
+      ))}
+      {props.error && <div className="q-field__error">{props.error}</div>}
+    </fieldset>
   );
 }

@@ -2,6 +2,7 @@
 import FileIcon from "@patternfly/react-icons/dist/esm/icons/file-icon";
 import FolderIcon from "@patternfly/react-icons/dist/esm/icons/folder-icon";
 import { Button } from "@patternfly/react-core";
+import { useState } from "react";
 import { faultOf } from "../../api/fault";
 import { FileKind, FileSort, type File, type Pool } from "../../api/gen/quantix/pool/v1/pool_pb";
 import { useFiles } from "../../api/lists";
@@ -12,6 +13,7 @@ import { formatBytes } from "../../ui/quantity";
 import { DataTable, type Column } from "../../ui/table";
 import { Age } from "../../ui/time";
 import { ms } from "../host/words";
+import { DeleteFile, FileLook, joined, MakeFolder, MoveOrCopy, UploadFile } from "./file-dialogs";
 
 const SORTS: Record<string, FileSort> = { name: FileSort.NAME, size: FileSort.SIZE, modified: FileSort.MODIFIED };
 
@@ -25,7 +27,12 @@ export function PoolFiles({ pool }: { pool: Pool }) {
     sort: SORTS[sort.id] ?? FileSort.NAME,
     descending: sort.descending,
   });
-  const open = (name: string) => page.setPath(page.path ? `${page.path}/${name}` : name);
+  const [dialog, setDialog] = useState<FileDialog>();
+  const close = () => {
+    setDialog(undefined);
+    files.again();
+  };
+  const open = (name: string) => page.setPath(joined(page.path, name));
   const columns: Column<File>[] = [
     {
       id: "name",
@@ -36,6 +43,10 @@ export function PoolFiles({ pool }: { pool: Pool }) {
           <span aria-hidden="true">{f.kind === FileKind.DIRECTORY ? <FolderIcon /> : <FileIcon />}</span>
           {f.kind === FileKind.DIRECTORY ? (
             <Button variant="link" isInline onClick={() => open(f.name)} aria-label={`Open folder ${f.name}`}>
+              {f.name}
+            </Button>
+          ) : f.kind === FileKind.REGULAR ? (
+            <Button variant="link" isInline onClick={() => setDialog({ what: "look", path: joined(page.path, f.name) })} aria-label={`Look at ${f.name}`}>
               {f.name}
             </Button>
           ) : (
@@ -51,6 +62,7 @@ export function PoolFiles({ pool }: { pool: Pool }) {
     { id: "mode", header: "Mode", cell: (f) => <span className="q-mono">{f.mode.toString(8).padStart(4, "0")}</span> },
     { id: "owner", header: "Owner", cell: (f) => f.owner },
     { id: "modified", header: "Modified", sort: (f) => ms(f.modifiedAt) ?? 0, cell: (f) => <Age at={ms(f.modifiedAt)} /> },
+    { id: "action", header: "Actions", isHeaderHidden: true, cell: (f) => <FileActions pool={pool} file={f} path={joined(page.path, f.name)} onOpen={setDialog} /> },
   ];
   const answered = files.first;
   return (
@@ -65,6 +77,12 @@ export function PoolFiles({ pool }: { pool: Pool }) {
         )}
         <Button variant="link" size="sm" onClick={files.again} isLoading={files.isFetching}>
           Read again
+        </Button>
+        <Button variant="secondary" size="sm" onClick={() => setDialog({ what: "folder", path: page.path })}>
+          Make folder
+        </Button>
+        <Button variant="secondary" size="sm" onClick={() => setDialog({ what: "upload", path: page.path })}>
+          Upload file
         </Button>
       </div>
       <DataTable
@@ -83,7 +101,58 @@ export function PoolFiles({ pool }: { pool: Pool }) {
         onRetry={files.again}
         empty={<Empty title={page.filter ? `Nothing here has "${page.filter}" in its name` : "This folder is empty"} />}
       />
+      {dialog && <OpenDialog pool={pool} dialog={dialog} onClose={close} />}
     </>
+  );
+}
+
+type FileDialog = { path: string } & ({ what: "folder" | "upload" | "look" | "move" | "copy" } | { what: "delete"; file: File });
+
+function OpenDialog({ pool, dialog, onClose }: { pool: Pool; dialog: FileDialog; onClose: () => void }) {
+  const props = { pool, path: dialog.path, onClose };
+  switch (dialog.what) {
+    case "folder":
+      return <MakeFolder {...props} />;
+    case "upload":
+      return <UploadFile {...props} />;
+    case "look":
+      return <FileLook {...props} />;
+    case "move":
+      return <MoveOrCopy {...props} verb="Move" />;
+    case "copy":
+      return <MoveOrCopy {...props} verb="Copy" />;
+    case "delete":
+      return <DeleteFile {...props} file={dialog.file} />;
+  }
+}
+
+/** What may be done with one row; what a volume or image needs goes by that. */
+function FileActions({ pool, file, path, onOpen }: { pool: Pool; file: File; path: string; onOpen: (dialog: FileDialog) => void }) {
+  const regular = file.kind === FileKind.REGULAR;
+  const ours = file.claimedBy !== "" || (file.kind === FileKind.DIRECTORY && (path === "volumes" || path === "images"));
+  return (
+    <span className="q-nowrap">
+      {regular && (
+        <a className="q-link" href={`/api/v1/pools/${pool.id}/files?path=${encodeURIComponent(path)}`} download={file.name}>
+          Download
+        </a>
+      )}
+      {regular && (
+        <Button variant="link" size="sm" onClick={() => onOpen({ what: "copy", path })}>
+          Copy
+        </Button>
+      )}
+      {!ours && (
+        <>
+          <Button variant="link" size="sm" onClick={() => onOpen({ what: "move", path })}>
+            Move
+          </Button>
+          <Button variant="link" size="sm" onClick={() => onOpen({ what: "delete", path, file })}>
+            Delete
+          </Button>
+        </>
+      )}
+    </span>
   );
 }
 

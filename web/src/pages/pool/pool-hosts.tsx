@@ -1,15 +1,17 @@
 // Who has the pool, as each host reports it; assigning and unassigning.
+import { Button } from "@patternfly/react-core";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { useClient } from "../../api/context";
 import { faultOf } from "../../api/fault";
-import { PoolService, type Pool, type PoolHostStatus } from "../../api/gen/quantix/pool/v1/pool_pb";
+import { PoolHealth, PoolService, type Pool, type PoolHostStatus } from "../../api/gen/quantix/pool/v1/pool_pb";
 import { useHosts } from "../../api/lists";
 import { Confirm, Dialog } from "../../ui/dialog";
-import type { FaultView } from "../../ui/fault";
+import { FaultPanel, type FaultView } from "../../ui/fault";
 import { SelectField } from "../../ui/field";
 import { ActionButton, allowedOf, Empty, Meter } from "../../ui/parts";
 import { formatBytes } from "../../ui/quantity";
+import { useRun } from "../../ui/run";
 import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
 import { Age } from "../../ui/time";
@@ -19,6 +21,8 @@ import { poolHealth } from "./words";
 export function PoolHosts({ pool }: { pool: Pool }) {
   const [assigning, setAssigning] = useState(false);
   const [leaving, setLeaving] = useState<PoolHostStatus>();
+  const client = useClient(PoolService);
+  const again = useRun(() => {});
   const columns: Column<PoolHostStatus>[] = [
     {
       id: "host",
@@ -65,12 +69,35 @@ export function PoolHosts({ pool }: { pool: Pool }) {
     },
     { id: "path", header: "Path there", cell: (s) => <span className="q-mono">{s.mountPath || "–"}</span> },
     {
+      id: "facts",
+      header: "Found",
+      cell: (s) =>
+        s.facts.length > 0 ? (
+          <ul className="q-list">
+            {s.facts.map((f) => (
+              <li key={f.name}>
+                <span className="q-muted">{f.name}</span> {f.value}
+              </li>
+            ))}
+          </ul>
+        ) : (
+          <span className="q-muted">–</span>
+        ),
+    },
+    {
       id: "action",
       header: "Actions", isHeaderHidden: true,
       cell: (s) => (
-        <ActionButton variant="link" action={allowedOf(pool.allowedActions, "unassign")} onClick={() => setLeaving(s)}>
-          Unassign
-        </ActionButton>
+        <span className="q-nowrap">
+          {s.health !== PoolHealth.HEALTHY && (
+            <Button variant="link" size="sm" onClick={() => again.run(() => client.retryPool({ poolId: pool.id, hostId: s.hostId }))}>
+              Try again
+            </Button>
+          )}
+          <ActionButton variant="link" action={allowedOf(pool.allowedActions, "unassign")} onClick={() => setLeaving(s)}>
+            Unassign
+          </ActionButton>
+        </span>
       ),
     },
   ];
@@ -81,6 +108,7 @@ export function PoolHosts({ pool }: { pool: Pool }) {
           Assign to a host
         </ActionButton>
       </div>
+      {again.fault && <FaultPanel fault={again.fault} />}
       <DataTable
         label="Hosts of this pool"
         rows={pool.hostStatuses}

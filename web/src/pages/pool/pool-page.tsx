@@ -21,14 +21,16 @@ import { TaskTable } from "../task/task-table";
 import { VolumeTable } from "../volume/volume-table";
 import { PoolFiles } from "./pool-files";
 import { PoolHosts } from "./pool-hosts";
+import { PoolOrphans } from "./pool-orphans";
 import { PoolCapacity } from "./pools-page";
-import { backendName, backendPlace, poolStatus } from "./words";
+import { abilities, backendFacts, backendName, backendPlace, poolStatus } from "./words";
 
 const TABS = [
   { id: "overview", label: "Overview" },
   { id: "files", label: "Files" },
   { id: "hosts", label: "Hosts" },
   { id: "volumes", label: "Volumes" },
+  { id: "orphans", label: "Orphans" },
 ];
 
 export function PoolPage() {
@@ -57,11 +59,12 @@ export function PoolPage() {
           <FaultPanel fault={viewOf(pool.fault)} />
         </div>
       )}
-      <Tabs label="Pool" tabs={TABS} active={tab} onSelect={(t) => page.setTab(t === "overview" ? undefined : t)} />
+      <Tabs label="Pool" tabs={pool.capabilities && !pool.capabilities.files ? TABS.filter((t) => t.id !== "files") : TABS} active={tab} onSelect={(t) => page.setTab(t === "overview" ? undefined : t)} />
       {tab === "overview" && <Overview pool={pool} />}
       {tab === "files" && <PoolFiles pool={pool} />}
       {tab === "hosts" && <PoolHosts pool={pool} />}
       {tab === "volumes" && <VolumeTable poolId={pool.id} page={page} />}
+      {tab === "orphans" && <PoolOrphans pool={pool} />}
       {deleting && <DeletePool pool={pool} onClose={() => setDeleting(false)} />}
     </>
   );
@@ -71,7 +74,6 @@ function Overview({ pool }: { pool: Pool }) {
   const tasks = useTasks(pool.id);
   const c = pool.capacity;
   const can = pool.capabilities;
-  const abilities = can && [can.files && "files", can.snapshots && "snapshots", can.clones && "clones", can.grow && "growing", can.reflink && "reflink copies"].filter(Boolean);
   return (
     <div className="q-stack">
       <div className="q-cards">
@@ -90,9 +92,10 @@ function Overview({ pool }: { pool: Pool }) {
           <Facts
             rows={[
               ["Kind", backendName(pool)],
-              ["Path", <Copyable key="p" text={backendPlace(pool)} label="path" />],
+              ["Place", <Copyable key="p" text={backendPlace(pool)} label="place" />],
+              ...backendFacts(pool),
               ["File system", can?.fileSystem],
-              ["Can do", abilities ? abilities.join(", ") || "nothing extra" : "not reported yet"],
+              ["Can do", can ? abilities(can) : "not reported yet"],
               ["Created", <Age key="c" at={ms(pool.createdAt)} />],
               ["Id", <Copyable key="i" text={pool.id} label="id" />],
             ]}
@@ -140,7 +143,7 @@ function DeletePool({ pool, onClose }: { pool: Pool; onClose: () => void }) {
       onClose={onClose}
     >
       <p>
-        {formatCount(pool.volumeCount, "volume")} and {formatCount(pool.imageCount, "image")} are on it. Files in {backendPlace(pool)} that Quantix did not make stay.
+        {formatCount(pool.volumeCount, "volume")} and {formatCount(pool.imageCount, "image")} are on it. What Quantix did not make in {backendPlace(pool)} stays.
       </p>
     </Confirm>
   );

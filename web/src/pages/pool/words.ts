@@ -1,5 +1,5 @@
 // How pools are spoken of.
-import { PoolHealth, PoolPhase, type Pool } from "../../api/gen/quantix/pool/v1/pool_pb";
+import { PoolHealth, PoolPhase, type Capabilities, type Pool } from "../../api/gen/quantix/pool/v1/pool_pb";
 import { formatBytes } from "../../ui/quantity";
 import type { StatusView } from "../../ui/status";
 
@@ -36,11 +36,74 @@ export function poolHealth(health: PoolHealth): StatusView {
 }
 
 export function backendName(pool: Pool): string {
-  return pool.spec?.backend.case === "local" ? "Local directory" : "Unknown kind";
+  switch (pool.spec?.backend.case) {
+    case "local":
+      return pool.spec.backend.value.fileSystemUuid ? "Local disk" : "Local directory";
+    case "nfs":
+      return "NFS";
+    case "ceph":
+      return "Ceph RBD";
+    case "iscsi":
+      return "iSCSI";
+    default:
+      return "Unknown kind";
+  }
 }
 
+/** Where a pool's bytes are, in the words of its kind. */
 export function backendPlace(pool: Pool): string {
-  return pool.spec?.backend.case === "local" ? pool.spec.backend.value.path : "";
+  const backend = pool.spec?.backend;
+  switch (backend?.case) {
+    case "local":
+      return backend.value.path;
+    case "nfs": {
+      const { server } = backend.value;
+      return `${server.includes(":") ? `[${server}]` : server}:${backend.value.export}`;
+    }
+    case "ceph":
+      return `${backend.value.pool} on ${backend.value.monitors.join(", ")}`;
+    case "iscsi":
+      return `${backend.value.target} LUN ${backend.value.lun} at ${backend.value.portal}`;
+    default:
+      return "";
+  }
+}
+
+const NFS_VERSION = { 0: "", 1: "3", 2: "4.0", 3: "4.1", 4: "4.2" } as const;
+
+/** What was asked for, beyond the place. */
+export function backendFacts(pool: Pool): [string, string][] {
+  const backend = pool.spec?.backend;
+  switch (backend?.case) {
+    case "nfs":
+      return [
+        ["NFS version asked for", NFS_VERSION[backend.value.version] ?? ""],
+        ["Mount options", backend.value.options || "ours"],
+      ];
+    case "ceph":
+      return [["CephX user", `client.${backend.value.user}`]];
+    case "iscsi":
+      return [
+        ["Volume group", backend.value.volumeGroup],
+        ["CHAP", backend.value.chap ? `as ${backend.value.chap.user}${backend.value.mutualChap ? ", both ways" : ""}` : "none"],
+      ];
+    default:
+      return [];
+  }
+}
+
+/** What hosts say the pool can do. */
+export function abilities(can: Capabilities): string {
+  const list = [
+    can.files && "files",
+    can.images && "images",
+    can.snapshots && (can.snapshotsRunning ? "snapshots, also of running VMs" : "snapshots"),
+    can.clones && "linked clones",
+    can.grow && (can.growRunning ? "growing, also under running VMs" : "growing"),
+    can.thick && "reserved space",
+    can.reflink && "reflink copies",
+  ].filter(Boolean);
+  return list.join(", ") || "volumes only";
 }
 
 /** A pool to choose for `verb`; one that cannot take it says why. */

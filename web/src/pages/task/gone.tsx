@@ -18,13 +18,13 @@ export function present<T>(query: Query<T>): T | undefined {
   return codeOf(query.error) === FaultCode.NOT_FOUND ? undefined : query.data;
 }
 
-export function Absent({ noun, id, query, to }: { noun: string; id: string; query: Query<{ name: string }>; to: "/hosts" | "/pools" | "/vms" }) {
+export function Absent({ noun, id, query, to }: { noun: string; id: string; query: Query<{ name: string }>; to: "/hosts" | "/pools" | "/vms" | "/volumes" }) {
   if (!query.error) return <Loading label={noun} />;
   if (codeOf(query.error) !== FaultCode.NOT_FOUND) return <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} />;
   return <Gone noun={noun} id={id} name={query.data?.name} to={to} />;
 }
 
-function Gone({ noun, id, name, to }: { noun: string; id: string; name: string | undefined; to: "/hosts" | "/pools" | "/vms" }) {
+function Gone({ noun, id, name, to }: { noun: string; id: string; name: string | undefined; to: "/hosts" | "/pools" | "/vms" | "/volumes" }) {
   const last = useTasks(id).rows?.[0];
   const failed = last?.state === TaskState.FAILED && last.fault ? last : undefined;
   return (

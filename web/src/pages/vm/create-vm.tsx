@@ -13,7 +13,7 @@ import { Dialog } from "../../ui/dialog";
 import type { FaultView } from "../../ui/fault";
 import { SelectField, TextField } from "../../ui/field";
 import { formatBytes } from "../../ui/quantity";
-import { NAME_HELP } from "../pool/create-pool";
+import { NAME_HELP } from "../pool/pool-form";
 import { DiskFields } from "./disk-fields";
 import { Placements } from "./placements";
 import { BLANK_DISK, DEFAULTS, requestOf, vmRule, type VmInput, type VmValues } from "./vm-form";

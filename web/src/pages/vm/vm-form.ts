@@ -4,7 +4,7 @@ import { z } from "../../ui/rules";
 import { CreateVmRequestSchema, Firmware, NicKind, type CreateVmRequest } from "../../api/gen/quantix/vm/v1/vm_pb";
 import { VolumeFormat } from "../../api/gen/quantix/volume/v1/volume_pb";
 import { GIB } from "../../ui/quantity";
-import { nameRule } from "../pool/create-pool";
+import { nameRule } from "../pool/pool-form";
 
 export const diskRule = z
   .object({

@@ -5,7 +5,6 @@ import { lazy, Suspense, useState } from "react";
 import { useClient } from "../../api/context";
 import { faultOf, viewOf } from "../../api/fault";
 import { NicKind, PowerState, VmService, type Vm } from "../../api/gen/quantix/vm/v1/vm_pb";
-import type { Volume } from "../../api/gen/quantix/volume/v1/volume_pb";
 import { useTasks } from "../../api/lists";
 import { Crumbs } from "../../shell/crumbs";
 import { usePageState } from "../../shell/page-state";
@@ -14,14 +13,13 @@ import { FaultPanel, type FaultView } from "../../ui/fault";
 import { ActionButton, allowedOf, Card, Copyable, Facts, Loading, PageTitle } from "../../ui/parts";
 import { formatBytes, formatCount, formatRatio } from "../../ui/quantity";
 import { Status } from "../../ui/status";
-import { DataTable, type Column } from "../../ui/table";
 import { Tabs } from "../../ui/tabs";
 import { Age, Reported } from "../../ui/time";
 import { ms } from "../host/words";
 import { Absent, present } from "../task/gone";
 import { TaskTable } from "../task/task-table";
 import { TaskProgress } from "../task/task-view";
-import { formatName, volumeStatus } from "../volume/words";
+import { VmDisks } from "./vm-disks";
 import { PowerButtons } from "./vm-power";
 import { firmwareName, powerStatus, vmStatus } from "./words";
 
@@ -89,7 +87,7 @@ export function VmPage() {
           <Console vm={vm} />
         </Suspense>
       )}
-      {tab === "disks" && <Disks vm={vm} />}
+      {tab === "disks" && <VmDisks vm={vm} />}
       {tab === "tasks" && <VmTasks id={vm.id} />}
       {deleting && <DeleteVm vm={vm} onClose={() => setDeleting(false)} />}
     </>
@@ -162,28 +160,6 @@ function Overview({ vm }: { vm: Vm }) {
         />
       </Card>
     </div>
-  );
-}
-
-const DISKS: Column<Volume>[] = [
-  { id: "name", header: "Name", cell: (v) => v.name },
-  { id: "state", header: "State", cell: (v) => <Status {...volumeStatus(v)} /> },
-  {
-    id: "pool",
-    header: "Pool",
-    cell: (v) => (
-      <Link to="/pools/$id" params={{ id: v.poolId }}>
-        {v.pool}
-      </Link>
-    ),
-  },
-  { id: "format", header: "Format", cell: (v) => formatName(v.format) },
-  { id: "size", header: "Size", numeric: true, cell: (v) => formatBytes(v.sizeBytes) },
-];
-
-function Disks({ vm }: { vm: Vm }) {
-  return (
-    <DataTable label="Disks" rows={vm.volumes} columns={DISKS} rowId={(v) => v.id} rowName={(v) => v.name} empty={<p className="q-muted">This VM has no disk.</p>} />
   );
 }
 

@@ -1,12 +1,13 @@
 // Create volume: blank or from an image.
 import { zodResolver } from "@hookform/resolvers/zod";
 import { useState } from "react";
-import { Controller, useForm } from "react-hook-form";
+import { Checkbox } from "@patternfly/react-core";
+import { Controller, useForm, type UseFormReturn } from "react-hook-form";
 import { z } from "../../ui/rules";
 import { useApi, useClient } from "../../api/context";
 import { faultOf } from "../../api/fault";
 import { ImageFormat, ImagePhase } from "../../api/gen/quantix/image/v1/image_pb";
-import { VolumeFormat, VolumeService } from "../../api/gen/quantix/volume/v1/volume_pb";
+import { VolumeAllocation, VolumeFormat, VolumeService } from "../../api/gen/quantix/volume/v1/volume_pb";
 import { useImages, usePools } from "../../api/lists";
 import { Dialog } from "../../ui/dialog";
 import type { FaultView } from "../../ui/fault";
@@ -20,6 +21,8 @@ const schema = z.object({
   sizeGib: z.coerce.number<string>().positive("Enter a size above 0."),
   format: z.enum(["qcow2", "raw"]),
   imageId: z.string(),
+  thick: z.boolean(),
+  linked: z.boolean(),
 });
 type Input = z.input<typeof schema>;
 type Values = z.output<typeof schema>;
@@ -32,11 +35,15 @@ export function CreateVolumeDialog({ onClose }: { onClose: () => void }) {
   const [fault, setFault] = useState<FaultView>();
   const form = useForm<Input, unknown, Values>({
     resolver: zodResolver(schema),
-    defaultValues: { name: "", poolId: "", sizeGib: "20", format: "qcow2", imageId: "" },
+    defaultValues: { name: "", poolId: "", sizeGib: "20", format: "qcow2", imageId: "", thick: false, linked: false },
   });
   const { errors, isSubmitting } = form.formState;
   const poolId = form.watch("poolId") || (pools?.length === 1 ? (pools[0]?.id ?? "") : "");
   if (poolId !== form.getValues("poolId")) form.setValue("poolId", poolId);
+  const can = pools?.find((p) => p.id === poolId)?.capabilities;
+  const formats = can?.formats.length ? can.formats : [VolumeFormat.QCOW2, VolumeFormat.RAW];
+  const format = form.watch("format") === "raw" ? VolumeFormat.RAW : VolumeFormat.QCOW2;
+  if (!formats.includes(format)) form.setValue("format", formats[0] === VolumeFormat.RAW ? "raw" : "qcow2");
   const usable = images?.filter((i) => i.poolId === poolId && i.phase === ImagePhase.READY && i.format !== ImageFormat.ISO) ?? [];
   const submit = form.handleSubmit(async (v) => {
     setFault(undefined);
@@ -47,6 +54,8 @@ export function CreateVolumeDialog({ onClose }: { onClose: () => void }) {
         sizeBytes: BigInt(Math.round(v.sizeGib * GIB)),
         format: v.format === "raw" ? VolumeFormat.RAW : VolumeFormat.QCOW2,
         imageId: v.imageId,
+        allocation: v.thick && can?.thick ? VolumeAllocation.THICK : VolumeAllocation.THIN,
+        linked: v.linked && v.imageId !== "" && can?.clones === true,
       });
       await queries.invalidateQueries();
       onClose();
@@ -96,13 +105,27 @@ export function CreateVolumeDialog({ onClose }: { onClose: () => void }) {
               value={field.value}
               onChange={field.onChange}
               options={[
-                { value: "qcow2", label: "qcow2 (takes space as it fills)" },
-                { value: "raw", label: "raw" },
+                { value: "qcow2", label: formats.includes(VolumeFormat.QCOW2) ? "qcow2" : "qcow2 (not in this pool)", disabled: !formats.includes(VolumeFormat.QCOW2) },
+                { value: "raw", label: formats.includes(VolumeFormat.RAW) ? "raw" : "raw (not in this pool)", disabled: !formats.includes(VolumeFormat.RAW) },
               ]}
             />
           )}
         />
       </div>
+      {can?.thick && <Tick form={form} name="thick" label="Reserve all space now (thick)" note="Never runs out of space later; takes its full size from the pool at once." />}
+      {can?.clones && form.watch("imageId") !== "" && (
+        <Tick form={form} name="linked" label="Linked: share what is the same with the image" note="Ready at once and takes little space; the image must then stay." />
+      )}
     </Dialog>
+  );
+}
+
+function Tick({ form, name, label, note }: { form: UseFormReturn<Input, unknown, Values>; name: "thick" | "linked"; label: string; note: string }) {
+  return (
+    <Controller
+      control={form.control}
+      name={name}
+      render={({ field }) => <Checkbox id={`volume-${name}`} label={label} description={note} isChecked={field.value} onChange={(_, on) => field.onChange(on)} />}
+    />
   );
 }

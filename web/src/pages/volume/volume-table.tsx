@@ -2,13 +2,10 @@
 import { Button } from "@patternfly/react-core";
 import { Link } from "@tanstack/react-router";
 import { useState, type ReactNode } from "react";
-import { useClient } from "../../api/context";
 import { faultOf } from "../../api/fault";
-import { VolumeService, type Volume } from "../../api/gen/quantix/volume/v1/volume_pb";
+import type { Volume } from "../../api/gen/quantix/volume/v1/volume_pb";
 import { useVolumes } from "../../api/lists";
 import type { usePageState } from "../../shell/page-state";
-import { Confirm } from "../../ui/dialog";
-import type { FaultView } from "../../ui/fault";
 import { Filter } from "../../ui/filter";
 import { ActionButton, allowedOf, Empty } from "../../ui/parts";
 import { formatBytes } from "../../ui/quantity";
@@ -16,13 +13,23 @@ import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
 import { Age } from "../../ui/time";
 import { ms } from "../host/words";
+import { VolumeDialog } from "./volume-dialogs";
 import { formatName, volumeStatus } from "./words";
 
 export function VolumeTable({ poolId = "", page, create }: { poolId?: string; page: ReturnType<typeof usePageState>; create?: ReactNode }) {
   const volumes = useVolumes(page.filter, poolId);
   const [deleting, setDeleting] = useState<Volume>();
   const columns: Column<Volume>[] = [
-    { id: "name", header: "Name", sort: (v) => v.name, cell: (v) => v.name },
+    {
+      id: "name",
+      header: "Name",
+      sort: (v) => v.name,
+      cell: (v) => (
+        <Link to="/volumes/$id" params={{ id: v.id }}>
+          {v.name}
+        </Link>
+      ),
+    },
     {
       id: "state",
       header: "State",
@@ -100,31 +107,7 @@ export function VolumeTable({ poolId = "", page, create }: { poolId?: string; pa
           )
         }
       />
-      {deleting && <DeleteVolume volume={deleting} onClose={() => setDeleting(undefined)} />}
+      {deleting && <VolumeDialog verb="delete" volume={deleting} onClose={() => setDeleting(undefined)} />}
     </>
-  );
-}
-
-function DeleteVolume({ volume, onClose }: { volume: Volume; onClose: () => void }) {
-  const client = useClient(VolumeService);
-  const [busy, setBusy] = useState(false);
-  const [fault, setFault] = useState<FaultView>();
-  const run = async () => {
-    setBusy(true);
-    setFault(undefined);
-    try {
-      await client.deleteVolume({ id: volume.id });
-      onClose();
-    } catch (error) {
-      setFault(faultOf(error));
-      setBusy(false);
-    }
-  };
-  return (
-    <Confirm title={`Delete volume "${volume.name}"?`} verb="Delete volume" typedName={volume.name} busy={busy} fault={fault} onConfirm={() => void run()} onClose={onClose}>
-      <p>
-        All data on it ({formatBytes(volume.sizeBytes)} in pool {volume.pool}) is lost. This cannot be undone.
-      </p>
-    </Confirm>
   );
 }

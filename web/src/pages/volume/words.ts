@@ -1,5 +1,5 @@
 // How volumes are spoken of.
-import { VolumeFormat, VolumePhase, type Volume } from "../../api/gen/quantix/volume/v1/volume_pb";
+import { VolumeAllocation, VolumeFormat, VolumePhase, type Volume } from "../../api/gen/quantix/volume/v1/volume_pb";
 import type { StatusView } from "../../ui/status";
 
 export function volumeStatus(volume: Volume): StatusView {
@@ -19,4 +19,8 @@ export function volumeStatus(volume: Volume): StatusView {
 
 export function formatName(format: VolumeFormat): string {
   return format === VolumeFormat.QCOW2 ? "qcow2" : format === VolumeFormat.RAW ? "raw" : "unknown";
+}
+
+export function allocationName(allocation: VolumeAllocation): string {
+  return allocation === VolumeAllocation.THICK ? "all at once (thick)" : allocation === VolumeAllocation.THIN ? "as it fills (thin)" : "";
 }

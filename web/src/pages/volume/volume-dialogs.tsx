@@ -1,0 +1,162 @@
+// What can be done with a volume, each as a question that says what follows.
+import { Checkbox } from "@patternfly/react-core";
+import { useState } from "react";
+import { useClient } from "../../api/context";
+import { VolumeService, type Volume } from "../../api/gen/quantix/volume/v1/volume_pb";
+import { VmPhase } from "../../api/gen/quantix/vm/v1/vm_pb";
+import { useVms } from "../../api/lists";
+import { Confirm, Dialog } from "../../ui/dialog";
+import { SelectField, TextField } from "../../ui/field";
+import { formatBytes, GIB } from "../../ui/quantity";
+import { useRun } from "../../ui/run";
+
+export type VolumeVerb = "grow" | "clone" | "attach" | "detach" | "delete";
+
+interface Props {
+  volume: Volume;
+  onClose: () => void;
+}
+
+export function VolumeDialog({ verb, ...props }: Props & { verb: VolumeVerb }) {
+  switch (verb) {
+    case "grow":
+      return <Grow {...props} />;
+    case "clone":
+      return <Clone {...props} snapshot="" />;
+    case "attach":
+      return <Attach {...props} />;
+    case "detach":
+      return <Detach {...props} />;
+    case "delete":
+      return <Delete {...props} />;
+  }
+}
+
+function Grow({ volume, onClose }: Props) {
+  const client = useClient(VolumeService);
+  const { busy, fault, run } = useRun(onClose);
+  const now = Number(volume.sizeBytes) / GIB;
+  const [size, setSize] = useState(String(Math.ceil(now + 1)));
+  const wanted = Math.round(Number(size) * GIB);
+  const larger = Number.isFinite(wanted) && wanted > Number(volume.sizeBytes);
+  return (
+    <Dialog
+      title={`Grow volume "${volume.name}"`}
+      size="small"
+      submit="Grow volume"
+      busy={busy}
+      disabled={!larger}
+      fault={fault}
+      onSubmit={() => run(() => client.growVolume({ id: volume.id, sizeBytes: BigInt(wanted) }))}
+      onClose={onClose}
+    >
+      <TextField
+        label="New size in GiB"
+        type="number"
+        min={0}
+        step="any"
+        value={size}
+        onChange={(_, v) => setSize(v)}
+        error={larger || size === "" ? undefined : `It has ${formatBytes(volume.sizeBytes)} now; a volume never shrinks.`}
+        help={`${formatBytes(volume.sizeBytes)} now. The guest sees the new size at once, or at its next start; its file system must be grown in the guest.`}
+        autoFocus
+      />
+    </Dialog>
+  );
+}
+
+export function Clone({ volume, snapshot, onClose }: Props & { snapshot: string }) {
+  const client = useClient(VolumeService);
+  const { busy, fault, run } = useRun(onClose);
+  const [name, setName] = useState(`${volume.name}-${snapshot || "clone"}`);
+  const [linked, setLinked] = useState(false);
+  return (
+    <Dialog
+      title={snapshot ? `Clone snapshot "${snapshot}" of "${volume.name}"` : `Clone volume "${volume.name}"`}
+      size="small"
+      submit="Clone volume"
+      busy={busy}
+      disabled={name.trim() === ""}
+      fault={fault}
+      onSubmit={() => run(() => client.cloneVolume({ id: volume.id, name: name.trim(), snapshot, linked }))}
+      onClose={onClose}
+    >
+      <TextField label="Name of the new volume" value={name} onChange={(_, v) => setName(v)} autoComplete="off" autoFocus />
+      <Checkbox
+        id="clone-linked"
+        label="Linked: share what is the same instead of copying"
+        description={
+          snapshot
+            ? "Ready at once and takes little space; the snapshot must then stay."
+            : "Ready at once and takes little space; the source must then stay, and can no longer be written."
+        }
+        isChecked={linked}
+        onChange={(_, on) => setLinked(on)}
+      />
+    </Dialog>
+  );
+}
+
+function Attach({ volume, onClose }: Props) {
+  const client = useClient(VolumeService);
+  const { busy, fault, run } = useRun(onClose);
+  const vms = useVms().rows?.filter((vm) => vm.phase === VmPhase.READY);
+  const [vmId, setVmId] = useState("");
+  return (
+    <Dialog
+      title={`Attach volume "${volume.name}"`}
+      size="small"
+      submit="Attach volume"
+      busy={busy}
+      disabled={vmId === ""}
+      fault={fault}
+      onSubmit={() => run(() => client.attachVolume({ id: volume.id, vmId }))}
+      onClose={onClose}
+    >
+      <SelectField
+        label="VM"
+        help="A running VM gets the disk at once."
+        value={vmId}
+        onChange={setVmId}
+        options={[{ value: "", label: vms?.length === 0 ? "No VM yet" : "Choose a VM", disabled: true }, ...(vms ?? []).map((vm) => ({ value: vm.id, label: `${vm.name} (on ${vm.host})` }))]}
+      />
+    </Dialog>
+  );
+}
+
+function Detach({ volume, onClose }: Props) {
+  const client = useClient(VolumeService);
+  const { busy, fault, run } = useRun(onClose);
+  return (
+    <Confirm
+      title={`Detach volume "${volume.name}" from ${volume.vm}?`}
+      verb="Detach volume"
+      busy={busy}
+      fault={fault}
+      onConfirm={() => run(() => client.detachVolume({ id: volume.id }))}
+      onClose={onClose}
+    >
+      <p>The volume stays, with all data on it. A running guest is asked to let go first: unmount its file systems there, or what was not written is lost.</p>
+    </Confirm>
+  );
+}
+
+function Delete({ volume, onClose }: Props) {
+  const client = useClient(VolumeService);
+  const { busy, fault, run } = useRun(onClose);
+  return (
+    <Confirm
+      title={`Delete volume "${volume.name}"?`}
+      verb="Delete volume"
+      typedName={volume.name}
+      busy={busy}
+      fault={fault}
+      onConfirm={() => run(() => client.deleteVolume({ id: volume.id }))}
+      onClose={onClose}
+    >
+      <p>
+        All data on it ({formatBytes(volume.sizeBytes)} in pool {volume.pool}) and all its snapshots are lost. This cannot be undone.
+      </p>
+    </Confirm>
+  );
+}
