@@ -5,6 +5,7 @@ import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Browser, SLOW_MS } from "./browser.mjs";
 import { Rig, setting } from "./rig.mjs";
+import { storageSteps } from "./storage-steps.mjs";
 
 const PASSWORD = "correct horse battery staple";
 const GUEST = join(setting("QUANTIX_GUEST"), "guest.iso");
@@ -238,6 +239,7 @@ async function run() {
       await b.look(`pool-${tab.toLowerCase()}`);
     }
   });
+  await storageSteps(b, rig, step);
   await step("VM is deleted with its disks", async () => {
     await b.go("VMs");
     await page.getByRole("link", { name: "web-1" }).first().click();
