@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Error, ErrorKind, Result, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Each answer comes at once; this is for a guest on a very busy machine.
@@ -17,6 +18,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 const SYNC_DEADLINE: Duration = Duration::from_millis(500);
 /// Stands before the answer to `guest-sync-delimited`, and nowhere else: it is no UTF-8.
 const DELIMITER: u8 = 0xff;
+
+static ATTEMPT: AtomicU32 = AtomicU32::new(0);
 
 /// A connection to the agent of one guest.
 pub struct Agent {
@@ -74,15 +77,16 @@ impl Agent {
         let read = BufReader::new(write.try_clone()?);
         let mut agent = Agent { write, read };
         agent.write.set_read_timeout(Some(SYNC_DEADLINE))?;
-        // Whatever an earlier connection left half-said ends here.
-        let id = u64::from(std::process::id());
+        // Whatever an earlier connection left half-said ends here; late answers to it carry another number.
+        let id = u64::from(std::process::id()) << 32 | u64::from(ATTEMPT.fetch_add(1, Ordering::Relaxed));
         agent.write.write_all(&[DELIMITER])?;
         agent.tell("guest-sync-delimited", json!({ "id": id }))?;
-        let mut before = Vec::new();
-        agent.read.read_until(DELIMITER, &mut before)?;
-        let answer = agent.answer()?;
-        if answer.as_u64() != Some(id) {
-            return Err(Error::other(format!("the guest agent is out of step: {answer}")));
+        loop {
+            let mut before = Vec::new();
+            agent.read.read_until(DELIMITER, &mut before)?;
+            if agent.answer()?.as_u64() == Some(id) {
+                break;
+            }
         }
         agent.write.set_read_timeout(Some(ANSWER_DEADLINE))?;
         Ok(agent)

@@ -1,6 +1,9 @@
 //! The lab VM is what its users rely on: quick, private, forgetful, and with every server up.
 
-use quantix_lab::labvm::{CHAP_PASSWORD, CHAP_USER, LabVm, SHARE, TARGET};
+use quantix_lab::labvm::{CHAP_PASSWORD, CHAP_USER, HOST_ADDRESS, LabVm, SHARE, TARGET};
+use quantix_lab::process::free_port;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -57,4 +60,42 @@ fn its_servers_are_up() {
     let disks = vm.ok(&["lsblk", "-dnbo", "SIZE,TRAN"]);
     assert_eq!(disks.matches("iscsi").count(), 2, "{disks}");
     assert!(disks.contains("2147483648 iscsi"), "{disks}");
+}
+
+/// The first words of an answer to ONC RPC "null" (RFC 5531), from the NFS server behind `port` of this machine.
+fn nfs_null(port: u16) -> [u8; 12] {
+    let mut call = Vec::new();
+    // Record mark, then id, call, RPC 2, program 100003 (NFS), version 4, procedure 0, no credentials.
+    for word in [0x8000_0028u32, 7, 0, 2, 100_003, 4, 0, 0, 0, 0, 0] {
+        call.extend_from_slice(&word.to_be_bytes());
+    }
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the forwarded port is open");
+    stream.set_read_timeout(Some(MINUTE)).expect("a deadline is set");
+    stream.write_all(&call).expect("sent");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).expect("the guest's NFS server answers");
+    answer
+}
+
+#[test]
+fn it_is_connected_as_asked_and_not_otherwise() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            let _ = stream.write_all(b"hello from outside");
+        }
+    });
+    let into = free_port();
+    let listen = format!("exec cat < /dev/tcp/{HOST_ADDRESS}/{port}");
+    let listen = ["bash", "-c", &listen];
+    let open = LabVm::builder().reach_host().forward(into, 2049).start();
+    assert_eq!(open.run(&listen, MINUTE).stdout, "hello from outside");
+    // Id 7, a reply.
+    assert_eq!(nfs_null(into)[4..], [0, 0, 0, 7, 0, 0, 0, 1]);
+    open.stop();
+    let closed = LabVm::builder().forward(into, 2049).start();
+    assert_eq!(nfs_null(into)[4..], [0, 0, 0, 7, 0, 0, 0, 1]);
+    assert_eq!(closed.run(&listen, Duration::from_secs(5)).stdout, "", "it reached this machine");
 }
