@@ -1,8 +1,9 @@
 //! What every driver must do, written once and run on each: in unit tests on the fake, in the lab on libvirt
 //! and QEMU. The guest is diskless: its firmware shows a screen and stays there, which is all that is needed.
 
-use crate::driver::{Driver, LOST, Machine, MachineEvent, MachineNic, MachineReport, RETURNED};
+use crate::driver::{Driver, LOST, Machine, MachineDisk, MachineEvent, MachineNic, MachineReport, RETURNED};
 use async_trait::async_trait;
+use quantix_model::Secret;
 use quantix_model::fault::FaultCode;
 use quantix_model::host::Accelerator;
 use quantix_model::id::VmId;
@@ -18,12 +19,17 @@ use uuid::Uuid;
 /// Any single thing waited for happens within this, also on a busy machine under emulation.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Size of the disks in [`Setup`].
+pub const DISK_BYTES: u64 = 64 << 20;
+
 /// A driver to examine.
 pub struct Setup {
     /// The driver. Machines it has already are left alone.
     pub driver: Arc<dyn Driver>,
     /// How guests are to run.
     pub accelerator: Accelerator,
+    /// Empty disks of [`DISK_BYTES`] nobody else uses. The guest has no system, so it never lets go of a disk.
+    pub disks: [MachineDisk; 2],
     /// Takes the hypervisor's control daemon away and brings it back; `None` leaves that part out.
     pub outage: Option<Box<dyn Outage>>,
 }
@@ -67,10 +73,13 @@ pub async fn run(setup: Setup) {
     unknown_machines(driver).await;
     definitions(driver, &subject).await;
     power(driver, &subject).await;
+    disks_of_a_running_machine(driver, &subject, &setup.disks).await;
     if let Some(outage) = &setup.outage {
         outages(driver, &subject, outage.as_ref()).await;
     }
     stopping(driver, &subject).await;
+    disks_of_a_stopped_machine(driver, &subject, &setup.disks).await;
+    secrets(driver).await;
     removal(driver, &subject).await;
 }
 
@@ -83,6 +92,8 @@ async fn unknown_machines(driver: &dyn Driver) {
         assert_eq!(fault.code, FaultCode::VmMissingOnHost, "{verb:?}: {fault}");
     }
     assert_eq!(driver.console(id).await.expect_err("none").code, FaultCode::VmMissingOnHost);
+    assert_eq!(driver.disk_list(id).await.expect_err("none").code, FaultCode::VmMissingOnHost);
+    assert_eq!(driver.disk_detach(id, "x").await.expect_err("none").code, FaultCode::VmMissingOnHost);
 }
 
 async fn definitions(driver: &dyn Driver, subject: &Machine) {
@@ -165,6 +176,77 @@ async fn screen(driver: &dyn Driver, id: VmId) {
         assert_eq!(&greeting, b"RFB 003.008\n");
         viewers.push(stream);
     }
+}
+
+async fn serials(driver: &dyn Driver, id: VmId) -> Vec<String> {
+    let disks = driver.disk_list(id).await.expect("listed");
+    disks.into_iter().map(|disk| disk.serial).collect()
+}
+
+async fn disks_of_a_running_machine(driver: &dyn Driver, subject: &Machine, disks: &[MachineDisk; 2]) {
+    let id = subject.id;
+    let [first, second] = disks;
+    assert!(driver.disk_list(id).await.expect("listed").is_empty());
+    for disk in [first, second, first] {
+        driver.disk_attach(id, disk).await.expect("attached");
+    }
+    assert_eq!(serials(driver, id).await, [first.serial.as_str(), second.serial.as_str()]);
+    let listed = driver.disk_list(id).await.expect("listed");
+    assert_eq!(listed[0].size_bytes, Some(DISK_BYTES));
+    assert_eq!((listed[0].target.as_str(), listed[1].target.as_str()), ("vda", "vdb"));
+
+    let larger = 2 * DISK_BYTES;
+    for _ in 0..2 {
+        driver.disk_grow(id, &second.serial, larger).await.expect("grown");
+        assert_eq!(driver.disk_list(id).await.expect("listed")[1].size_bytes, Some(larger));
+    }
+    let fault = driver.disk_grow(id, &second.serial, DISK_BYTES).await.expect_err("it would shrink");
+    assert_eq!(fault.code, FaultCode::VolumeCannotShrink, "{fault}");
+    let fault = driver.disk_grow(id, "none", larger).await.expect_err("no such disk");
+    assert_eq!(fault.code, FaultCode::VolumeMissing, "{fault}");
+    driver.disk_detach(id, "none").await.expect("what is not there is gone already");
+
+    // No system runs in the guest that could let go.
+    let fault = driver.disk_detach(id, &second.serial).await.expect_err("the guest holds it");
+    assert_eq!(fault.code, FaultCode::VolumeInUse, "{fault}");
+    assert!(fault.message.contains("vdb"), "{fault}");
+    assert_eq!(serials(driver, id).await.len(), 2, "and keeps it");
+}
+
+async fn disks_of_a_stopped_machine(driver: &dyn Driver, subject: &Machine, disks: &[MachineDisk; 2]) {
+    let id = subject.id;
+    let [first, second] = disks;
+    assert_eq!(
+        serials(driver, id).await,
+        [first.serial.as_str(), second.serial.as_str()],
+        "they are defined"
+    );
+    assert_eq!(driver.disk_list(id).await.expect("listed")[0].size_bytes, None);
+    let fault = driver.disk_grow(id, &first.serial, 4 * DISK_BYTES).await.expect_err("it is off");
+    assert_eq!(fault.code, FaultCode::VmActionNotAllowed, "{fault}");
+    for _ in 0..2 {
+        driver.disk_detach(id, &first.serial).await.expect("detached");
+        assert_eq!(serials(driver, id).await, [second.serial.as_str()]);
+    }
+    for _ in 0..2 {
+        driver.disk_attach(id, first).await.expect("attached");
+        assert_eq!(serials(driver, id).await.len(), 2);
+    }
+    let hostile = MachineDisk { serial: "a\nb".to_owned(), ..first.clone() };
+    let fault = driver.disk_attach(id, &hostile).await.expect_err("refused");
+    assert_eq!(fault.code, FaultCode::InvalidArgument);
+}
+
+async fn secrets(driver: &dyn Driver) {
+    let uuid = Uuid::new_v4();
+    let usage = format!("conformance {uuid} <&\"'>");
+    for key in ["QVFDYW5hcnk=", "QVFDYW5hcnk=", "QVFCYW5hcnk="] {
+        driver.secret_set(uuid, &usage, &Secret::new(key)).await.expect("kept");
+    }
+    let fault = driver.secret_set(uuid, &usage, &Secret::new("canary!")).await.expect_err("no base64");
+    assert!(!format!("{fault:?}").contains("canary"), "a key is never told");
+    assert!(driver.secret_remove(uuid).await.expect("forgotten"));
+    assert!(!driver.secret_remove(uuid).await.expect("gone already"));
 }
 
 async fn outages(driver: &dyn Driver, subject: &Machine, outage: &dyn Outage) {

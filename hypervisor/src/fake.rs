@@ -10,21 +10,23 @@
 //!                                  Refuse   define and power HYPERVISOR_REFUSED with the words given
 //! ```
 
+mod disk;
 mod screen;
 
-use crate::driver::{Driver, LOST, Machine, MachineEvent, MachineReport, RETURNED, Result};
+use crate::driver::{Driver, LOST, Machine, MachineDisk, MachineEvent, MachineReport, RETURNED, Result};
 use crate::refusal;
 use async_trait::async_trait;
-use quantix_model::Fault;
 use quantix_model::host::{Accelerator, Engine};
 use quantix_model::id::VmId;
 use quantix_model::time::UnixMs;
 use quantix_model::vm::{PowerState, PowerStep, PowerVerb, power_step};
+use quantix_model::{Fault, Secret};
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{broadcast, watch};
+use uuid::Uuid;
 
 /// What every call may take unless a test says otherwise, as for the real driver.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -64,10 +66,14 @@ struct State {
     trouble: Trouble,
     deadline: Duration,
     acpi_ignored: bool,
+    disks_held: bool,
+    secrets: BTreeMap<Uuid, Secret>,
 }
 
 struct FakeMachine {
     definition: Machine,
+    /// What the guest sees, with sizes in bytes; empty while it is not active.
+    live: Vec<(MachineDisk, u64)>,
     ours: bool,
     power: PowerState,
     reason: &'static str,
@@ -85,6 +91,8 @@ impl FakeDriver {
             trouble: Trouble::None,
             deadline: DEADLINE,
             acpi_ignored: false,
+            disks_held: false,
+            secrets: BTreeMap::new(),
         };
         FakeDriver { inner: Arc::new(Inner { accelerator, events, state: Mutex::new(state) }) }
     }
@@ -96,6 +104,10 @@ impl FakeDriver {
             let mut state = self.inner.lock();
             let is_down = trouble == Trouble::Down;
             let was = std::mem::replace(&mut state.trouble, trouble);
+            if was == Trouble::Down && !is_down {
+                // They were in its memory only.
+                state.secrets.clear();
+            }
             (was == Trouble::Down, is_down, state.machines.keys().copied().collect::<Vec<_>>())
         };
         let told = match (was_down, is_down) {
@@ -224,7 +236,15 @@ impl Inner {
 impl FakeMachine {
     fn new(definition: Machine, ours: bool) -> FakeMachine {
         let (alive, _) = watch::channel(false);
-        FakeMachine { definition, ours, power: PowerState::Off, reason: "unknown", started: None, alive }
+        FakeMachine {
+            definition,
+            live: Vec::new(),
+            ours,
+            power: PowerState::Off,
+            reason: "unknown",
+            started: None,
+            alive,
+        }
     }
 
     fn set(&mut self, power: PowerState, reason: &'static str) {
@@ -233,9 +253,11 @@ impl FakeMachine {
         self.reason = reason;
         if power.is_active() && !was_active {
             self.started = Some(Instant::now());
+            self.live = self.definition.disks.iter().map(|disk| (disk.clone(), disk::SIZE_BYTES)).collect();
             self.alive = watch::channel(true).0;
         } else if !power.is_active() {
             self.started = None;
+            self.live.clear();
             self.alive.send_replace(false);
         }
     }
@@ -323,6 +345,9 @@ impl Driver for FakeDriver {
         let (told, shuts_down) = {
             let mut state = self.inner.lock();
             let acpi_ignored = state.acpi_ignored;
+            if verb == PowerVerb::Start {
+                state.keys_are_there(id)?;
+            }
             let machine = state.machines.get_mut(&id).ok_or_else(|| refusal::missing(id))?;
             match power_step(machine.power, verb) {
                 PowerStep::Already => return Ok(()),

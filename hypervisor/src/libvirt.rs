@@ -10,6 +10,7 @@
 //! Errors become faults in `fault`; states and events become words in `words`; unsafe code is in `ffi` only.
 
 mod connection;
+mod disk;
 mod fault;
 mod ffi;
 mod gate;

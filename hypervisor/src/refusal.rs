@@ -61,6 +61,55 @@ pub fn no_screen(name: &str, state: PowerState) -> Fault {
     )
 }
 
+/// The guest was asked to let go of a disk and did not.
+pub fn disk_held(name: &str, target: &str, waited: Duration) -> Fault {
+    Fault::new(
+        FaultCode::VolumeInUse,
+        format!(
+            "The guest of the VM {name:?} did not let go of its disk {target} in {} s.",
+            waited.as_secs()
+        ),
+        "Unmount the disk inside the guest and try again, or shut the VM down first. A guest whose system has not \
+         started yet cannot let go.",
+    )
+}
+
+/// The machine has no disk of that serial.
+pub fn disk_missing(name: &str, serial: &str) -> Fault {
+    Fault::new(
+        FaultCode::VolumeMissing,
+        format!("The VM {name:?} has no disk {serial:?} now."),
+        "Attach it first; look at the VM's disks.",
+    )
+}
+
+/// Disks only grow.
+pub fn disk_shrinks(target: &str, size_bytes: u64, asked_bytes: u64) -> Fault {
+    Fault::new(
+        FaultCode::VolumeCannotShrink,
+        format!("The disk {target} has {size_bytes} bytes and cannot shrink to {asked_bytes}."),
+        "Choose a larger size.",
+    )
+}
+
+/// Nothing runs that could see the new size.
+pub fn grow_inactive(name: &str, state: PowerState) -> Fault {
+    Fault::new(
+        FaultCode::VmActionNotAllowed,
+        format!("The VM {name:?} is {}: no guest has the disk open.", state.as_str()),
+        "Grow the volume itself.",
+    )
+}
+
+/// A key that is no base64. Never says what it was.
+pub fn bad_key() -> Fault {
+    Fault::invalid(
+        "spec.ceph.key",
+        "The CephX key is not one.",
+        "Copy it as `ceph auth get-key client.NAME` prints it.",
+    )
+}
+
 /// Nobody answers at libvirt's socket, or not to us.
 pub fn unavailable(cause: impl std::fmt::Display) -> Fault {
     let cause = cause.to_string();

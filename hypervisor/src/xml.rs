@@ -9,22 +9,29 @@
 //!
 //! The elements themselves are in `parts`; this file gives them their values and checks what XML cannot carry.
 
+mod disk;
 mod parts;
+mod read;
 
-use crate::driver::{Machine, MachineDisk, MachineNic, Result};
+use crate::driver::{Machine, MachineNic, Result};
+pub(crate) use disk::{disk_name, disk_xml};
 use parts::*;
 use quantix_model::Fault;
 use quantix_model::host::Accelerator;
 use quantix_model::vm::{Firmware, NicKind};
-use quantix_model::volume::VolumeFormat;
 use quick_xml::events::Event;
+pub(crate) use read::{FoundDisk, disks};
 
 /// Our namespace in the metadata. A name, not an address.
 pub const METADATA_NAMESPACE: &str = "urn:quantix:vm:1";
 /// Name of the guest agent's channel, fixed by the agent.
 const GUEST_AGENT_CHANNEL: &str = "org.qemu.guest_agent.0";
 /// virtio-blk has room for no more.
-const SERIAL_CHARS_MAX: usize = 20;
+pub(crate) const SERIAL_CHARS_MAX: usize = 20;
+/// Ports for devices the VM has from the start, besides its disks and cards: balloon, RNG, channel, USB.
+const PORTS_OWN: usize = 4;
+/// Free ports, so that disks can be given to a running VM; each is taken by one.
+pub(crate) const PORTS_SPARE: usize = 8;
 
 /// The definition of `machine`. Refuses names and paths that XML or libvirt cannot carry.
 pub fn domain_xml(machine: &Machine) -> Result<String> {
@@ -36,6 +43,18 @@ pub fn domain_xml(machine: &Machine) -> Result<String> {
     serde::Serialize::serialize(&domain(machine), serializer)
         .map_err(|error| Fault::internal(format!("domain XML: {error}")))?;
     Ok(xml)
+}
+
+/// The definition of a key that libvirt keeps in memory only and tells nobody. The key itself is set beside it.
+pub(crate) fn secret_xml(uuid: uuid::Uuid, usage: &str) -> Result<String> {
+    check_text("usage", usage)?;
+    let secret = SecretDefinition {
+        ephemeral: "yes",
+        private: "yes",
+        uuid: uuid.to_string(),
+        usage: SecretUsage { kind: "ceph", name: usage.to_owned() },
+    };
+    quick_xml::se::to_string(&secret).map_err(|error| Fault::internal(format!("secret XML: {error}")))
 }
 
 /// The generation in a metadata element as libvirt returns it; `None` when it is not ours.
@@ -65,19 +84,9 @@ fn check(machine: &Machine) -> Result<()> {
             "Choose a name that is not empty, not a dot or two, and has no slash.",
         ));
     }
-    for disk in &machine.disks {
-        check_path("disks.path", &disk.path)?;
-        check_text("disks.serial", &disk.serial)?;
-        if disk.serial.chars().count() > SERIAL_CHARS_MAX {
-            return Err(Fault::invalid(
-                "disks.serial",
-                format!("The serial {:?} is longer than {SERIAL_CHARS_MAX} characters.", disk.serial),
-                "Use the first 20 characters of the volume id.",
-            ));
-        }
-    }
-    if let Some(path) = &machine.cdrom {
-        check_path("cdrom", path)?;
+    machine.disks.iter().try_for_each(disk::check)?;
+    if let Some(source) = &machine.cdrom {
+        disk::check_source("cdrom", source)?;
     }
     machine.nics.iter().try_for_each(|nic| quantix_model::vm::check_mac("nics.mac", &nic.mac))
 }
@@ -174,9 +183,14 @@ fn cpu(accelerator: Accelerator, vcpus: u32) -> Cpu {
 }
 
 fn devices(machine: &Machine) -> Devices {
-    let mut disks: Vec<Disk> = machine.disks.iter().enumerate().map(|(slot, d)| disk(slot, d)).collect();
-    disks.push(cdrom(machine.cdrom.as_deref()));
+    let mut disks: Vec<Disk> = machine.disks.iter().enumerate().map(|(slot, d)| disk::at(slot, d)).collect();
+    disks.push(disk::cdrom(machine.cdrom.as_ref()));
+    let ports = machine.disks.len() + machine.nics.len() + PORTS_OWN + PORTS_SPARE;
+    let bridge = |model| Controller { kind: "pci", model };
     Devices {
+        controller: std::iter::once(bridge("pcie-root"))
+            .chain(std::iter::repeat_with(|| bridge("pcie-root-port")).take(ports))
+            .collect(),
         disk: disks,
         interface: machine.nics.iter().map(nic).collect(),
         serial: Character { kind: "pty", target: CharacterTarget { kind: None, name: None, port: Some(0) } },
@@ -196,43 +210,6 @@ fn devices(machine: &Machine) -> Devices {
     }
 }
 
-/// First disk, then the drive, then the other disks: BIOS and UEFI both go on to the next when a disk is
-/// blank, so a fresh VM boots its ISO and an installed one its disk.
-fn disk(slot: usize, disk: &MachineDisk) -> Disk {
-    Disk {
-        kind: "file",
-        device: "disk",
-        driver: Driver {
-            name: "qemu",
-            kind: match disk.format {
-                VolumeFormat::Qcow2 => "qcow2",
-                VolumeFormat::Raw => "raw",
-            },
-            cache: Some("none"),
-            discard: Some("unmap"),
-            detect_zeroes: Some("unmap"),
-        },
-        source: Some(Source { file: disk.path.clone() }),
-        target: Target { dev: disk_name(slot), bus: "virtio" },
-        readonly: None,
-        serial: Some(disk.serial.clone()),
-        boot: Boot { order: if slot == 0 { 1 } else { slot + 2 } },
-    }
-}
-
-fn cdrom(path: Option<&str>) -> Disk {
-    Disk {
-        kind: "file",
-        device: "cdrom",
-        driver: Driver { name: "qemu", kind: "raw", cache: None, discard: None, detect_zeroes: None },
-        source: path.map(|file| Source { file: file.to_owned() }),
-        target: Target { dev: "sda".to_owned(), bus: "sata" },
-        readonly: Some(Flag {}),
-        serial: None,
-        boot: Boot { order: 2 },
-    }
-}
-
 fn nic(nic: &MachineNic) -> Interface {
     Interface {
         kind: match nic.kind {
@@ -241,19 +218,6 @@ fn nic(nic: &MachineNic) -> Interface {
         mac: Mac { address: nic.mac.clone() },
         model: InterfaceModel { kind: "virtio" },
     }
-}
-
-/// `vda` … `vdz`, `vdaa` …, as the kernel counts.
-fn disk_name(slot: usize) -> String {
-    let mut letters = Vec::new();
-    let mut rest = slot + 1;
-    while rest > 0 {
-        rest -= 1;
-        letters.push(b'a' + u8::try_from(rest % 26).expect("a remainder of 26 fits a byte"));
-        rest /= 26;
-    }
-    letters.reverse();
-    format!("vd{}", String::from_utf8(letters).expect("ASCII letters"))
 }
 
 #[cfg(test)]

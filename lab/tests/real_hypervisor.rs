@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use quantix_hypervisor::accelerator::AcceleratorOptions;
 use quantix_hypervisor::conformance::{self, Outage, Setup};
-use quantix_hypervisor::driver::{Driver, Machine, MachineDisk};
+use quantix_hypervisor::driver::{DiskSource, Disks, Driver, Machine, MachineDisk};
 use quantix_hypervisor::libvirt::{LibvirtDriver, LibvirtOptions};
 use quantix_model::FaultCode;
 use quantix_model::host::{Accelerator, AcceleratorChoice};
@@ -98,9 +98,9 @@ impl Libvirt {
             .status()
             .expect("qemu-img is installed");
         assert!(made.success());
+        let path = path.to_str().expect("UTF-8").to_owned();
         MachineDisk {
-            path: path.to_str().expect("UTF-8").to_owned(),
-            format: VolumeFormat::Qcow2,
+            source: DiskSource::File { path, format: VolumeFormat::Qcow2 },
             serial: "0192d1c0-0000-7000-8".to_owned(),
         }
     }
@@ -157,6 +157,7 @@ async fn libvirt_conforms() {
     conformance::run(Setup {
         driver: libvirt.driver(),
         accelerator: Accelerator::Tcg,
+        disks: ["one", "two"].map(|serial| MachineDisk { serial: serial.into(), ..libvirt.disk(serial) }),
         outage: Some(Box::new(Kill(Arc::clone(&libvirt)))),
     })
     .await;
@@ -190,7 +191,7 @@ async fn disks_start_and_refusals_say_what_to_do() {
 
     let gone = with("gone", &libvirt.disk("gone.qcow2"), Firmware::Bios);
     driver.define(&gone).await.expect("defined");
-    std::fs::remove_file(&gone.disks[0].path).expect("removed");
+    std::fs::remove_file(libvirt.dir.path().join("gone.qcow2")).expect("removed");
     let fault = driver.power(gone.id, PowerVerb::Start).await.expect_err("no disk");
     assert_eq!(fault.code, FaultCode::HypervisorRefused, "{fault}");
     assert!(fault.cause.contains("No such file"), "{fault}");
@@ -214,7 +215,7 @@ async fn a_guest_boots_past_a_blank_disk_and_obeys() {
     std::fs::copy(guest_iso(), &iso).expect("copied");
     let machine = Machine {
         disks: vec![libvirt.disk("blank.qcow2")],
-        cdrom: Some(iso.to_str().expect("UTF-8").to_owned()),
+        cdrom: Some(media(&iso)),
         memory_bytes: 256 << 20,
         ..conformance::machine("guest", Accelerator::Tcg)
     };
@@ -234,6 +235,53 @@ async fn a_guest_boots_past_a_blank_disk_and_obeys() {
     let report = driver.get(machine.id).await.expect("answers").expect("there");
     assert_eq!((report.power_state, report.power_reason.as_str()), (PowerState::Off, "shutdown"));
     assert!(driver.undefine(machine.id).await.expect("undefined"));
+}
+
+/// A guest with a system lets go of a disk it was given while it ran, and sees it at its new size before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_guest_gets_grows_and_gives_back_a_disk() {
+    let libvirt = Libvirt::start();
+    let driver = libvirt.driver();
+    let iso = libvirt.dir.path().join("guest.iso");
+    std::fs::copy(guest_iso(), &iso).expect("copied");
+    let machine = Machine {
+        cdrom: Some(media(&iso)),
+        memory_bytes: 256 << 20,
+        ..conformance::machine("guest", Accelerator::Tcg)
+    };
+    let disk = libvirt.disk("second.qcow2");
+    driver.define(&machine).await.expect("defined");
+    driver.power(machine.id, PowerVerb::Start).await.expect("started");
+    // Before its system is there, a guest holds on to what it has; then the same call succeeds.
+    wait_screen_moves(driver.as_ref(), &machine).await;
+    let began = Instant::now();
+    loop {
+        driver.disk_attach(machine.id, &disk).await.expect("attached");
+        let listed = driver.disk_list(machine.id).await.expect("listed");
+        assert_eq!(listed.len(), 1);
+        driver.disk_grow(machine.id, &disk.serial, 128 << 20).await.expect("grown");
+        let listed = driver.disk_list(machine.id).await.expect("listed");
+        assert_eq!(listed[0].size_bytes, Some(128 << 20));
+        let asked = Instant::now();
+        match driver.disk_detach(machine.id, &disk.serial).await {
+            Ok(()) => {
+                println!("the guest let go in {:?}, {:?} after its start", asked.elapsed(), began.elapsed());
+                break;
+            }
+            Err(fault) => {
+                assert_eq!(fault.code, FaultCode::VolumeInUse, "{fault}");
+                assert!(began.elapsed() < GUEST_PATIENCE, "the guest never let go: {fault}");
+            }
+        }
+    }
+    assert!(driver.disk_list(machine.id).await.expect("listed").is_empty());
+    driver.power(machine.id, PowerVerb::ForceStop).await.expect("stopped");
+    assert!(driver.disk_list(machine.id).await.expect("listed").is_empty(), "nor is it defined");
+    assert!(driver.undefine(machine.id).await.expect("undefined"));
+}
+
+fn media(iso: &Path) -> DiskSource {
+    DiskSource::File { path: iso.to_str().expect("UTF-8").to_owned(), format: VolumeFormat::Raw }
 }
 
 /// Builds the test guest if its inputs changed.

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::conformance::{self, Outage, Setup};
+use crate::driver::DiskSource;
 use quantix_model::fault::FaultCode;
+use quantix_model::volume::VolumeFormat;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 struct Unplug(FakeDriver);
@@ -20,9 +22,15 @@ impl Outage for Unplug {
 #[tokio::test]
 async fn the_fake_conforms() {
     let driver = FakeDriver::new(Accelerator::Tcg);
+    driver.set_disks_held(true);
+    let disk = |serial: &str| MachineDisk {
+        source: DiskSource::File { path: format!("/fake/{serial}"), format: VolumeFormat::Qcow2 },
+        serial: serial.to_owned(),
+    };
     conformance::run(Setup {
         driver: Arc::new(driver.clone()),
         accelerator: Accelerator::Tcg,
+        disks: [disk("one"), disk("two")],
         outage: Some(Box::new(Unplug(driver))),
     })
     .await;

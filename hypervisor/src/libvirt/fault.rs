@@ -6,7 +6,15 @@ use quantix_model::fault::FaultCode;
 use virt::error::{Error, ErrorNumber};
 
 /// What is missing in an error message, and the remedy for it. First match wins.
-const REMEDIES: [(&[&str], &str); 9] = [
+const REMEDIES: [(&[&str], &str); 11] = [
+    (
+        &["No more available PCI slots", "no more available PCI"],
+        "All places for disks given to a running VM are taken: shut the VM down and start it again, then try anew.",
+    ),
+    (
+        &["Secret not found", "no secret with matching", "error connecting: Operation not permitted"],
+        "The key of this VM's Ceph pool is not known to libvirt, or is wrong: look at the pool's state.",
+    ),
     (
         &["No space left on device"],
         "Free space on the pool of this VM's disks, or on the host's system disk, and try again.",
@@ -87,6 +95,16 @@ fn remedy(words: &str, log: Option<&str>) -> String {
 /// Whether libvirt says there is no such domain.
 pub(super) fn is_missing(error: &Error) -> bool {
     is(error, &[ErrorNumber::NoDomain])
+}
+
+/// Whether QEMU was asked to take that device away already and waits for the guest.
+pub(super) fn is_leaving(error: &Error) -> bool {
+    error.message().contains("already in the process of unplug")
+}
+
+/// Whether libvirt says there is no such secret.
+pub(super) fn is_no_secret(error: &Error) -> bool {
+    is(error, &[ErrorNumber::NoSecret])
 }
 
 /// Whether a definition was refused because its name belongs to another domain.

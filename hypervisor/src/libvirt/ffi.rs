@@ -8,7 +8,7 @@
 
 use super::words;
 use quantix_model::id::VmId;
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
@@ -23,7 +23,7 @@ type Result<T> = std::result::Result<T, Error>;
 /// Hears of every event: the machine and what happened to it.
 pub(super) type Listener = Box<dyn Fn(VmId, String) + Send + Sync>;
 
-/// Two registrations on a connection; they hold it open until `stop`.
+/// Registrations on a connection; they hold it open until `stop`.
 pub(super) struct Listening {
     callbacks: Vec<c_int>,
 }
@@ -32,7 +32,7 @@ struct Sink {
     listener: std::sync::Arc<Listener>,
 }
 
-/// Starts to hear lifecycle and reboot events. The event loop must be registered before `conn` was opened.
+/// Starts to hear lifecycle and reboot events, and of devices that went or would not go. The event loop must be registered before `conn` was opened.
 pub(super) fn listen(conn: &Connect, listener: Listener) -> Result<Listening> {
     let listener = std::sync::Arc::new(listener);
     // SAFETY: libvirt calls a LIFECYCLE callback with the five arguments of `on_lifecycle`, whose type it
@@ -43,8 +43,19 @@ pub(super) fn listen(conn: &Connect, listener: Listener) -> Result<Listening> {
             sys::virConnectDomainEventGenericCallback,
         >(on_lifecycle)
     };
+    type OnDevice = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *const c_char, *mut c_void);
+    // SAFETY: DEVICE_REMOVED and DEVICE_REMOVAL_FAILED callbacks have the four arguments of these functions, whose
+    // type libvirt erases by the same convention.
+    let (removed, kept) = unsafe {
+        (
+            std::mem::transmute::<OnDevice, sys::virConnectDomainEventGenericCallback>(on_device_removed),
+            std::mem::transmute::<OnDevice, sys::virConnectDomainEventGenericCallback>(on_device_kept),
+        )
+    };
     let mut listening = Listening { callbacks: Vec::new() };
     for (event, callback) in [
+        (sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, removed),
+        (sys::VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED, kept),
         (sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle),
         (sys::VIR_DOMAIN_EVENT_ID_REBOOT, Some(on_reboot as unsafe extern "C" fn(_, _, _))),
     ] {
@@ -99,6 +110,28 @@ unsafe extern "C" fn on_lifecycle(
 unsafe extern "C" fn on_reboot(_conn: sys::virConnectPtr, domain: sys::virDomainPtr, opaque: *mut c_void) {
     // SAFETY: as for `on_lifecycle`.
     unsafe { tell(domain, opaque, "reboot".to_owned()) };
+}
+
+unsafe extern "C" fn on_device_removed(
+    _conn: sys::virConnectPtr,
+    domain: sys::virDomainPtr,
+    alias: *const c_char,
+    opaque: *mut c_void,
+) {
+    // SAFETY: as for `on_lifecycle`; the alias is a string that lives during the call.
+    unsafe { tell(domain, opaque, format!("device removed: {}", CStr::from_ptr(alias).to_string_lossy())) };
+}
+
+unsafe extern "C" fn on_device_kept(
+    _conn: sys::virConnectPtr,
+    domain: sys::virDomainPtr,
+    alias: *const c_char,
+    opaque: *mut c_void,
+) {
+    // SAFETY: as for `on_device_removed`.
+    let alias = unsafe { CStr::from_ptr(alias).to_string_lossy() };
+    // SAFETY: as for `on_lifecycle`.
+    unsafe { tell(domain, opaque, format!("device removal failed: {alias}")) };
 }
 
 unsafe extern "C" fn free_sink(opaque: *mut c_void) {

@@ -151,6 +151,7 @@ pub(super) struct Enabled {
 
 #[derive(Serialize)]
 pub(super) struct Devices {
+    pub controller: Vec<Controller>,
     pub disk: Vec<Disk>,
     pub interface: Vec<Interface>,
     pub serial: Character,
@@ -161,6 +162,15 @@ pub(super) struct Devices {
     pub video: Video,
     pub memballoon: Model,
     pub rng: Rng,
+}
+
+/// libvirt numbers them.
+#[derive(Serialize)]
+pub(super) struct Controller {
+    #[serde(rename = "@type")]
+    pub kind: &'static str,
+    #[serde(rename = "@model")]
+    pub model: &'static str,
 }
 
 #[derive(Serialize)]
@@ -177,7 +187,8 @@ pub(super) struct Disk {
     pub readonly: Option<Flag>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serial: Option<String>,
-    pub boot: Boot,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Boot>,
 }
 
 #[derive(Serialize)]
@@ -188,16 +199,52 @@ pub(super) struct Driver {
     pub kind: &'static str,
     #[serde(rename = "@cache", skip_serializing_if = "Option::is_none")]
     pub cache: Option<&'static str>,
+    #[serde(rename = "@io", skip_serializing_if = "Option::is_none")]
+    pub io: Option<&'static str>,
     #[serde(rename = "@discard", skip_serializing_if = "Option::is_none")]
     pub discard: Option<&'static str>,
     #[serde(rename = "@detect_zeroes", skip_serializing_if = "Option::is_none")]
     pub detect_zeroes: Option<&'static str>,
 }
 
-#[derive(Serialize)]
+/// A file, a device, or something on the network.
+#[derive(Default, Serialize)]
 pub(super) struct Source {
-    #[serde(rename = "@file")]
-    pub file: String,
+    #[serde(rename = "@file", skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    #[serde(rename = "@dev", skip_serializing_if = "Option::is_none")]
+    pub dev: Option<String>,
+    #[serde(rename = "@protocol", skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<&'static str>,
+    #[serde(rename = "@name", skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub host: Vec<SourceHost>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+}
+
+#[derive(Serialize)]
+pub(super) struct SourceHost {
+    #[serde(rename = "@name")]
+    pub name: String,
+    #[serde(rename = "@port", skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Auth {
+    #[serde(rename = "@username")]
+    pub username: String,
+    pub secret: AuthSecret,
+}
+
+#[derive(Serialize)]
+pub(super) struct AuthSecret {
+    #[serde(rename = "@type")]
+    pub kind: &'static str,
+    #[serde(rename = "@uuid")]
+    pub uuid: String,
 }
 
 #[derive(Serialize)]
@@ -304,4 +351,22 @@ pub(super) struct RngBackend {
     pub model: &'static str,
     #[serde(rename = "$text")]
     pub value: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename = "secret")]
+pub(super) struct SecretDefinition {
+    #[serde(rename = "@ephemeral")]
+    pub ephemeral: &'static str,
+    #[serde(rename = "@private")]
+    pub private: &'static str,
+    pub uuid: String,
+    pub usage: SecretUsage,
+}
+
+#[derive(Serialize)]
+pub(super) struct SecretUsage {
+    #[serde(rename = "@type")]
+    pub kind: &'static str,
+    pub name: String,
 }

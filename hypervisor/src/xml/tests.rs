@@ -1,10 +1,16 @@
 //! What the definition looks like, and that nothing hostile gets out of its place in it.
 
 use super::*;
+use crate::driver::{DiskSource, MachineDisk};
 use proptest::prelude::*;
 use quantix_model::fault::FaultCode;
 use quantix_model::id::VmId;
+use quantix_model::volume::VolumeFormat;
 use quick_xml::Reader;
+
+fn file(path: &str, format: VolumeFormat) -> DiskSource {
+    DiskSource::File { path: path.into(), format }
+}
 
 fn machine() -> Machine {
     Machine {
@@ -16,17 +22,15 @@ fn machine() -> Machine {
         firmware: Firmware::Bios,
         disks: vec![
             MachineDisk {
-                path: "/pools/p1/volumes/0192d1c0-0000-7000-8000-00000000000a.qcow2".into(),
-                format: VolumeFormat::Qcow2,
+                source: file(
+                    "/pools/p1/volumes/0192d1c0-0000-7000-8000-00000000000a.qcow2",
+                    VolumeFormat::Qcow2,
+                ),
                 serial: "0192d1c0-0000-7000-8".into(),
             },
-            MachineDisk {
-                path: "/pools/p1/volumes/b.raw".into(),
-                format: VolumeFormat::Raw,
-                serial: "b".into(),
-            },
+            MachineDisk { source: file("/pools/p1/volumes/b.raw", VolumeFormat::Raw), serial: "b".into() },
         ],
-        cdrom: Some("/pools/p1/images/i.iso".into()),
+        cdrom: Some(file("/pools/p1/images/i.iso", VolumeFormat::Raw)),
         nics: vec![MachineNic { kind: NicKind::User, mac: "52:54:00:12:34:56".into() }],
         accelerator: Accelerator::Tcg,
     }
@@ -104,6 +108,22 @@ fn an_emulated_bios_machine() {
         <suspend-to-disk enabled="no"/>
       </pm>
       <devices>
+        <controller type="pci" model="pcie-root"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
         <disk type="file" device="disk">
           <driver name="qemu" type="qcow2" cache="none" discard="unmap" detect_zeroes="unmap"/>
           <source file="/pools/p1/volumes/0192d1c0-0000-7000-8000-00000000000a.qcow2"/>
@@ -195,6 +215,19 @@ fn a_kvm_uefi_machine_with_an_empty_drive_and_no_disk() {
         <suspend-to-disk enabled="no"/>
       </pm>
       <devices>
+        <controller type="pci" model="pcie-root"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
+        <controller type="pci" model="pcie-root-port"/>
         <disk type="file" device="cdrom">
           <driver name="qemu" type="raw"/>
           <target dev="sda" bus="sata"/>
@@ -226,6 +259,43 @@ fn a_kvm_uefi_machine_with_an_empty_drive_and_no_disk() {
     "#);
 }
 
+fn rbd(monitors: &[&str]) -> DiskSource {
+    DiskSource::Rbd {
+        monitors: monitors.iter().map(|m| (*m).to_owned()).collect(),
+        pool: "vms".into(),
+        image: "0192d1c0-0000-7000-8000-00000000000a".into(),
+        user: "quantix".into(),
+        secret_uuid: "0192d1c0-0000-5000-8000-0000000000aa".parse().expect("a UUID"),
+    }
+}
+
+#[test]
+fn block_devices_and_rbd_images() {
+    let disk = |source| MachineDisk { source, serial: "s".into() };
+    insta::assert_snapshot!(disk_xml("vdb", &disk(DiskSource::Block { path: "/dev/vg/a".into() })).expect("legal"), @r#"<disk type="block" device="disk"><driver name="qemu" type="raw" cache="none" io="native" discard="unmap"/><source dev="/dev/vg/a"/><target dev="vdb" bus="virtio"/><serial>s</serial></disk>"#);
+    let source = rbd(&["192.0.2.1", "mon.example.org:6790", "[2001:db8::1]:3300", "[2001:db8::2]"]);
+    insta::assert_snapshot!(disk_xml("vdc", &disk(source)).expect("legal"), @r#"<disk type="network" device="disk"><driver name="qemu" type="raw" cache="none" discard="unmap"/><source protocol="rbd" name="vms/0192d1c0-0000-7000-8000-00000000000a"><host name="192.0.2.1"/><host name="mon.example.org" port="6790"/><host name="2001:db8::1" port="3300"/><host name="2001:db8::2"/><auth username="quantix"><secret type="ceph" uuid="0192d1c0-0000-5000-8000-0000000000aa"/></auth></source><target dev="vdc" bus="virtio"/><serial>s</serial></disk>"#);
+    for bad in [&[][..], &[""], &["a:0"], &["a:x"], &["[::1"], &["a\nb"]] {
+        assert_eq!(disk_xml("vda", &disk(rbd(bad))).expect_err("bad").field, "disks.path", "{bad:?}");
+    }
+}
+
+#[test]
+fn keys_are_kept_in_memory_and_told_nobody() {
+    let uuid = uuid::Uuid::from_u128(7);
+    insta::assert_snapshot!(secret_xml(uuid, "pool <&\"'>").expect("legal"), @r#"<secret ephemeral="yes" private="yes"><uuid>00000000-0000-0000-0000-000000000007</uuid><usage type="ceph"><name>pool &lt;&amp;"'&gt;</name></usage></secret>"#);
+    assert_eq!(secret_xml(uuid, "a\nb").expect_err("refused").field, "usage");
+}
+
+#[test]
+fn a_running_machine_has_room_for_more_disks() {
+    let parsed = parse(&domain_xml(&machine()).expect("legal"));
+    let models = values(&parsed, "domain/devices/controller@model");
+    let ports = models.iter().filter(|model| **model == "pcie-root-port").count();
+    let used = machine().disks.len() + machine().nics.len() + PORTS_OWN;
+    assert_eq!((models[0], ports - used), ("pcie-root", PORTS_SPARE));
+}
+
 #[test]
 fn there_is_no_network_listener() {
     let parsed = parse(&domain_xml(&machine()).expect("legal"));
@@ -249,11 +319,14 @@ fn what_xml_cannot_carry_is_refused() {
         assert_eq!((fault.code, fault.field.as_str()), (FaultCode::InvalidArgument, "name"), "{name:?}");
     }
     for path in ["", "relative", "/a\nb", "/a\u{0}", "-drive"] {
-        let fault = domain_xml(&Machine { cdrom: Some(path.into()), ..machine() }).expect_err(path);
+        let cdrom = Some(file(path, VolumeFormat::Raw));
+        let fault = domain_xml(&Machine { cdrom, ..machine() }).expect_err(path);
         assert_eq!((fault.code, fault.field.as_str()), (FaultCode::InvalidArgument, "cdrom"), "{path:?}");
         let mut bad = machine();
-        bad.disks[0].path = path.into();
-        assert_eq!(domain_xml(&bad).expect_err(path).field, "disks.path");
+        for source in [file(path, VolumeFormat::Raw), DiskSource::Block { path: path.into() }] {
+            bad.disks[0].source = source;
+            assert_eq!(domain_xml(&bad).expect_err(path).field, "disks.path");
+        }
     }
     let mut bad = machine();
     bad.nics[0].mac = "52:54:00:12:34:56' evil='1".into();
@@ -283,13 +356,13 @@ proptest! {
         prop_assume!(name != "." && name != "..");
         let mut machine = machine();
         machine.name = name.clone();
-        machine.disks[1].path = path.clone();
-        machine.cdrom = Some(iso.clone());
+        machine.disks[1].source = file(&path, VolumeFormat::Raw);
+        machine.cdrom = Some(file(&iso, VolumeFormat::Raw));
         let parsed = parse(&domain_xml(&machine).expect("legal"));
         prop_assert_eq!(values(&parsed, "domain/name"), [name.as_str()]);
         prop_assert_eq!(
             values(&parsed, "domain/devices/disk/source@file"),
-            [machine.disks[0].path.as_str(), path.as_str(), iso.as_str()]
+            ["/pools/p1/volumes/0192d1c0-0000-7000-8000-00000000000a.qcow2", path.as_str(), iso.as_str()]
         );
         // Nothing was added: the same elements as for a harmless machine.
         let shape = |p: &[(String, String)]| p.iter().map(|(k, _)| k.clone()).collect::<Vec<_>>();

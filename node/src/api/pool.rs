@@ -8,7 +8,7 @@ use quantix_contract::quantix::pool::v1 as pool;
 use quantix_contract::{pool as convert, time};
 use quantix_model::id::PoolId;
 use quantix_model::{Fault, UnixMs};
-use quantix_storage::backend::{FileEntry, FileKind, FileQuery, FileSort};
+use quantix_storage::backend::{FileEntry, FileKind, FileQuery, FileSort, LettingGo};
 
 /// Most entries of one page.
 const PAGE_MAX: usize = 1000;
@@ -29,7 +29,8 @@ pub async fn release(
     request: wire::ReleasePoolRequest,
 ) -> Result<wire::ReleasePoolResponse, Fault> {
     let id: PoolId = request.pool_id.parse()?;
-    daemon.pools.release(id, request.generation).await?;
+    let how = if request.force { LettingGo::Forced } else { LettingGo::Orderly };
+    daemon.pools.release(id, request.generation, how).await?;
     Ok(wire::ReleasePoolResponse::default())
 }
 

@@ -1,9 +1,12 @@
 //! RPC about snapshots of volumes. What a running VM writes to is not touched, unless its pool can do so.
 
+use super::volume::hint;
 use crate::daemon::Daemon;
+use crate::vm::disk::Runs;
+use futures::future::BoxFuture;
 use quantix_contract::quantix::node::v1 as wire;
 use quantix_contract::time;
-use quantix_model::id::{PoolId, VolumeId};
+use quantix_model::id::{PoolId, VmId, VolumeId};
 use quantix_model::volume::check_snapshot_name;
 use quantix_model::{Fault, FaultCode, UnixMs};
 use quantix_storage::backend::SnapshotInfo;
@@ -15,6 +18,8 @@ struct Wish {
     volume: VolumeId,
     name: String,
     worker: PoolWorker,
+    /// The VM that has it, as far as the asker knows.
+    vm: Option<VmId>,
 }
 
 fn read(daemon: &Daemon, request: wire::SnapshotRequest) -> Result<Wish, Fault> {
@@ -25,7 +30,34 @@ fn read(daemon: &Daemon, request: wire::SnapshotRequest) -> Result<Wish, Fault> 
         volume: request.volume_id.parse()?,
         name: request.name,
         worker: daemon.pools.worker(pool)?,
+        vm: hint(&request.vm_id)?,
     })
+}
+
+impl Wish {
+    /// Does it in the turn of the VM that has the volume. While it runs only where `running` says so; else refused:
+    /// `what` completes "to …".
+    async fn carry_out<T: Send + 'static, F>(
+        self,
+        daemon: &Daemon,
+        running: bool,
+        what: &'static str,
+        work: impl FnOnce(PoolWorker, VolumeId, String) -> F + Send + 'static,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>> + Send + 'static,
+    {
+        let Wish { pool, volume, name, worker, vm } = self;
+        let turn = move |runs: Option<Runs>| -> BoxFuture<'static, Result<T, Fault>> {
+            match runs.filter(|_| !running) {
+                Some(runs) => Box::pin(std::future::ready(Err(runs.refuse(what)))),
+                None => Box::pin(work(worker, volume, name)),
+            }
+        };
+        let done = daemon.pools.noting(pool, daemon.vms.with_volume(volume, vm, turn).await);
+        daemon.pools.look_again(pool);
+        done
+    }
 }
 
 pub async fn list(
@@ -43,40 +75,40 @@ pub async fn list(
 }
 
 pub async fn create(daemon: &Daemon, request: wire::SnapshotRequest) -> Result<wire::SnapshotReport, Fault> {
-    let Wish { pool, volume, name, worker } = read(daemon, request)?;
-    if !daemon.pools.capabilities(pool)?.snapshots_running {
-        daemon.vms.idle_volume(volume, "make a snapshot of it").await?;
-    }
-    let made = daemon.pools.noting(pool, worker.snapshot_create(volume, name).await)?;
-    daemon.pools.look_again(pool);
+    let wish = read(daemon, request)?;
+    let running = daemon.pools.capabilities(wish.pool)?.snapshots_running;
+    let make = |worker: PoolWorker, volume, name| async move { worker.snapshot_create(volume, name).await };
+    let made = wish.carry_out(daemon, running, "make a snapshot of it", make).await?;
     Ok(report(&made))
 }
 
 pub async fn revert(daemon: &Daemon, request: wire::SnapshotRequest) -> Result<wire::SnapshotReport, Fault> {
-    let Wish { pool, volume, name, worker } = read(daemon, request)?;
-    daemon.vms.idle_volume(volume, "revert it").await?;
-    daemon.pools.noting(pool, worker.snapshot_revert(volume, name.clone()).await)?;
-    daemon.pools.look_again(pool);
-    let all = daemon.pools.noting(pool, worker.snapshot_list(volume).await)?;
-    all.iter().find(|snapshot| snapshot.name == name).map(report).ok_or_else(|| {
-        Fault::new(
-            FaultCode::SnapshotMissing,
-            format!("The snapshot {name:?} was gone right after the volume was reverted to it."),
-            "Look whether another tool manages this pool.",
-        )
-    })
+    let wish = read(daemon, request)?;
+    let back = |worker: PoolWorker, volume, name: String| async move {
+        worker.snapshot_revert(volume, name.clone()).await?;
+        let all = worker.snapshot_list(volume).await?;
+        all.into_iter().find(|snapshot| snapshot.name == name).ok_or_else(|| gone(&name))
+    };
+    let now = wish.carry_out(daemon, false, "revert it", back).await?;
+    Ok(report(&now))
+}
+
+fn gone(name: &str) -> Fault {
+    Fault::new(
+        FaultCode::SnapshotMissing,
+        format!("The snapshot {name:?} was gone right after the volume was reverted to it."),
+        "Look whether another tool manages this pool.",
+    )
 }
 
 pub async fn delete(
     daemon: &Daemon,
     request: wire::SnapshotRequest,
 ) -> Result<wire::DeleteSnapshotResponse, Fault> {
-    let Wish { pool, volume, name, worker } = read(daemon, request)?;
-    if !daemon.pools.capabilities(pool)?.snapshots_running {
-        daemon.vms.idle_volume(volume, "delete a snapshot of it").await?;
-    }
-    let existed = daemon.pools.noting(pool, worker.snapshot_delete(volume, name).await)?;
-    daemon.pools.look_again(pool);
+    let wish = read(daemon, request)?;
+    let running = daemon.pools.capabilities(wish.pool)?.snapshots_running;
+    let forget = |worker: PoolWorker, volume, name| async move { worker.snapshot_delete(volume, name).await };
+    let existed = wish.carry_out(daemon, running, "delete a snapshot of it", forget).await?;
     Ok(wire::DeleteSnapshotResponse { existed, ..Default::default() })
 }
 

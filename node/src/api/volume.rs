@@ -1,12 +1,15 @@
 //! RPC about volumes.
 
 use crate::daemon::Daemon;
+use crate::vm::disk::{Runs, serial};
+use futures::future::BoxFuture;
 use quantix_contract::quantix::node::v1 as wire;
 use quantix_contract::twin;
 use quantix_model::Fault;
-use quantix_model::id::{PoolId, VolumeId};
+use quantix_model::id::{PoolId, VmId, VolumeId};
 use quantix_model::volume::{Allocation, VolumeSource, check_size, check_snapshot_name};
-use quantix_storage::backend::{VolumeInfo, VolumeWish};
+use quantix_storage::backend::{Attachment, VolumeInfo, VolumeWish};
+use std::sync::Arc;
 
 pub async fn create(
     daemon: &Daemon,
@@ -71,16 +74,40 @@ pub async fn list(
     Ok(wire::ListVolumesResponse { volumes: volumes.iter().map(report).collect(), ..Default::default() })
 }
 
-/// Grows a volume that no running VM has.
+/// Grows a volume: one that a VM runs on through the hypervisor, so that its guest sees it at once.
 pub async fn grow(daemon: &Daemon, request: wire::GrowVolumeRequest) -> Result<wire::VolumeReport, Fault> {
     let pool: PoolId = request.pool_id.parse()?;
     let id: VolumeId = request.volume_id.parse()?;
     check_size("size_bytes", request.size_bytes)?;
-    daemon.vms.idle_volume(id, "grow it").await?;
-    let worker = daemon.pools.worker(pool)?;
-    let grown = daemon.pools.noting(pool, worker.volume_grow(id, request.size_bytes).await)?;
+    let size_bytes = request.size_bytes;
+    let (pools, vms) = (Arc::clone(&daemon.pools), Arc::clone(&daemon.vms));
+    let worker = pools.worker(pool)?;
+    let grow = move |runs: Option<Runs>| -> BoxFuture<'static, Result<VolumeInfo, Fault>> {
+        Box::pin(async move {
+            let Some(runs) = runs else { return worker.volume_grow(id, size_bytes).await };
+            if !pools.capabilities(pool)?.grow_running {
+                return Err(runs.refuse("grow it"));
+            }
+            // QEMU itself grows files and RBD images; a device is grown before it is told.
+            if let Attachment::Block { .. } = worker.volume_attach(id).await? {
+                worker.volume_grow(id, size_bytes).await?;
+            }
+            vms.driver().disk_grow(runs.vm, &serial(id), size_bytes).await?;
+            let all = worker.volume_list().await?;
+            let found = all.into_iter().find(|volume| volume.id == id);
+            let found = found.ok_or_else(|| Fault::internal("a grown volume is not in its pool's list"))?;
+            Ok(VolumeInfo { size_bytes, ..found })
+        })
+    };
+    let grown = daemon.vms.with_volume(id, hint(&request.vm_id)?, grow).await;
+    let grown = daemon.pools.noting(pool, grown)?;
     daemon.pools.look_again(pool);
     Ok(report(&grown))
+}
+
+/// The VM that has a volume, as far as the asker knows.
+pub(super) fn hint(vm_id: &str) -> Result<Option<VmId>, Fault> {
+    Ok(if vm_id.is_empty() { None } else { Some(vm_id.parse()?) })
 }
 
 fn report(info: &VolumeInfo) -> wire::VolumeReport {

@@ -17,8 +17,8 @@ use quantix_contract::quantix::node::v1::PoolIntent;
 use quantix_model::id::{ImageId, PoolId, VolumeId};
 use quantix_model::pool::{Capabilities, PoolReport, PoolSpec};
 use quantix_model::{Fault, FaultCode, UnixMs};
-use quantix_storage::backend::Attachment;
-use quantix_storage::worker::{Limits, PoolLauncher, PoolWorker};
+use quantix_storage::backend::{Attachment, LettingGo};
+use quantix_storage::worker::{Limits, PoolLauncher, PoolWorker, WorkerState};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -114,15 +114,30 @@ impl Pools {
         Ok(self.owner(id, &entry).apply(entry).await)
     }
 
-    /// Lets go of a pool; its files stay. Refused while a VM uses it.
-    pub async fn release(&self, id: PoolId, generation: u64) -> Result<(), Fault> {
+    /// Lets go of a pool: unmounts it, logs out; its files stay. Refused while a VM uses it, and when the pool itself
+    /// says that something does, unless `how` is forced.
+    pub async fn release(&self, id: PoolId, generation: u64, how: LettingGo) -> Result<(), Fault> {
+        let before = self.ledger.book().pools.get(&id).cloned();
         let removed = self.ledger.update(move |book| let_go(book, id, generation, clock::now())).await?;
-        if removed {
-            tracing::info!(pool = %id, "pool released");
-        }
-        let owner = self.owners().remove(&id);
+        let owner = self.owners().get(&id).cloned();
         if let Some(owner) = owner {
+            let worker = owner.view().worker;
+            let gone = worker.destroy(how).await;
+            // What a worker that serves refuses, it has a reason for; one that does not serve holds nothing more.
+            let serves = worker.status().state == WorkerState::Ready;
+            match (gone, before.filter(|_| removed && serves && how == LettingGo::Orderly)) {
+                (Ok(()), _) => {}
+                (Err(fault), Some(entry)) => {
+                    self.ledger.update(move |book| take_back(book, id, entry)).await?;
+                    return Err(self.noting::<()>(id, Err(fault)).expect_err("it is one"));
+                }
+                (Err(fault), None) => tracing::warn!(%fault, pool = %id, "the pool is left as it is"),
+            }
+            self.owners().remove(&id);
             owner.stop().await;
+        }
+        if removed {
+            tracing::info!(pool = %id, ?how, "pool released");
         }
         self.changed.notify_one();
         Ok(())
@@ -153,7 +168,7 @@ impl Pools {
         }
         for (id, entry) in &book.pools {
             if !listed.contains(id) && entry.applied_at < sent_at {
-                match self.release(*id, entry.generation).await {
+                match self.release(*id, entry.generation, LettingGo::Orderly).await {
                     Ok(()) => {}
                     Err(fault) => tracing::info!(%fault, pool = %id, "a pool is no longer wanted, and stays"),
                 }
@@ -340,6 +355,13 @@ fn let_go(book: &mut Book, id: PoolId, generation: u64, now: UnixMs) -> Result<b
     book.pools.remove(&id);
     bury(&mut book.released_pools, id, generation, now);
     Ok(current.is_some())
+}
+
+/// A pool that could not be let go of is still one of ours.
+fn take_back(book: &mut Book, id: PoolId, entry: PoolEntry) -> Result<(), Fault> {
+    book.released_pools.remove(&id);
+    book.pools.entry(id).or_insert(entry);
+    Ok(())
 }
 
 fn listing(names: &[&str]) -> String {

@@ -7,6 +7,7 @@
 //!   every 10 s ─────▶   (list)
 //! ```
 
+pub mod disk;
 mod owner;
 pub mod queue;
 pub mod table;
@@ -14,12 +15,11 @@ pub mod table;
 use crate::clock;
 use crate::ledger::{Ledger, VmEntry};
 use crate::pool::Pools;
-use owner::Wish;
 pub use owner::{Intent, Outcome};
-use quantix_hypervisor::driver::{Driver, MachineEvent, MachineReport};
+use owner::{Wish, Work};
+use quantix_hypervisor::driver::{Driver, MachineEvent, MachineReport, RETURNED};
 use quantix_model::host::{Accelerator, Engine};
-use quantix_model::id::{VmId, VolumeId};
-use quantix_model::vm::PowerState;
+use quantix_model::id::{PoolId, VmId};
 use quantix_model::{Fault, FaultCode, UnixMs};
 use queue::Ask;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -46,6 +46,12 @@ pub struct Vms {
     table: Table,
     engine: watch::Receiver<Option<Engine>>,
     owners: Mutex<HashMap<VmId, mpsc::Sender<Wish>>>,
+    /// VMs that are off and whose volumes were let go of in this life of the daemon.
+    settled: Mutex<BTreeSet<VmId>>,
+    /// VMs whose volumes are being let go of.
+    settling: Mutex<BTreeSet<VmId>>,
+    /// Pools whose keys the hypervisor was given.
+    keys: Mutex<BTreeSet<PoolId>>,
     changed: Arc<Notify>,
     /// The first listing has ended, well or badly.
     listed: watch::Sender<bool>,
@@ -67,6 +73,9 @@ impl Vms {
             table: Table::default(),
             engine,
             owners: Mutex::default(),
+            settled: Mutex::default(),
+            settling: Mutex::default(),
+            keys: Mutex::default(),
             changed,
             listed: watch::channel(false).0,
         })
@@ -90,11 +99,21 @@ impl Vms {
 
     /// Hands a wish to the VM's owner and waits for what comes of it.
     pub async fn ask(self: &Arc<Vms>, id: VmId, ask: Ask, intent: Option<Intent>) -> Result<Outcome, Fault> {
+        self.ask_with(id, ask, intent, None).await
+    }
+
+    async fn ask_with(
+        self: &Arc<Vms>,
+        id: VmId,
+        ask: Ask,
+        intent: Option<Intent>,
+        work: Option<Work>,
+    ) -> Result<Outcome, Fault> {
         let (reply, answer) = oneshot::channel();
         {
             let mut owners = self.owners();
             let owner = owners.entry(id).or_insert_with(|| owner::start(Arc::clone(self), id));
-            owner.try_send(Wish { ask, intent, reply }).map_err(|_| {
+            owner.try_send(Wish { ask, intent, work, reply }).map_err(|_| {
                 Fault::new(FaultCode::Busy, "Too many requests wait for this VM.", "Try again in a moment.")
             })?;
         }
@@ -105,6 +124,18 @@ impl Vms {
 
     fn owners(&self) -> MutexGuard<'_, HashMap<VmId, mpsc::Sender<Wish>>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settled(&self) -> MutexGuard<'_, BTreeSet<VmId>> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settling(&self) -> MutexGuard<'_, BTreeSet<VmId>> {
+        self.settling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keys(&self) -> MutexGuard<'_, BTreeSet<PoolId>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets an idle owner go, unless a wish came just now.
@@ -137,23 +168,6 @@ impl Vms {
         Ok(report)
     }
 
-    /// Refuses what cannot be done to a volume (`what` completes "to …") while a VM of this host runs on it.
-    pub async fn idle_volume(&self, volume: VolumeId, what: &str) -> Result<(), Fault> {
-        let book = self.ledger.book();
-        let users = book.vms.iter().filter(|(_, vm)| vm.disks.iter().any(|disk| disk.volume_id == volume));
-        for (id, vm) in users {
-            let report = self.look(*id).await?;
-            if report.is_some_and(|r| r.power_state.is_active() || r.power_state == PowerState::Unknown) {
-                return Err(Fault::new(
-                    FaultCode::VolumeInUse,
-                    format!("The VM {} runs on this volume.", vm.name),
-                    format!("Shut {} down to {what}.", vm.name),
-                ));
-            }
-        }
-        Ok(())
-    }
-
     fn saw(&self, id: VmId, report: Option<MachineReport>) {
         if self.table.note(id, report, None, clock::now()) {
             self.changed.notify_one();
@@ -177,43 +191,63 @@ impl Vms {
     pub async fn watch(self: Arc<Vms>, stop: CancellationToken) {
         let mut events = self.driver.events();
         let mut unlisted = BTreeSet::new();
+        let mut keys_lost = true;
         loop {
             let pause = match self.list().await {
                 true => {
+                    self.settle();
+                    keys_lost = self.keep_keys(keys_lost).await;
                     unlisted = self.prune(unlisted).await;
                     LIST_INTERVAL
                 }
                 false => RETRY_INTERVAL,
             };
             let until = tokio::time::Instant::now() + pause;
-            let list_now = tokio::select! {
+            let followed = tokio::select! {
                 () = stop.cancelled() => return,
-                list_now = self.follow(&mut events, until) => list_now,
+                followed = self.follow(&mut events, until) => followed,
             };
-            if !list_now {
-                events = self.driver.events();
+            match followed {
+                Followed::Time => {}
+                Followed::Returned => keys_lost = true,
+                Followed::Closed => events = self.driver.events(),
             }
         }
     }
 
-    /// Follows events until the time comes to list again; false when the driver ended its events.
+    /// Gives the hypervisor the keys it needs; whether it still lacks some.
+    async fn keep_keys(&self, lost: bool) -> bool {
+        match self.refresh_keys(lost).await {
+            Ok(()) => false,
+            Err(fault) => {
+                tracing::warn!(%fault, "the hypervisor was not given the keys of its pools");
+                lost
+            }
+        }
+    }
+
+    /// Follows events until the time comes to list again.
     async fn follow(
-        &self,
+        self: &Arc<Vms>,
         events: &mut broadcast::Receiver<MachineEvent>,
         until: tokio::time::Instant,
-    ) -> bool {
+    ) -> Followed {
         loop {
             let event = match tokio::time::timeout_at(until, events.recv()).await {
-                Err(_) | Ok(Err(broadcast::error::RecvError::Lagged(_))) => return true,
+                Err(_) => return Followed::Time,
+                // What was missed may have been a return.
+                Ok(Err(broadcast::error::RecvError::Lagged(_))) => return Followed::Returned,
                 Ok(Err(broadcast::error::RecvError::Closed)) => {
                     tokio::time::sleep_until(until).await;
-                    return false;
+                    return Followed::Closed;
                 }
                 Ok(Ok(event)) => event,
             };
+            let mut returned = event.what == RETURNED;
             let mut seen: BTreeMap<VmId, UnixMs> = BTreeMap::from([(event.id, event.at)]);
             tokio::time::sleep(EVENT_PAUSE).await;
             while let Ok(more) = events.try_recv() {
+                returned |= more.what == RETURNED;
                 seen.insert(more.id, more.at);
             }
             for (id, at) in seen {
@@ -223,9 +257,13 @@ impl Vms {
                             self.changed.notify_one();
                         }
                     }
-                    Err(_) => return true,
+                    Err(_) => return if returned { Followed::Returned } else { Followed::Time },
                 }
             }
+            if returned {
+                return Followed::Returned;
+            }
+            self.settle();
         }
     }
 
@@ -277,6 +315,16 @@ impl Vms {
         }
         missing
     }
+}
+
+/// Why events are followed no further.
+enum Followed {
+    /// It is time to list, or the hypervisor does not answer.
+    Time,
+    /// The hypervisor came back: it may have forgotten keys.
+    Returned,
+    /// The driver ended its events.
+    Closed,
 }
 
 /// Holds a driver to an answer in time.

@@ -6,15 +6,15 @@
 //! The caller may go away; what was begun is ended. An owner with nothing to do for a minute ends itself.
 
 use super::Vms;
+use super::disk::{may_run, serial};
 use super::queue::{Ask, Defined, Facts, Queue, Verdict, decide};
 use super::table::VmFact;
 use crate::clock;
 use crate::ledger::{VmEntry, bury};
 use futures::future::BoxFuture;
-use quantix_hypervisor::driver::{Machine, MachineDisk, MachineNic, MachineReport};
+use quantix_hypervisor::driver::{DiskSource, Machine, MachineDisk, MachineNic, MachineReport};
 use quantix_model::id::{PoolId, VmId};
-use quantix_model::vm::VmSpec;
-use quantix_model::volume::VolumeFormat;
+use quantix_model::vm::{Disk, PowerVerb, VmSpec};
 use quantix_model::{Fault, FaultCode};
 use quantix_storage::backend::Attachment;
 use std::sync::Arc;
@@ -46,10 +46,14 @@ pub struct Outcome {
     pub fact: Option<VmFact>,
 }
 
+/// What is done in an owner's turn; it is told what the hypervisor says of the VM then.
+pub(super) type Work = Box<dyn FnOnce(Option<MachineReport>) -> BoxFuture<'static, ()> + Send>;
+
 /// A wish with its answer's address.
 pub(super) struct Wish {
     pub ask: Ask,
     pub intent: Option<Intent>,
+    pub work: Option<Work>,
     pub reply: oneshot::Sender<Result<Outcome, Fault>>,
 }
 
@@ -60,19 +64,19 @@ pub(super) fn start(vms: Arc<Vms>, id: VmId) -> mpsc::Sender<Wish> {
     sender
 }
 
-type Carrier = (Option<Intent>, oneshot::Sender<Result<Outcome, Fault>>);
+type Carrier = (Option<Intent>, Option<Work>, oneshot::Sender<Result<Outcome, Fault>>);
 
 async fn run(vms: Arc<Vms>, id: VmId, mut mailbox: mpsc::Receiver<Wish>) {
     let mut queue: Queue<Carrier> = Queue::default();
     let mut running: Option<BoxFuture<'static, ()>> = None;
     loop {
         if running.is_none()
-            && let Some((ask, (intent, reply))) = queue.take()
+            && let Some((ask, (intent, work, reply))) = queue.take()
         {
             let vms = Arc::clone(&vms);
             running = Some(Box::pin(async move {
-                let work = perform(&vms, id, ask, intent);
-                let outcome = tokio::time::timeout(OPERATION_DEADLINE, work).await;
+                let doing = perform(&vms, id, ask, intent, work);
+                let outcome = tokio::time::timeout(OPERATION_DEADLINE, doing).await;
                 let _ = reply.send(outcome.unwrap_or_else(|_| Err(too_slow())));
             }));
         }
@@ -83,13 +87,13 @@ async fn run(vms: Arc<Vms>, id: VmId, mut mailbox: mpsc::Receiver<Wish>) {
                 queue.done();
             }
             wish = mailbox.recv() => {
-                let Some(Wish { ask, intent, reply }) = wish else {
+                let Some(Wish { ask, intent, work, reply }) = wish else {
                     if let Some(work) = running {
                         work.await;
                     }
                     return;
                 };
-                if let Err(((_, reply), fault)) = queue.admit(ask, (intent, reply)) {
+                if let Err(((_, _, reply), fault)) = queue.admit(ask, (intent, work, reply)) {
                     let _ = reply.send(Err(fault));
                 }
             }
@@ -110,7 +114,13 @@ fn too_slow() -> Fault {
     )
 }
 
-async fn perform(vms: &Vms, id: VmId, ask: Ask, intent: Option<Intent>) -> Result<Outcome, Fault> {
+async fn perform(
+    vms: &Vms,
+    id: VmId,
+    ask: Ask,
+    intent: Option<Intent>,
+    work: Option<Work>,
+) -> Result<Outcome, Fault> {
     let report = vms.look(id).await?;
     let facts = Facts {
         defined: report.as_ref().map(|r| Defined { generation: r.generation, state: r.power_state }),
@@ -127,10 +137,19 @@ async fn perform(vms: &Vms, id: VmId, ask: Ask, intent: Option<Intent>) -> Resul
         (Verdict::Already, _) => {}
         (Verdict::Go, Ask::Apply { generation }) => {
             let intent = intent.ok_or_else(|| Fault::internal("an Apply came without an intent"))?;
-            apply(vms, id, generation, intent).await?;
+            apply(vms, id, generation, intent, report.as_ref()).await?;
         }
+        (Verdict::Go, Ask::Power { verb: PowerVerb::Start, .. }) => start_vm(vms, id).await?,
         (Verdict::Go, Ask::Power { verb, .. }) => vms.driver.power(id, verb).await?,
+        (Verdict::Go, Ask::Tend) => {
+            let existed = report.is_some();
+            if let Some(work) = work {
+                work(report).await;
+            }
+            return Ok(Outcome { existed, fact: None });
+        }
         (Verdict::Go, Ask::Delete { generation }) => {
+            vms.let_go(id).await;
             let existed = vms.driver.undefine(id).await?;
             bury_vm(vms, id, generation).await?;
             vms.saw(id, None);
@@ -142,11 +161,65 @@ async fn perform(vms: &Vms, id: VmId, ask: Ask, intent: Option<Intent>) -> Resul
     Ok(Outcome { existed, fact: vms.table.get(id).filter(|_| existed) })
 }
 
-/// Writes down which pools the VM uses, then defines it; what was written is taken back when that fails.
-async fn apply(vms: &Vms, id: VmId, generation: u64, intent: Intent) -> Result<(), Fault> {
+/// Starts a VM whose volumes are held from before its start on; they are let go of when it does not run after all.
+async fn start_vm(vms: &Vms, id: VmId) -> Result<(), Fault> {
+    let started = match vms.take_hold(id).await {
+        Ok(()) => vms.driver.power(id, PowerVerb::Start).await,
+        Err(fault) => Err(fault),
+    };
+    if started.is_err() && matches!(vms.look(id).await, Ok(report) if !report.as_ref().is_some_and(may_run)) {
+        vms.let_go(id).await;
+    }
+    started
+}
+
+/// Gives a running guest its disks, writes down which pools the VM uses, then defines it; what was done is undone when
+/// any of it fails. Volumes the VM does not need now are let go of, however it went.
+async fn apply(
+    vms: &Vms,
+    id: VmId,
+    generation: u64,
+    intent: Intent,
+    report: Option<&MachineReport>,
+) -> Result<(), Fault> {
+    let old = vms.ledger.book().vms.get(&id).map(|vm| vm.disks.clone()).unwrap_or_default();
+    let new = intent.spec.disks.clone();
+    vms.settled().remove(&id);
+    let done = carry_out(vms, id, generation, intent, report).await;
+    let keeps = if done.is_ok() { &new } else { &old };
+    let mut idle: Vec<Disk> = old.iter().chain(&new).filter(|disk| !keeps.contains(disk)).cloned().collect();
+    if !report.is_some_and(may_run) {
+        idle.extend(keeps.iter().cloned());
+    }
+    // A VM that is off is settled again later, should this fail.
+    vms.let_go_of(&idle).await;
+    done
+}
+
+async fn carry_out(
+    vms: &Vms,
+    id: VmId,
+    generation: u64,
+    intent: Intent,
+    report: Option<&MachineReport>,
+) -> Result<(), Fault> {
     let machine = resolve(vms, id, generation, &intent).await?;
+    let undo = match report.is_some_and(|report| report.power_state.is_active()) {
+        true => Some(vms.change_disks(&machine, &intent.spec.disks).await?),
+        false => None,
+    };
     let pools = pools_of(&intent.spec);
     let entry = VmEntry { name: intent.name, generation, pools, disks: intent.spec.disks };
+    let defined = define(vms, &machine, entry).await;
+    match (defined, undo) {
+        (Err(fault), Some(undo)) => Err(vms.undo(undo, fault).await),
+        (defined, _) => defined,
+    }
+}
+
+/// Writes an entry down, then defines the machine; the entry before comes back when that fails.
+async fn define(vms: &Vms, machine: &Machine, entry: VmEntry) -> Result<(), Fault> {
+    let id = machine.id;
     let before = vms
         .ledger
         .update(move |book| {
@@ -156,19 +229,17 @@ async fn apply(vms: &Vms, id: VmId, generation: u64, intent: Intent) -> Result<(
             Ok(book.vms.insert(id, entry))
         })
         .await?;
-    if let Err(fault) = vms.driver.define(&machine).await {
-        vms.ledger
-            .update(move |book| {
-                match before {
-                    Some(entry) => book.vms.insert(id, entry),
-                    None => book.vms.remove(&id),
-                };
-                Ok(())
-            })
-            .await?;
-        return Err(fault);
-    }
-    Ok(())
+    let Err(fault) = vms.driver.define(machine).await else { return Ok(()) };
+    vms.ledger
+        .update(move |book| {
+            match before {
+                Some(entry) => book.vms.insert(id, entry),
+                None => book.vms.remove(&id),
+            };
+            Ok(())
+        })
+        .await?;
+    Err(fault)
 }
 
 async fn bury_vm(vms: &Vms, id: VmId, generation: u64) -> Result<(), Fault> {
@@ -193,12 +264,11 @@ async fn resolve(vms: &Vms, id: VmId, generation: u64, intent: &Intent) -> Resul
     let spec = &intent.spec;
     let mut disks = Vec::with_capacity(spec.disks.len());
     for disk in &spec.disks {
-        let (path, format) = place(vms.pools.volume_attach(disk.pool_id, disk.volume_id).await?)?;
-        let serial = disk.volume_id.to_string().chars().take(20).collect();
-        disks.push(MachineDisk { path, format, serial });
+        let source = place(vms.pools.volume_attach(disk.pool_id, disk.volume_id).await?);
+        disks.push(MachineDisk { source, serial: serial(disk.volume_id) });
     }
     let cdrom = match &spec.cdrom {
-        Some(cdrom) => Some(place(vms.pools.image_attach(cdrom.pool_id, cdrom.image_id).await?)?.0),
+        Some(cdrom) => Some(place(vms.pools.image_attach(cdrom.pool_id, cdrom.image_id).await?)),
         None => None,
     };
     let nics = spec.nics.iter().map(|nic| MachineNic { kind: nic.kind, mac: nic.mac.clone() }).collect();
@@ -216,11 +286,12 @@ async fn resolve(vms: &Vms, id: VmId, generation: u64, intent: &Intent) -> Resul
     })
 }
 
-fn place(attachment: Attachment) -> Result<(String, VolumeFormat), Fault> {
+pub(super) fn place(attachment: Attachment) -> DiskSource {
     match attachment {
-        Attachment::File { path, format } => Ok((path, format)),
-        Attachment::Block { .. } | Attachment::Rbd { .. } => {
-            Err(Fault::internal("a disk that is no file reached the hypervisor"))
+        Attachment::File { path, format } => DiskSource::File { path, format },
+        Attachment::Block { path } => DiskSource::Block { path },
+        Attachment::Rbd { monitors, pool, image, user, secret_uuid } => {
+            DiskSource::Rbd { monitors, pool, image, user, secret_uuid }
         }
     }
 }

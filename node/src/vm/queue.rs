@@ -34,11 +34,15 @@ pub enum Ask {
         /// Of the intent.
         generation: u64,
     },
+    /// Do something with its volumes that must not meet a start or a stop. Changes no intent.
+    Tend,
 }
 
 impl Ask {
+    /// Of the intent; work without one is never too old.
     fn generation(self) -> u64 {
         match self {
+            Ask::Tend => u64::MAX,
             Ask::Apply { generation } | Ask::Power { generation, .. } | Ask::Delete { generation } => {
                 generation
             }
@@ -87,6 +91,7 @@ pub fn decide(ask: Ask, facts: Facts) -> Verdict {
     }
     match (ask, facts.defined) {
         (_, Some(Defined { generation: None, .. })) => refuse(foreign()),
+        (Ask::Tend, _) => Verdict::Go,
         (Ask::Apply { .. }, None) => Verdict::Go,
         (Ask::Apply { generation }, Some(defined)) if defined.generation == Some(generation) => {
             Verdict::Already
@@ -229,6 +234,7 @@ mod tests {
             (0usize..7, 0u64..6)
                 .prop_map(|(v, generation)| Ask::Power { verb: PowerVerb::ALL[v], generation }),
             (0u64..6).prop_map(|generation| Ask::Delete { generation }),
+            Just(Ask::Tend),
         ]
     }
 

@@ -9,6 +9,7 @@
 
 mod beat;
 mod console;
+mod disk;
 mod file;
 mod pool;
 mod recovery;

@@ -21,7 +21,7 @@ async fn a_vm_lives_its_life() {
     furnish(&line).await;
     let definition = machine.driver.definition(vm_id()).expect("it is defined");
     assert_eq!((definition.name.as_str(), definition.generation), ("web-1", 1));
-    assert!(definition.disks[0].path.contains(&volume_id().to_string()));
+    assert!(format!("{:?}", definition.disks[0].source).contains(&volume_id().to_string()));
     assert_eq!(definition.disks[0].serial, volume_id().to_string()[..20]);
     assert_eq!(state(&line.apply_vm(vm_intent(1)).await.unwrap()), PowerState::Off);
     assert_eq!(state(&line.power_vm(power(PowerVerb::Start)).await.unwrap()), PowerState::Running);
