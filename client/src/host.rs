@@ -35,7 +35,8 @@ const BULK: Duration = Duration::from_secs(3600);
 /// Header of the upload protocol (tus 1.0).
 pub const UPLOAD_OFFSET: &str = "upload-offset";
 
-type BulkError = Box<dyn std::error::Error + Send + Sync>;
+/// Why a stream of bytes broke off.
+pub type BulkError = Box<dyn std::error::Error + Send + Sync>;
 type BulkBody = BoxBody<Bytes, BulkError>;
 
 /// What long work tells on its way.

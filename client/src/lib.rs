@@ -8,6 +8,7 @@
 //! ```
 //! Nothing here decides; whatever goes wrong becomes a [`quantix_model::Fault`] that names who was asked.
 
+pub mod bulk;
 pub mod dial;
 pub mod host;
 pub mod registration;

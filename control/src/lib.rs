@@ -12,6 +12,7 @@ pub mod core;
 pub mod http;
 pub mod ids;
 pub mod pki;
+mod port;
 pub mod reconcilers;
 pub mod serve;
 pub mod services;

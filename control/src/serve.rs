@@ -9,6 +9,7 @@ use crate::core::Core;
 use crate::http;
 use crate::ids;
 use crate::pki::Pki;
+use crate::port;
 use crate::reconcilers;
 use crate::services::session::{self, Sessions};
 use crate::services::{App, summary};
@@ -247,15 +248,7 @@ fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assem
 
 fn serve_tls(listener: TcpListener, app: axum::Router, core: &Core) -> Result<JoinHandle<()>, Fault> {
     let tls = quantix_client::tls::server(&core.pki.identity()?, Some(core.pki.ca_pem()))?;
-    let stop = core.stop.clone();
-    let serving = connectrpc::axum::serve_tls(listener, app, tls)
-        .with_tls_handshake_timeout(Duration::from_secs(10))
-        .with_graceful_shutdown(async move { stop.cancelled().await });
-    Ok(tokio::spawn(async move {
-        if let Err(err) = serving.await {
-            tracing::error!(%err, "the HTTPS port closed");
-        }
-    }))
+    Ok(tokio::spawn(port::serve(listener, app, tls, core.stop.clone())))
 }
 
 fn serve_plain(listener: TcpListener, app: axum::Router, stop: CancellationToken) -> JoinHandle<()> {

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
+use quantix_client::bulk::{Gather, ReadAhead};
 use rustls::ServerConfig;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +27,8 @@ const CONNECTIONS_MAX: usize = 256;
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// Headers of one request, and the idle time between two on HTTP/1.1.
 const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+/// Of a body on HTTP/1.1, given on at once.
+const READ_BYTES_MAX: usize = 256 << 10;
 /// Idle HTTP/2 connections are asked for a sign of life so often.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Requests at once on one HTTP/2 connection.
@@ -93,7 +96,7 @@ async fn connection(
     _permit: OwnedSemaphorePermit,
 ) {
     let _ = stream.set_nodelay(true);
-    let handshake = TlsAcceptor::from(tls.config).accept(stream);
+    let handshake = TlsAcceptor::from(tls.config).accept(ReadAhead::new(stream));
     let stream = match tokio::time::timeout(HANDSHAKE_DEADLINE, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(err)) => return tracing::debug!(%from, %err, "no TLS agreed"),
@@ -107,13 +110,18 @@ async fn connection(
         app.clone().oneshot(request.map(axum::body::Body::new))
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_DEADLINE)
+        .max_buf_size(READ_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE)
         .max_concurrent_streams(STREAMS_MAX);
-    let conn = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    let conn =
+        builder.serve_connection_with_upgrades(TokioIo::new(Gather::new(stream)), service).into_owned();
     if let Err(err) = watcher.watch(conn).await {
         tracing::debug!(%from, err, "connection ended");
     }

@@ -1,29 +1,32 @@
-//! Uploads: bytes on their way from a browser through the vDC to a host, in pieces, with flat memory.
+//! Uploads: bytes on their way from a browser through the vDC to a host, with flat memory.
 //!
-//! The offset is the host's: it is asked before the first byte and told after each piece, once those bytes are safe
-//! there. One sender at a time per upload; a newer one ends the older, which may hang on a cut line.
+//! ```text
+//!   PATCH from the browser ──at most 4 chunks──▶ PATCH to the host ──▶ its answer: all of it is safe
+//!                                     meanwhile, every second: HEAD ──▶ so much is safe
+//! ```
+//! The offset is the host's: it is asked before the first byte, while bytes flow, and told at the end. One sender at a
+//! time per upload; a newer one ends the older, which may hang on a cut line.
 
 use crate::services::{App, lines};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use quantix_client::HostClient;
+use quantix_client::host::BulkError;
 use quantix_contract::quantix::node::v1 as node;
 use quantix_model::id::{ImageId, PoolId};
 use quantix_model::image::ImagePhase;
 use quantix_model::{Fault, FaultCode};
 use quantix_store::{ImageRecord, StoreError, UploadRecord, UploadState};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-/// A piece ends after so many bytes …
-const PIECE_BYTES: u64 = 32 << 20;
-/// … or after this time, so that slow lines make progress too.
-const PIECE_TIME: Duration = Duration::from_secs(1);
+/// How often the host is asked how much is safe while bytes flow.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Chunks between browser and host that may wait in memory.
 const CHUNKS_MAX: usize = 4;
 /// How long a newer sender waits for the older to let go.
@@ -256,18 +259,13 @@ where
     if offset != from {
         return Err(mismatch(from, offset));
     }
-    let mut sending = Sending { line, target: &target, offset, bytes, stop, rest: None };
-    let done = loop {
-        match sending.piece().await {
-            Ok(more) => {
-                lane.note(sending.offset);
-                if !more || sending.offset >= length {
-                    break Ok(Offset { offset: sending.offset, length });
-                }
-            }
-            Err(fault) => break Err(fault),
-        }
+    let mut sending = Sending { line: line.clone(), target: &target, offset, sent: 0, bytes, stop };
+    let done = tokio::select! {
+        done = sending.all() => done,
+        never = follow(&line, &target, &lane) => match never {},
     };
+    lane.note(sending.offset);
+    let done = done.map(|()| Offset { offset: sending.offset, length });
     keep(app, &target, sending.offset).await;
     done
 }
@@ -289,11 +287,23 @@ fn mismatch(asked: u64, there: u64) -> Fault {
     .because(format!("{there} bytes are there, the new ones begin at {asked}"))
 }
 
-/// Why feeding a piece came to its end.
+/// Asks the host again and again how much is safe, for those who watch.
+async fn follow(line: &HostClient, target: &Target, lane: &Lane) -> Infallible {
+    loop {
+        tokio::time::sleep(PROGRESS_EVERY).await;
+        // Without an answer the figure stays as old as it is; whether the line is broken, the sender finds out.
+        if let Ok(safe) = line.upload_offset(target.pool_id, target.id).await
+            && safe < target.size_bytes
+        {
+            // That all is safe is said by the answer to the bytes themselves.
+            lane.note(safe);
+        }
+    }
+}
+
+/// Why feeding the host came to its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fed {
-    /// Large or old enough: another piece follows.
-    Piece,
     /// The sender is done, or its line broke.
     End,
     /// A newer sender came, or the image goes away.
@@ -305,11 +315,12 @@ enum Fed {
 struct Sending<'a, S> {
     line: HostClient,
     target: &'a Target,
+    /// Safe on the host.
     offset: u64,
+    /// Given to the host since.
+    sent: u64,
     bytes: S,
     stop: CancellationToken,
-    /// Came with the piece before and belongs to the next.
-    rest: Option<Bytes>,
 }
 
 impl<S, E> Sending<'_, S>
@@ -317,27 +328,25 @@ where
     S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
     E: std::fmt::Display,
 {
-    /// Sends one piece and takes the host's word for it; whether another may follow.
-    async fn piece(&mut self) -> Result<bool, Fault> {
-        if self.rest.is_none() {
-            self.rest = self.next().await;
-            if self.rest.is_none() {
-                return Ok(false);
-            }
-        }
+    /// Sends what comes until it ends, and takes the host's word for it.
+    async fn all(&mut self) -> Result<(), Fault> {
         let (pool, id, offset) = (self.target.pool_id, self.target.id, self.offset);
         let (feed, chunks) = mpsc::channel(CHUNKS_MAX);
         let line = self.line.clone();
         let call = line.upload_bytes(pool, id, offset, ReceiverStream::new(chunks));
-        let ((fed, sent), told) = tokio::join!(self.feed(feed), call);
+        tokio::pin!(call);
+        let (fed, told) = tokio::select! {
+            fed = self.feed(feed) => (fed, call.await),
+            // It closed before the end; its answer says why.
+            told = &mut call => (Fed::End, told),
+        };
         let told = told?;
         self.offset = told;
-        if told != offset + sent {
-            return Err(mismatch(offset + sent, told));
+        if told != offset + self.sent {
+            return Err(mismatch(offset + self.sent, told));
         }
         match fed {
-            Fed::Piece => Ok(true),
-            Fed::End => Ok(false),
+            Fed::End => Ok(()),
             Fed::Stopped => Err(busy(self.target)),
             Fed::TooMuch => Err(Fault::new(
                 FaultCode::TooLarge,
@@ -363,31 +372,20 @@ where
         }
     }
 
-    async fn feed(
-        &mut self,
-        feed: mpsc::Sender<Result<Bytes, Box<dyn std::error::Error + Send + Sync>>>,
-    ) -> (Fed, u64) {
-        let (begin, mut sent) = (Instant::now(), 0);
+    async fn feed(&mut self, feed: mpsc::Sender<Result<Bytes, BulkError>>) -> Fed {
         loop {
-            let chunk = match self.rest.take() {
-                Some(chunk) => Some(chunk),
-                None => self.next().await,
-            };
-            let Some(chunk) = chunk else {
-                return (if self.stop.is_cancelled() { Fed::Stopped } else { Fed::End }, sent);
+            let Some(chunk) = self.next().await else {
+                return if self.stop.is_cancelled() { Fed::Stopped } else { Fed::End };
             };
             let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-            if self.offset + sent + length > self.target.size_bytes {
-                return (Fed::TooMuch, sent);
+            if self.offset + self.sent + length > self.target.size_bytes {
+                return Fed::TooMuch;
             }
             if feed.send(Ok(chunk)).await.is_err() {
                 // The host closed; its answer says why.
-                return (Fed::End, sent);
+                return Fed::End;
             }
-            sent += length;
-            if sent >= PIECE_BYTES || begin.elapsed() >= PIECE_TIME {
-                return (Fed::Piece, sent);
-            }
+            self.sent += length;
         }
     }
 }

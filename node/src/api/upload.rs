@@ -1,10 +1,11 @@
 //! Images coming in: opened and finished by RPC, their bytes by HTTP, piece by piece into the pool's worker.
 //!
 //! ```text
-//!   PATCH body ──frames──▶ piece (≤ 1 MiB) ──▶ worker writes, answers ──▶ next piece
+//!   PATCH body ──frames──▶ piece (≤ 512 KiB) ──at most 4──▶ worker writes, answers
+//!   HEAD ────────────────────────────────────────────────▶ worker syncs, answers
 //! ```
-//! One piece is in memory at a time and the next is read only when the worker has written the last: a slow disk
-//! slows the sender. Before the answer everything is synced, so an offset that was told is safe.
+//! A few pieces are in memory at a time and more is read only when the worker has written one: a slow disk slows the
+//! sender. Before an answer everything is synced, so an offset that was told is safe.
 
 use super::Shared;
 use super::rest::{Refusal, Who};
@@ -12,22 +13,26 @@ use crate::daemon::Daemon;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
 use http::{HeaderMap, StatusCode};
 use quantix_client::host::UPLOAD_OFFSET;
 use quantix_contract::quantix::node::v1 as wire;
 use quantix_model::id::{ImageId, PoolId};
 use quantix_model::{Fault, FaultCode};
 use quantix_storage::worker::PoolWorker;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What goes to the worker at once.
-const PIECE_BYTES: usize = 1 << 20;
-/// A sender that is silent for so long is given up; it may go on from the offset later.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const PIECE_BYTES: usize = 512 << 10;
+/// Pieces on their way to the worker at once.
+const WRITES_MAX: usize = 4;
+/// A sender that is silent for so long is given up; it may go on from the offset later. Longer than the vDC's own
+/// patience, which ends an upload in good order.
+const SILENCE_MAX: Duration = Duration::from_secs(75);
 
 /// Uploads whose bytes are coming in right now.
 #[derive(Clone, Default)]
@@ -108,47 +113,80 @@ async fn receive(
     from: u64,
     mut body: BodyDataStream,
 ) -> Result<u64, Fault> {
-    let mut offset = from;
-    let mut piece = BytesMut::new();
-    loop {
-        let frame = match tokio::time::timeout(SILENCE_MAX, body.next()).await {
-            Ok(Some(Ok(frame))) => Some(frame),
-            Ok(None) => None,
-            Ok(Some(Err(err))) => {
-                flush(worker, image, &mut offset, &mut piece).await?;
-                return Err(broken_off(err.to_string()));
+    let mut pieces = Pieces { offset: from, ..Pieces::default() };
+    let mut writes = FuturesOrdered::new();
+    let end = loop {
+        tokio::select! {
+            biased;
+            Some(wrote) = writes.next() => {
+                let _: u64 = wrote?;
             }
-            Err(_) => {
-                flush(worker, image, &mut offset, &mut piece).await?;
-                return Err(broken_off(format!("nothing came for {} s", SILENCE_MAX.as_secs())));
-            }
-        };
-        let Some(mut frame) = frame else {
-            // Also for an empty body: the offset is checked.
-            return write(worker, image, offset, piece.freeze()).await;
-        };
-        while piece.len() + frame.len() >= PIECE_BYTES {
-            piece.extend_from_slice(&frame.split_to(PIECE_BYTES - piece.len()));
-            flush(worker, image, &mut offset, &mut piece).await?;
+            frame = tokio::time::timeout(SILENCE_MAX, body.next()), if writes.len() < WRITES_MAX => match frame {
+                Ok(Some(Ok(frame))) => pieces.add(frame),
+                Ok(None) => break None,
+                Ok(Some(Err(err))) => break Some(err.to_string()),
+                Err(_) => break Some(format!("nothing came for {} s", SILENCE_MAX.as_secs())),
+            },
         }
-        piece.extend_from_slice(&frame);
+        while pieces.is_due(writes.is_empty()) && writes.len() < WRITES_MAX {
+            writes.push_back(pieces.write(worker, image));
+        }
+    };
+    // Also when nothing came at all: the offset is checked.
+    while pieces.bytes > 0 || pieces.offset == from && writes.is_empty() {
+        writes.push_back(pieces.write(worker, image));
     }
+    while let Some(wrote) = writes.next().await {
+        wrote?;
+    }
+    end.map_or(Ok(pieces.offset), |cause| Err(broken_off(cause)))
 }
 
-async fn flush(
-    worker: &PoolWorker,
-    image: ImageId,
-    offset: &mut u64,
-    piece: &mut BytesMut,
-) -> Result<(), Fault> {
-    if !piece.is_empty() {
-        *offset = write(worker, image, *offset, piece.split().freeze()).await?;
-    }
-    Ok(())
+/// What came and is not yet on its way to the worker.
+#[derive(Default)]
+struct Pieces {
+    /// Where the next write begins.
+    offset: u64,
+    frames: VecDeque<Bytes>,
+    bytes: usize,
 }
 
-async fn write(worker: &PoolWorker, image: ImageId, offset: u64, piece: Bytes) -> Result<u64, Fault> {
-    worker.upload_write(image, offset, piece).await
+impl Pieces {
+    fn add(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    /// Enough for a write, or something for a worker with nothing to do.
+    fn is_due(&self, idle: bool) -> bool {
+        self.bytes >= PIECE_BYTES || idle && self.bytes > 0
+    }
+
+    /// Writes as much as fits into one call.
+    fn write(
+        &mut self,
+        worker: &PoolWorker,
+        image: ImageId,
+    ) -> impl Future<Output = Result<u64, Fault>> + use<> {
+        let (offset, mut piece, mut room) = (self.offset, Vec::with_capacity(self.frames.len()), PIECE_BYTES);
+        while let Some(mut frame) = self.frames.pop_front() {
+            if frame.len() > room {
+                let part = frame.split_to(room);
+                self.frames.push_front(frame);
+                frame = part;
+            }
+            room -= frame.len();
+            piece.push(frame);
+            if room == 0 {
+                break;
+            }
+        }
+        let length = PIECE_BYTES - room;
+        self.bytes -= length;
+        self.offset += length as u64;
+        let worker = worker.clone();
+        async move { worker.upload_write_pieces(image, offset, piece).await }
+    }
 }
 
 fn broken_off(cause: String) -> Fault {

@@ -91,7 +91,24 @@ impl Syncer {
 
     /// Waits for the write-back under way.
     pub fn finish(&mut self) -> std::io::Result<()> {
-        match self.running.take().map(JoinHandle::join) {
+        self.take().end()
+    }
+
+    /// The write-back under way, to be waited for elsewhere.
+    pub fn take(&mut self) -> WriteBack {
+        WriteBack(self.running.take())
+    }
+}
+
+/// A write-back that may be under way. The kernel tells an error of the disk once per open file, to whoever syncs
+/// first: so nobody may count bytes as safe before this one has ended well too.
+#[must_use]
+pub struct WriteBack(Option<JoinHandle<std::io::Result<()>>>);
+
+impl WriteBack {
+    /// Waits for its end.
+    pub fn end(self) -> std::io::Result<()> {
+        match self.0.map(JoinHandle::join) {
             None => Ok(()),
             Some(Ok(done)) => done,
             Some(Err(_)) => Err(Error::other("the write-back thread died")),

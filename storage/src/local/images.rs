@@ -33,9 +33,16 @@ const OPEN_UPLOADS_MAX: usize = 64;
 const HASH_PIECE_BYTES: usize = 1 << 20;
 
 /// An upload under way.
+///
+/// ```text
+///   bytes: 0 ── safe (synced) ── length (written)
+/// ```
+/// Told is what is safe. When a sync fails, what was written since the last good one is taken back.
 pub(super) struct Upload {
     file: Arc<File>,
     length: u64,
+    /// Known to be on the disk.
+    safe: u64,
     /// Of the bytes so far; `None` when some of them came before this worker.
     digest: Option<Context>,
     syncer: Syncer,
@@ -87,6 +94,16 @@ fn virtual_size(format: ImageFormat, length: u64) -> u64 {
     }
 }
 
+impl Upload {
+    /// Forgets what was written and may never have reached the disk.
+    fn take_back(&mut self) {
+        // If this fails too, the next look at the file finds out what is there.
+        let _ = self.file.set_len(self.safe);
+        self.length = self.safe;
+        self.digest = None;
+    }
+}
+
 impl LocalPool {
     /// Opens a finished image.
     pub(super) fn find_image(&self, id: ImageId) -> Result<Option<Image>> {
@@ -129,7 +146,30 @@ impl LocalPool {
         file.sync_all().map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         let digest = (length == 0).then(|| Context::new(&SHA256));
-        Ok(Some(Upload { file: Arc::new(file), length, digest, syncer: Syncer::default() }))
+        Ok(Some(Upload { file: Arc::new(file), length, safe: length, digest, syncer: Syncer::default() }))
+    }
+
+    /// Makes what is written so far durable. More may be written meanwhile: nothing is held while the disk works.
+    fn sync_upload(&self, id: ImageId) -> Result<u64> {
+        let begin = |upload: &mut Upload| (Arc::clone(&upload.file), upload.length, upload.syncer.take());
+        let (file, length, before) = self.known_upload(id, begin)?;
+        let synced = before.end().and_then(|()| file.sync_data());
+        let meanwhile = self.known_upload(id, |upload| upload.syncer.take())?;
+        let synced = synced.and(meanwhile.end());
+        self.known_upload(id, |upload| match synced {
+            Ok(()) => {
+                upload.safe = upload.safe.max(length);
+                Ok(length)
+            }
+            Err(e) => {
+                upload.take_back();
+                Err(io("sync upload", &e))
+            }
+        })?
+    }
+
+    fn known_upload<T>(&self, id: ImageId, work: impl FnOnce(&mut Upload) -> T) -> Result<T> {
+        locked(&self.uploads).get_mut(&id).map(work).ok_or_else(|| error::upload_not_there(id))
     }
 
     /// Does something with an open upload; opens it when this worker has not yet.
@@ -301,10 +341,9 @@ impl Images for LocalPool {
             return error::same_length(id, size_bytes, image.length);
         }
         let mut uploads = locked(&self.uploads);
-        if let Some(upload) = uploads.get(&id)
-            && upload.length <= size_bytes
-        {
-            return Ok(upload.length);
+        if uploads.get(&id).is_some_and(|upload| upload.length <= size_bytes) {
+            drop(uploads);
+            return self.sync_upload(id);
         }
         uploads.remove(&id);
         self.step("open upload")?;
@@ -333,12 +372,14 @@ impl Images for LocalPool {
                 return Err(error::offset(id, offset, upload.length));
             }
             self.step("write upload")?;
-            let wrote = upload.file.write_all_at(bytes, offset);
-            let wrote = wrote.and_then(|()| upload.syncer.wrote(&upload.file, bytes.len() as u64));
-            if let Err(e) = wrote {
+            if let Err(e) = upload.file.write_all_at(bytes, offset) {
                 // Half a piece would be counted as received after a restart.
                 let _ = upload.file.set_len(upload.length);
                 return Err(io("write upload", &e));
+            }
+            if let Err(e) = upload.syncer.wrote(&upload.file, bytes.len() as u64) {
+                upload.take_back();
+                return Err(io("sync upload", &e));
             }
             if let Some(digest) = &mut upload.digest {
                 digest.update(bytes);
@@ -349,11 +390,9 @@ impl Images for LocalPool {
     }
 
     fn upload_sync(&self, id: ImageId) -> Result<u64> {
-        self.with_upload(id, |upload| {
-            let synced = upload.syncer.finish().and_then(|()| upload.file.sync_data());
-            synced.map_err(|e| io("sync upload", &e))?;
-            Ok(upload.length)
-        })
+        // Opens it when this worker has not yet.
+        self.with_upload(id, |_| Ok(()))?;
+        self.sync_upload(id)
     }
 
     fn upload_finish(

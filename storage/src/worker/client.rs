@@ -277,14 +277,24 @@ impl PoolWorker {
 
     /// Appends up to 1 MiB at `offset`; answers the new length.
     pub async fn upload_write(&self, id: ImageId, offset: u64, bytes: Bytes) -> Result<u64> {
-        if bytes.len() > BODY_BYTES_MAX {
+        self.upload_write_pieces(id, offset, vec![bytes]).await
+    }
+
+    /// As [`PoolWorker::upload_write`], with bytes that came in several pieces. A few of these may be under way at
+    /// once: they are done in the order in which they were first polled, and none is done after one that failed.
+    pub async fn upload_write_pieces(&self, id: ImageId, offset: u64, pieces: Vec<Bytes>) -> Result<u64> {
+        let length: usize = pieces.iter().map(Bytes::len).sum();
+        if length > BODY_BYTES_MAX {
             return Err(Fault::new(
                 FaultCode::TooLarge,
-                format!("A piece of {} bytes is too large.", bytes.len()),
+                format!("A piece of {length} bytes is too large."),
                 format!("Send at most {BODY_BYTES_MAX} bytes at a time."),
             ));
         }
-        expect_answer!(self, Call::UploadWrite { id, offset }, bytes, None, Length)
+        match self.call_with(Call::UploadWrite { id, offset }, pieces, None).await? {
+            Answer::Length(length) => Ok(length),
+            other => Err(Fault::internal(format!("the pool worker answered {other:?}"))),
+        }
     }
 
     /// Makes what was written durable.
@@ -318,6 +328,15 @@ impl PoolWorker {
         &self,
         call: Call,
         body: Bytes,
+        progress: Option<watch::Sender<Progress>>,
+    ) -> Result<Answer> {
+        self.call_with(call, if body.is_empty() { Vec::new() } else { vec![body] }, progress).await
+    }
+
+    async fn call_with(
+        &self,
+        call: Call,
+        body: Vec<Bytes>,
         progress: Option<watch::Sender<Progress>>,
     ) -> Result<Answer> {
         let (answer, answered) = oneshot::channel();

@@ -11,13 +11,16 @@ use bytes::Bytes;
 use quantix_model::Fault;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io::{self, Read, Write};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use std::io::{self, IoSlice, Read, Write};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The largest head: a list of a hundred thousand volumes.
 pub const HEAD_BYTES_MAX: usize = 32 << 20;
 /// The largest body: one piece of an upload.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Pieces given to the kernel in one call; it takes 1024 at most.
+const PIECES_AT_ONCE: usize = 64;
 
 /// Lengths and head of a frame, ready to send; the body follows unchanged.
 pub fn encode(head: &impl Serialize, body_bytes: usize) -> Result<Vec<u8>> {
@@ -52,6 +55,26 @@ pub fn write(stream: &mut impl Write, head: &impl Serialize, body: &[u8]) -> io:
     let start = encode(head, body.len()).map_err(|f| io::Error::new(io::ErrorKind::InvalidData, f))?;
     stream.write_all(&start)?;
     stream.write_all(body)
+}
+
+/// Writes a head and the pieces of its body, in as few steps as the socket allows.
+pub async fn write_pieces(
+    sink: &mut (impl AsyncWrite + Unpin),
+    head: &[u8],
+    body: &[Bytes],
+) -> io::Result<()> {
+    let mut all: Vec<IoSlice<'_>> =
+        std::iter::once(head).chain(body.iter().map(|b| &b[..])).map(IoSlice::new).collect();
+    let mut rest = &mut all[..];
+    // Empty pieces at the front would look like a socket that takes nothing.
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match sink.write_vectored(&rest[..rest.len().min(PIECES_AT_ONCE)]).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n => IoSlice::advance_slices(&mut rest, n),
+        }
+    }
+    Ok(())
 }
 
 /// Reads one frame, its body into `body`. `None` when the other side closed between frames.
@@ -103,6 +126,12 @@ mod tests {
         fn frames_come_back(head in ".*", body in prop::collection::vec(any::<u8>(), 0..2000)) {
             let mut wire = Vec::new();
             write(&mut wire, &head, &body).unwrap();
+            let mut pieces = Vec::new();
+            let cut: Vec<Bytes> = body.chunks(7).map(Bytes::copy_from_slice).chain([Bytes::new()]).collect();
+            let start = encode(&head, body.len()).unwrap();
+            let writing = write_pieces(&mut pieces, &start, &cut);
+            tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(writing).unwrap();
+            prop_assert_eq!(&pieces, &wire);
             write(&mut wire, &head, &[]).unwrap();
             let mut source = wire.as_slice();
             let mut got = Vec::new();

@@ -137,11 +137,13 @@ pub enum Lane {
     Change,
     /// Copies: as long as it takes, with progress.
     Long,
+    /// Waiting for the disk, while more is written.
+    Sync,
 }
 
 impl Lane {
     /// Every lane.
-    pub const ALL: [Lane; 3] = [Lane::Short, Lane::Change, Lane::Long];
+    pub const ALL: [Lane; 4] = [Lane::Short, Lane::Change, Lane::Long, Lane::Sync];
 }
 
 impl Call {
@@ -162,6 +164,7 @@ impl Call {
             | Call::SnapshotRevert { .. }
             | Call::SnapshotDelete { .. }
             | Call::Destroy { .. } => Lane::Change,
+            Call::UploadSync { .. } => Lane::Sync,
             Call::VolumeCreate { .. }
             | Call::Info
             | Call::VolumeDelete { .. }
@@ -176,7 +179,6 @@ impl Call {
             | Call::FileRename { .. }
             | Call::UploadOpen { .. }
             | Call::UploadWrite { .. }
-            | Call::UploadSync { .. }
             | Call::ImageDelete { .. }
             | Call::ImageAttach { .. } => Lane::Short,
         }

@@ -7,7 +7,8 @@
 //!            │                └──socket closed─▶ refuse all: worker ended
 //!            └─fault / deadline ────────────────▶ as above
 //! ```
-//! One call per lane is under way; the others wait here, where they can still be refused.
+//! One call per lane is under way; the others wait here, where they can still be refused. Only pieces of uploads follow
+//! each other without waiting for answers, so that worker and sender are at work at the same time.
 
 use crate::backend::{PoolSetup, Progress};
 use crate::error::Result;
@@ -18,10 +19,10 @@ use crate::worker::message::{Answer, Call, Hello, Lane, Reply, Request, Said};
 use bytes::Bytes;
 use quantix_model::time::UnixMs;
 use quantix_model::{Fault, FaultCode};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -29,6 +30,12 @@ use tokio::time::Instant;
 
 /// A worker told to end may take this long.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+/// Pieces of uploads that may be on their way at once.
+const STREAM_WINDOW: usize = 4;
+/// Frames that may lie before the writer: each lane's, and the hello.
+const FRAMES_MAX: usize = Lane::ALL.len() + STREAM_WINDOW;
+/// What the kernel keeps of a worker's socket: enough for a piece, so that its sender is not woken for every page.
+const SOCKET_BYTES: usize = 1 << 20;
 /// How often abandoned workers are looked after.
 const REAP_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -42,7 +49,8 @@ pub(crate) enum Command {
 /// A call on its way.
 pub(crate) struct Job {
     pub(crate) call: Call,
-    pub(crate) body: Bytes,
+    /// Sent one after the other, as one body.
+    pub(crate) body: Vec<Bytes>,
     pub(crate) progress: Option<watch::Sender<Progress>>,
     pub(crate) answer: oneshot::Sender<Result<Answer>>,
 }
@@ -66,13 +74,28 @@ struct Flight {
 #[derive(Default)]
 struct LaneQueue {
     waiting: VecDeque<Job>,
-    flight: Option<Flight>,
+    /// The worker does them in this order; the deadline of the first counts.
+    flights: VecDeque<Flight>,
 }
+
+impl LaneQueue {
+    /// Whether the next call that waits may go to the worker now.
+    fn may_send(&self) -> bool {
+        let streams = |job: &Job| matches!(job.call, Call::UploadWrite { .. });
+        self.flights.is_empty()
+            || self.flights.len() < STREAM_WINDOW
+                && self.flights.iter().all(|f| streams(&f.job))
+                && self.waiting.front().is_some_and(streams)
+    }
+}
+
+/// A frame on its way to the worker: its head, then its body in pieces.
+type Frame = (Vec<u8>, Vec<Bytes>);
 
 /// A worker that answered the hello.
 struct Link {
     process: Box<dyn WorkerProcess>,
-    frames: mpsc::Sender<(Vec<u8>, Bytes)>,
+    frames: mpsc::Sender<Frame>,
     replies: mpsc::Receiver<Reply>,
     /// Reader and writer; they end with the link.
     _tasks: JoinSet<()>,
@@ -203,8 +226,8 @@ impl Owner {
 
     fn refuse_all(&mut self, fault: &Fault) {
         for lane in &mut self.lanes {
-            let flight = lane.flight.take().map(|f| f.job);
-            for job in flight.into_iter().chain(lane.waiting.drain(..)) {
+            let flights = lane.flights.drain(..).map(|f| f.job);
+            for job in flights.chain(lane.waiting.drain(..)) {
                 job.finish(Err(fault.clone()));
             }
         }
@@ -277,7 +300,7 @@ impl Owner {
             if let Err(down) = self.dispatch(link) {
                 return down;
             }
-            let flights = self.lanes.iter().filter_map(|lane| lane.flight.as_ref());
+            let flights = self.lanes.iter().filter_map(|lane| lane.flights.front());
             let due = flights.map(|f| f.deadline).min();
             tokio::select! {
                 command = self.inbox.recv() => match command {
@@ -300,22 +323,21 @@ impl Owner {
         }
     }
 
-    /// Gives each idle lane its next call.
+    /// Gives each lane what it may have.
     fn dispatch(&mut self, link: &Link) -> std::result::Result<(), Down> {
         for lane in &mut self.lanes {
-            while lane.flight.is_none() {
-                let Some(job) = lane.waiting.pop_front() else { break };
+            while lane.may_send() {
+                let Some(mut job) = lane.waiting.pop_front() else { break };
                 if job.answer.is_closed() {
                     continue;
                 }
                 let number = self.next_number;
                 self.next_number += 1;
                 let request = Request { number, call: job.call.clone() };
-                match frame::encode(&request, job.body.len()) {
-                    // One frame per lane fits the channel, so it is full only when the writer is stuck beyond deadline.
-                    Ok(head) => {
-                        link.frames.try_send((head, job.body.clone())).map_err(|_| Down::Failed(ended()))?
-                    }
+                let body = std::mem::take(&mut job.body);
+                match frame::encode(&request, body.iter().map(Bytes::len).sum()) {
+                    // All that may be under way fits the channel: it is full only when the writer is stuck beyond deadline.
+                    Ok(head) => link.frames.try_send((head, body)).map_err(|_| Down::Failed(ended()))?,
                     Err(fault) => {
                         job.finish(Err(fault));
                         continue;
@@ -323,7 +345,7 @@ impl Owner {
                 }
                 let patience = job.call.patience().min(self.limits.patience_max);
                 let deadline = Instant::now() + patience;
-                lane.flight = Some(Flight { number, job, patience, last: Progress::default(), deadline });
+                lane.flights.push_back(Flight { number, job, patience, last: Progress::default(), deadline });
             }
         }
         Ok(())
@@ -331,8 +353,10 @@ impl Owner {
 
     fn hear(&mut self, reply: Reply) {
         for lane in &mut self.lanes {
-            let Some(mut flight) = lane.flight.take_if(|f| f.number == reply.number) else { continue };
-            match reply.said {
+            let Some(flight) = lane.flights.front_mut().filter(|f| f.number == reply.number) else {
+                continue;
+            };
+            let answer = match reply.said {
                 Said::Progress(progress) => {
                     // Only bytes that moved earn more time.
                     if progress != flight.last {
@@ -340,10 +364,16 @@ impl Owner {
                         flight.last = progress;
                     }
                     flight.job.progress.as_ref().map(|sender| sender.send_replace(progress));
-                    lane.flight = Some(flight);
+                    return;
                 }
-                Said::Done(answer) => flight.job.finish(Ok(answer)),
-                Said::Failed(fault) => flight.job.finish(Err(*fault)),
+                Said::Done(answer) => Ok(answer),
+                Said::Failed(fault) => Err(*fault),
+            };
+            if let Some(done) = lane.flights.pop_front() {
+                done.job.finish(answer);
+            }
+            if let Some(next) = lane.flights.front_mut() {
+                next.deadline = Instant::now() + next.patience;
             }
             return;
         }
@@ -351,7 +381,7 @@ impl Owner {
 
     fn overdue(&mut self) -> Option<Down> {
         let now = Instant::now();
-        let flights = self.lanes.iter().filter_map(|lane| lane.flight.as_ref());
+        let flights = self.lanes.iter().filter_map(|lane| lane.flights.front());
         let late = flights.filter(|f| f.deadline <= now).min_by_key(|f| f.deadline)?;
         Some(Down::Stalled { what: late.job.call.what().to_owned(), silent: late.patience, process: None })
     }
@@ -383,6 +413,7 @@ fn lane_index(lane: Lane) -> usize {
         Lane::Short => 0,
         Lane::Change => 1,
         Lane::Long => 2,
+        Lane::Sync => 3,
     }
 }
 
@@ -412,7 +443,7 @@ async fn hello(
     let mut link = attach(stream, process).map_err(|e| Down::Failed(Fault::internal(e)))?;
     let hello = Hello { version: env!("CARGO_PKG_VERSION").to_owned(), setup };
     let head = frame::encode(&hello, 0).map_err(Down::Failed)?;
-    link.frames.try_send((head, Bytes::new())).map_err(|_| Down::Failed(ended()))?;
+    link.frames.try_send((head, Vec::new())).map_err(|_| Down::Failed(ended()))?;
     match tokio::time::timeout_at(end, link.replies.recv()).await {
         Ok(Some(Reply { number: 0, said: Said::Done(_) })) => Ok(link),
         Ok(Some(Reply { number: 0, said: Said::Failed(fault) })) => Err(Down::Failed(*fault)),
@@ -427,13 +458,17 @@ async fn hello(
 /// Puts a reader and a writer on the socket, so that neither can hold up the owner.
 fn attach(stream: std::os::unix::net::UnixStream, process: Box<dyn WorkerProcess>) -> std::io::Result<Link> {
     stream.set_nonblocking(true)?;
+    // A kernel that gives less still works.
+    if let Err(err) = set_socket_send_buffer_size(&stream, SOCKET_BYTES) {
+        tracing::debug!(%err, "the worker's socket keeps its size");
+    }
     let (mut source, mut sink) = UnixStream::from_std(stream)?.into_split();
-    let (frames, mut outbox) = mpsc::channel::<(Vec<u8>, Bytes)>(4);
+    let (frames, mut outbox) = mpsc::channel::<Frame>(FRAMES_MAX);
     let (heard, replies) = mpsc::channel(16);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         while let Some((head, body)) = outbox.recv().await {
-            if sink.write_all(&head).await.is_err() || sink.write_all(&body).await.is_err() {
+            if frame::write_pieces(&mut sink, &head, &body).await.is_err() {
                 // The reader sees the end too and tells the owner.
                 return;
             }

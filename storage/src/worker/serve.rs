@@ -104,13 +104,15 @@ pub fn serve(
             })?;
             Ok(lane)
         };
-        let (change, long) = (side_lane("change-lane")?, side_lane("long-lane")?);
+        let (change, long, sync) =
+            (side_lane("change-lane")?, side_lane("long-lane")?, side_lane("sync-lane")?);
         while let Some(request) = frame::read::<Request>(&mut stream, &mut body)? {
             match request.call.lane() {
                 Lane::Short => answer(backend, &mouth, &request, &body)?,
                 // A lane is gone only when the socket is; the next read sees it too.
                 Lane::Change => drop(change.send(request)),
                 Lane::Long => drop(long.send(request)),
+                Lane::Sync => drop(sync.send(request)),
             }
         }
         Ok(())
