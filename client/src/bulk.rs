@@ -1,7 +1,7 @@
 //! Fewer and larger steps for bulk on TLS lines; lines that carry little cost no memory for it.
 //!
 //! ```text
-//!   hyper ◀── Gather: until the caller's buffer is full ◀── TLS, 16 KiB at a time ◀── ReadAhead: 128 KiB ◀── TCP
+//!   hyper ◀── Gather: until the caller's buffer is full ◀── TLS, 16 KiB at a time ◀── ReadAhead: 64 KiB ◀── TCP
 //! ```
 //! rustls asks its socket for 4 KiB at a time and gives out single records. Between a browser, the vDC and a host that
 //! is a system call for every page and a task switch for every record of a disk image.
@@ -13,8 +13,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-/// Read from the socket at once, while it has so much.
-const AHEAD_BYTES: usize = 128 << 10;
+/// Read from the socket at once, while it has so much. From 128 KiB on the C library maps each buffer anew, and every
+/// page of it costs a fault.
+const AHEAD_BYTES: usize = 64 << 10;
 /// After so many reads that the socket could fill in a row, a line carries bulk.
 const FULL_READS: u8 = 4;
 

@@ -25,7 +25,7 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// Headers of one request, and the idle time between two on HTTP/1.1.
 const HEADER_DEADLINE: Duration = Duration::from_secs(30);
 /// Of a body on HTTP/1.1, given on at once.
-const READ_BYTES_MAX: usize = 256 << 10;
+const READ_BYTES_MAX: usize = 64 << 10;
 
 /// Serves until told to stop, then lets what is under way end.
 pub async fn serve(listener: TcpListener, app: Router, tls: Arc<ServerConfig>, stop: CancellationToken) {

@@ -28,7 +28,7 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// Headers of one request, and the idle time between two on HTTP/1.1.
 const HEADER_DEADLINE: Duration = Duration::from_secs(30);
 /// Of a body on HTTP/1.1, given on at once.
-const READ_BYTES_MAX: usize = 256 << 10;
+const READ_BYTES_MAX: usize = 64 << 10;
 /// Idle HTTP/2 connections are asked for a sign of life so often.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Requests at once on one HTTP/2 connection.

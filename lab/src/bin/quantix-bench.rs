@@ -93,9 +93,12 @@ async fn vm_create(rig: &Rig, pool_id: &str) {
             ..Default::default()
         };
         let began = Instant::now();
-        let made = rig.vm(request).await;
-        rig.powered(&made.id, vm::PowerState::POWER_STATE_RUNNING).await;
-        ours.add(began.elapsed());
+        let made = rig.ok(rig.client.vms().create_vm(request).await.map(|answer| answer.into_owned()));
+        let id = made.vm.as_option().expect("a VM comes back").id.clone();
+        let running = until_running(rig, &id).await;
+        ours.add(running.duration_since(began));
+        rig.task_done(&made.task_id).await;
+        let made = rig.powered(&id, vm::PowerState::POWER_STATE_RUNNING).await;
         rig.power(&made.id, vm::PowerVerb::POWER_VERB_FORCE_STOP).await;
         rig.powered(&made.id, vm::PowerState::POWER_STATE_OFF).await;
 
@@ -115,6 +118,20 @@ async fn vm_create(rig: &Rig, pool_id: &str) {
     println!("vm      create to running            {ours}");
     println!("vm      virsh define + start         {bare}");
     println!("vm      ratio of medians             {}", ratio(ours.median(), bare.median()));
+}
+
+/// When the API first says so. Asked often: what is measured is the product, not the pause between two questions.
+async fn until_running(rig: &Rig, id: &str) -> Instant {
+    let end = Instant::now() + rig::STEP_DEADLINE;
+    loop {
+        let request = vm::GetVmRequest { id: id.into(), ..Default::default() };
+        let seen = rig.ok(rig.client.vms().get_vm(request).await.map(|answer| answer.into_owned()));
+        if seen.power_state == vm::PowerState::POWER_STATE_RUNNING {
+            return Instant::now();
+        }
+        assert!(Instant::now() < end, "the VM does not run: {:?}", seen.fault);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// `curl` through TLS, the vDC and the host into the pool, against `cp` and `sync` to the same disk.
