@@ -70,7 +70,7 @@ pub async fn list(
 ) -> Result<wire::ListVolumesResponse, Fault> {
     let pool: PoolId = request.pool_id.parse()?;
     let worker = daemon.pools.worker(pool)?;
-    let volumes = daemon.pools.noting(pool, worker.volume_list().await)?;
+    let volumes = daemon.pools.promptly(pool, worker.volume_list()).await?;
     Ok(wire::ListVolumesResponse { volumes: volumes.iter().map(report).collect(), ..Default::default() })
 }
 

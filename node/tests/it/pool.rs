@@ -2,14 +2,17 @@
 
 use crate::vdc::TestVdc;
 use crate::yard::{
-    Machine, delete_vm, furnish, pool_id, pool_intent, release_pool, until, vm_intent, volume_id,
-    volume_request,
+    Machine, delete_vm, furnish, line, pool_id, pool_intent, register, release_pool, until, vm_intent,
+    volume_id, volume_request,
 };
 use quantix_contract::quantix::node::v1 as node;
 use quantix_contract::quantix::pool::v1 as wire;
 use quantix_contract::twin;
 use quantix_model::FaultCode;
 use quantix_model::pool::PoolHealth;
+use quantix_node::{Node, NodeOptions};
+use quantix_storage::worker::Limits;
+use std::time::{Duration, Instant};
 
 fn health(report: &node::PoolReport) -> PoolHealth {
     twin::read("health", report.health).unwrap()
@@ -44,6 +47,39 @@ async fn a_pool_is_applied_used_and_released() {
     line.release_pool(release_pool(2)).await.expect("the same again");
     let fault = line.create_volume(volume_request()).await.unwrap_err();
     assert_eq!((fault.code, fault.host.as_str()), (FaultCode::PoolNotAssigned, "host-1"));
+    daemon.stop().await;
+}
+
+/// A worker that hangs, and has not been found out yet: who asks hears so within a second, and nothing is given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_hears_of_a_silent_pool_within_a_second() {
+    let (machine, vdc) = (Machine::new(), TestVdc::start().await);
+    // Patient as in real life: five seconds pass before the worker counts as stalled.
+    let options = NodeOptions { pool_limits: Limits::default(), ..machine.options() };
+    let daemon = Node::start(options).await.unwrap();
+    let completion = register(&daemon, &vdc).await;
+    let line = line(&daemon, &vdc, &completion);
+    line.apply_pool(pool_intent(1)).await.unwrap();
+    let pool = machine.launcher.pool(pool_id());
+    let files =
+        || line.list_files(node::ListFilesRequest { pool_id: pool_id().to_string(), ..Default::default() });
+    let volumes = || {
+        line.list_volumes(node::ListVolumesRequest { pool_id: pool_id().to_string(), ..Default::default() })
+    };
+    files().await.unwrap();
+    pool.stall(true);
+    let began = Instant::now();
+    let (files_fault, volumes_fault) = tokio::join!(files(), volumes());
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    for fault in [files_fault.unwrap_err(), volumes_fault.unwrap_err()] {
+        assert_eq!((fault.code, fault.host.as_str()), (FaultCode::PoolStalled, "host-1"), "{fault}");
+        assert!(fault.cause.contains("900 ms") && !fault.remedy.is_empty(), "{fault:?}");
+    }
+    pool.stall(false);
+    let began = Instant::now();
+    until("it answers again", async || files().await.ok()).await;
+    volumes().await.expect("the same worker goes on");
+    assert!(began.elapsed() < Duration::from_secs(1), "no new worker was needed: {:?}", began.elapsed());
     daemon.stop().await;
 }
 
