@@ -101,6 +101,8 @@ async fn run(config: Config) -> Result<(), Fault> {
     let vdc = Vdc::start(VdcOptions::new(config)).await?;
     if let Some(password) = vdc.first_password() {
         say(&format!("First sign-in: user admin, one-time password {password}"));
+    } else if vdc.awaits_first_sign_in().await? {
+        say("Sign-in: user admin, one-time password, as printed before");
     }
     let mut urls = format!("https://{}", vdc.address());
     if let Some(dev) = vdc.dev_address() {

@@ -118,6 +118,11 @@ impl VdcHandle {
         self.first_password.as_deref()
     }
 
+    /// Whether admin's password is still a one-time one.
+    pub async fn awaits_first_sign_in(&self) -> Result<bool, Fault> {
+        Ok(self.core.store.user_find("admin").await?.is_some_and(|admin| admin.must_change_password))
+    }
+
     /// The CA that certifies the vDC and its hosts.
     pub fn ca_pem(&self) -> &str {
         self.core.pki.ca_pem()

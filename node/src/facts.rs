@@ -29,6 +29,8 @@ pub struct Facts {
     root: PathBuf,
     inventory: watch::Sender<Option<Arc<Inventory>>>,
     engine: watch::Sender<Option<Engine>>,
+    /// Somebody saw the engine fall silent, or answer again.
+    doubt: Notify,
     reader: Arc<Mutex<VitalsReader>>,
     last_vitals: Mutex<Vitals>,
 }
@@ -41,6 +43,7 @@ impl Facts {
             root,
             inventory: watch::channel(None).0,
             engine: watch::channel(None).0,
+            doubt: Notify::new(),
             last_vitals: Mutex::default(),
         })
     }
@@ -48,6 +51,11 @@ impl Facts {
     /// The engine as it said last.
     pub fn engine(&self) -> watch::Receiver<Option<Engine>> {
         self.engine.subscribe()
+    }
+
+    /// Has the engine asked now instead of at its next turn.
+    pub fn doubt_engine(&self) {
+        self.doubt.notify_one();
     }
 
     /// Waits until the engine was asked once, and answered or failed to.
@@ -155,6 +163,7 @@ impl Facts {
             self.tell(engine, &changed);
             tokio::select! {
                 () = stop.cancelled() => return,
+                () = self.doubt.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }

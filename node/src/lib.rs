@@ -103,7 +103,7 @@ impl Prepared {
             Arc::clone(&driver),
             ledger.clone(),
             Arc::clone(&pools),
-            facts.engine(),
+            Arc::clone(&facts),
             Arc::clone(&changed),
         );
         let daemon = Arc::new(Daemon {

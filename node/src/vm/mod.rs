@@ -13,12 +13,13 @@ pub mod queue;
 pub mod table;
 
 use crate::clock;
+use crate::facts::Facts;
 use crate::ledger::{Ledger, VmEntry};
 use crate::pool::Pools;
 pub use owner::{Intent, Outcome};
 use owner::{Wish, Work};
 use quantix_hypervisor::driver::{Driver, MachineEvent, MachineReport, RETURNED};
-use quantix_model::host::{Accelerator, Engine};
+use quantix_model::host::Accelerator;
 use quantix_model::id::{PoolId, VmId};
 use quantix_model::{Fault, FaultCode, UnixMs};
 use queue::Ask;
@@ -44,7 +45,7 @@ pub struct Vms {
     ledger: Ledger,
     pools: Arc<Pools>,
     table: Table,
-    engine: watch::Receiver<Option<Engine>>,
+    facts: Arc<Facts>,
     owners: Mutex<HashMap<VmId, mpsc::Sender<Wish>>>,
     /// VMs that are off and whose volumes were let go of in this life of the daemon.
     settled: Mutex<BTreeSet<VmId>>,
@@ -63,7 +64,7 @@ impl Vms {
         driver: Arc<dyn Driver>,
         ledger: Ledger,
         pools: Arc<Pools>,
-        engine: watch::Receiver<Option<Engine>>,
+        facts: Arc<Facts>,
         changed: Arc<Notify>,
     ) -> Arc<Vms> {
         Arc::new(Vms {
@@ -71,7 +72,7 @@ impl Vms {
             ledger,
             pools,
             table: Table::default(),
-            engine,
+            facts,
             owners: Mutex::default(),
             settled: Mutex::default(),
             settling: Mutex::default(),
@@ -159,6 +160,7 @@ impl Vms {
             Ok(report) => report,
             Err(fault) => {
                 if fault.code == FaultCode::HypervisorUnavailable && self.table.unknown(fault.clone()) {
+                    self.facts.doubt_engine();
                     self.changed.notify_one();
                 }
                 return Err(fault);
@@ -176,7 +178,7 @@ impl Vms {
 
     /// How guests run here, as the engine said last.
     async fn accelerator(&self) -> Result<Accelerator, Fault> {
-        let known = self.engine.borrow().clone();
+        let known = self.facts.engine().borrow().clone();
         let engine = match known.filter(|e| e.fault.is_none()) {
             Some(engine) => engine,
             None => deadline(async { Ok(self.driver.engine().await) }).await?,
@@ -268,7 +270,7 @@ impl Vms {
     }
 
     async fn list(&self) -> bool {
-        let begun = clock::now();
+        let (begun, knew) = (clock::now(), self.table.is_known());
         let listed = deadline(self.driver.list()).await;
         let ok = listed.is_ok();
         let changed = match listed {
@@ -281,7 +283,10 @@ impl Vms {
                 changed
             }
         };
-        self.listed.send_replace(true);
+        let first = !self.listed.send_replace(true);
+        if !first && ok != knew {
+            self.facts.doubt_engine();
+        }
         if changed {
             self.changed.notify_one();
         }

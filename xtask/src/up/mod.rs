@@ -129,6 +129,28 @@ fn check_port(what: &str, flag: &str, port: u16) -> Result<()> {
     }
 }
 
+/// Admin's password, as the vDC tells of it.
+#[derive(Debug, PartialEq, Eq)]
+enum Password {
+    /// Just made.
+    New(String),
+    /// Made at an earlier start and never changed.
+    OneTime,
+    /// Chosen by a person.
+    Own,
+}
+
+impl Password {
+    fn read(said: &[String]) -> Password {
+        let new = said.iter().find_map(|line| line.split("one-time password ").nth(1));
+        match new {
+            Some(word) => Password::New(word.trim().to_owned()),
+            None if said.iter().any(|line| line.contains("one-time password, as")) => Password::OneTime,
+            None => Password::Own,
+        }
+    }
+}
+
 /// What runs, in the order it was started.
 struct Started<'a> {
     options: &'a Options,
@@ -173,8 +195,8 @@ impl<'a> Started<'a> {
         Ok((libvirt::uri(&libvirt::socket(&dir)), "one of its own (no system libvirt answers)"))
     }
 
-    /// Starts the vDC; the one-time password when this is its first start.
-    fn vdc(&mut self) -> Result<Option<String>> {
+    /// Starts the vDC; answers what it says of admin's password.
+    fn vdc(&mut self) -> Result<Password> {
         let options = self.options;
         let mut command = tied(self.target.join("quantix-vdc"));
         command.arg("run").arg("--data-dir").arg(options.dir.join("vdc"));
@@ -184,10 +206,7 @@ impl<'a> Started<'a> {
         command.args(["--host-offer-url", &format!("https://127.0.0.1:{}", options.host_port)]);
         command.arg("--web-dir").arg(&self.web);
         let said = self.start("vdc", Look::Vdc, command, "Serving", READY_WITHIN)?;
-        Ok(said
-            .iter()
-            .find_map(|line| line.split("one-time password ").nth(1))
-            .map(|word| word.trim().to_owned()))
+        Ok(Password::read(&said))
     }
 
     fn node(&mut self, libvirt_uri: &str) -> Result<()> {
@@ -232,21 +251,24 @@ impl<'a> Started<'a> {
         }
     }
 
-    fn banner(&self, whose: &str, password: Option<String>, began: Instant) -> Result<String> {
+    fn banner(&self, whose: &str, password: Password, began: Instant) -> Result<String> {
         let options = self.options;
-        let vdc = self.target.join("quantix-vdc");
+        let reset = format!(
+            "{} reset-password --data-dir {}",
+            self.target.join("quantix-vdc").display(),
+            options.dir.join("vdc").display()
+        );
         let mut lines = vec![
             String::new(),
             format!("  Page      http://127.0.0.1:{}", options.page_port),
             "  User      admin".into(),
         ];
         lines.push(match password {
-            Some(password) => format!("  Password  {password}   (one-time: the page asks for your own)"),
-            None => format!(
-                "  Password  yours; forgotten: {} reset-password --data-dir {}",
-                vdc.display(),
-                options.dir.join("vdc").display()
-            ),
+            Password::New(word) => format!("  Password  {word}   (one-time: the page asks for your own)"),
+            Password::OneTime => {
+                format!("  Password  the one-time one of the first start, still; forgotten: {reset}")
+            }
+            Password::Own => format!("  Password  yours; forgotten: {reset}"),
         });
         if !self.registered() {
             lines.push(String::new());
@@ -318,5 +340,19 @@ impl<'a> Started<'a> {
             running.stop(STOP_WITHIN);
         }
         self.follower.wait(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Password;
+
+    #[test]
+    fn the_password_is_called_what_it_is() {
+        let read = |line: &str| Password::read(&[line.to_owned(), "Serving https://127.0.0.1:1".to_owned()]);
+        let new = read("First sign-in: user admin, one-time password abcd-efgh");
+        assert_eq!(new, Password::New("abcd-efgh".into()));
+        assert_eq!(read("Sign-in: user admin, one-time password, as printed before"), Password::OneTime);
+        assert_eq!(read("something else"), Password::Own);
     }
 }
