@@ -121,12 +121,12 @@ impl Heart {
     async fn beat(&mut self, enrolment: &Enrolment) -> Duration {
         let sent_at = clock::now();
         match self.tell(enrolment).await {
-            Ok(answer) => {
+            Ok((answer, told)) => {
                 if self.errors > 0 {
                     tracing::info!("the vDC answers again");
                 }
                 self.errors = 0;
-                self.take(enrolment, answer, sent_at).await;
+                self.take(enrolment, answer, sent_at, &told).await;
                 jitter(self.interval)
             }
             Err(fault) => {
@@ -140,16 +140,18 @@ impl Heart {
         }
     }
 
-    async fn tell(&mut self, enrolment: &Enrolment) -> Result<BeatResponse, Fault> {
+    /// The vDC's answer, and the pools it was told of.
+    async fn tell(&mut self, enrolment: &Enrolment) -> Result<(BeatResponse, Vec<String>), Fault> {
         let client = self.client(enrolment)?;
         self.sequence += 1;
         let request = self.collect(enrolment).await;
         let inventory = request.inventory.as_option().cloned();
+        let told = request.pools.iter().map(|pool| pool.pool_id.clone()).collect();
         let answer = client.beat(request).await?;
         if inventory.is_some() {
             self.told = inventory;
         }
-        Ok(answer)
+        Ok((answer, told))
     }
 
     fn client(&mut self, enrolment: &Enrolment) -> Result<VdcClient, Fault> {
@@ -211,7 +213,7 @@ impl Heart {
         (self.told.as_ref() != Some(&found)).then_some(found)
     }
 
-    async fn take(&mut self, enrolment: &Enrolment, answer: BeatResponse, sent_at: UnixMs) {
+    async fn take(&mut self, enrolment: &Enrolment, answer: BeatResponse, sent_at: UnixMs, told: &[String]) {
         if answer.interval_ms > 0 {
             self.interval = Duration::from_millis(answer.interval_ms).clamp(INTERVAL_MIN, INTERVAL_MAX);
         }
@@ -223,7 +225,7 @@ impl Heart {
         let still_ours =
             self.daemon.ledger.book().registration.as_ref().is_some_and(|r| r.host_id == enrolment.host_id);
         if still_ours {
-            self.daemon.pools.converge(&answer.pools, sent_at).await;
+            self.daemon.pools.converge(&answer.pools, sent_at, told).await;
         }
     }
 }

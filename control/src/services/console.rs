@@ -122,7 +122,8 @@ pub async fn pump(browser: WebSocket, host: Result<ConsoleStream, Fault>, stop: 
         let _ = to_host.send(HostMessage::Close(None)).await;
     };
     let down = async {
-        let mut ping = tokio::time::interval(PING_EVERY);
+        // Not at once: the first word on a new line is the screen's greeting.
+        let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING_EVERY, PING_EVERY);
         loop {
             let message = tokio::select! {
                 message = from_host.next() => message,

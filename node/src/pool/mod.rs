@@ -146,7 +146,7 @@ impl Pools {
     /// Makes true what the vDC answered to a beat sent at `sent_at`: newer or missing pools are taken up, pools
     /// that are no longer listed are let go of. What changed here after the beat was sent is left alone: the
     /// answer may not know of it.
-    pub async fn converge(&self, intents: &[PoolIntent], sent_at: UnixMs) {
+    pub async fn converge(&self, intents: &[PoolIntent], sent_at: UnixMs, told: &[String]) {
         let book = self.ledger.book();
         let mut listed = Vec::with_capacity(intents.len());
         for intent in intents {
@@ -167,7 +167,8 @@ impl Pools {
             }
         }
         for (id, entry) in &book.pools {
-            if !listed.contains(id) && entry.applied_at < sent_at {
+            let was_told = told.contains(&id.to_string());
+            if !listed.contains(id) && was_told && entry.applied_at < sent_at {
                 match self.release(*id, entry.generation, LettingGo::Orderly).await {
                     Ok(()) => {}
                     Err(fault) => tracing::info!(%fault, pool = %id, "a pool is no longer wanted, and stays"),
