@@ -29,8 +29,12 @@ pub struct Program {
     pub args: Vec<String>,
     /// Bytes for its standard input; this is where secrets go.
     pub stdin: Vec<u8>,
+    /// Set beside what we have ourselves; never a secret.
+    pub env: Vec<(&'static str, String)>,
     /// Working directory; `/` when `None`.
     pub cwd: Option<PathBuf>,
+    /// Gets each piece of standard error as it comes (blocking form only): where some programs tell their progress.
+    pub follow: Option<mpsc::Sender<Vec<u8>>>,
     /// Killed (SIGKILL, whole process group) after this.
     pub deadline: Duration,
     /// More output than this is cut, and said to be.
@@ -57,7 +61,9 @@ impl Program {
             name: name.into(),
             args: Vec::new(),
             stdin: Vec::new(),
+            env: Vec::new(),
             cwd: None,
+            follow: None,
             deadline: Duration::from_secs(30),
             output_bytes_max: 1 << 20,
         }
@@ -81,6 +87,18 @@ impl Program {
         self
     }
 
+    /// Sets a variable of its environment.
+    pub fn env(mut self, name: &'static str, value: impl Into<String>) -> Program {
+        self.env.push((name, value.into()));
+        self
+    }
+
+    /// Sends each piece of standard error there, too.
+    pub fn follow(mut self, pieces: mpsc::Sender<Vec<u8>>) -> Program {
+        self.follow = Some(pieces);
+        self
+    }
+
     /// Sets the working directory.
     pub fn cwd(mut self, dir: impl Into<PathBuf>) -> Program {
         self.cwd = Some(dir.into());
@@ -99,6 +117,7 @@ impl Program {
             .args(&self.args)
             .current_dir(self.cwd.as_deref().unwrap_or("/".as_ref()))
             .env("LC_ALL", "C")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .process_group(0)
             .stdin(if self.stdin.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())
@@ -292,6 +311,7 @@ impl Runner for SystemRunner {
 fn drain_blocking(
     pipe: Option<impl Read + Send + 'static>,
     max: usize,
+    follow: Option<mpsc::Sender<Vec<u8>>>,
 ) -> std::io::Result<mpsc::Receiver<Captured>> {
     let (sender, receiver) = mpsc::channel();
     std::thread::Builder::new().name("program-output".into()).stack_size(128 << 10).spawn(move || {
@@ -303,6 +323,10 @@ fn drain_blocking(
                     break;
                 }
                 captured.push(&buffer[..n], max);
+                if let Some(follow) = &follow {
+                    // Who follows may have seen enough.
+                    let _ = follow.send(buffer[..n].to_vec());
+                }
             }
         }
         // Nobody listens after the deadline.
@@ -329,8 +353,8 @@ impl BlockingRunner for SystemRunner {
                 .spawn(move || stdin.write_all(&bytes))
                 .map_err(thread_fault)?;
         }
-        let stdout = drain_blocking(child.stdout.take(), max).map_err(thread_fault)?;
-        let stderr = drain_blocking(child.stderr.take(), max).map_err(thread_fault)?;
+        let stdout = drain_blocking(child.stdout.take(), max, None).map_err(thread_fault)?;
+        let stderr = drain_blocking(child.stderr.take(), max, program.follow.clone()).map_err(thread_fault)?;
         let mut out: Option<Captured> = None;
         let mut err: Option<Captured> = None;
         let mut pause = Duration::from_millis(1);
@@ -383,7 +407,7 @@ fn package_of(name: &str) -> Option<&'static str> {
         "virsh" => "libvirt-clients",
         "mount.nfs" | "mount.nfs4" | "showmount" => "nfs-common",
         "iscsiadm" => "open-iscsi",
-        "rbd" | "ceph" => "ceph-common",
+        "rbd" | "rados" | "ceph" => "ceph-common",
         "lsblk" | "mount" | "umount" | "blkid" | "wipefs" => "util-linux",
         "lvm" | "pvcreate" | "vgcreate" | "lvcreate" => "lvm2",
         "dmsetup" => "dmsetup",
@@ -477,6 +501,15 @@ mod tests {
             assert_eq!(fault.code, FaultCode::HostProgramMissing);
             assert!(fault.remedy.ends_with("qemu-utils"), "{}", fault.remedy);
         }
+    }
+
+    #[test]
+    fn standard_error_can_be_followed() {
+        let (sender, pieces) = mpsc::channel();
+        let program = sh("echo $ONE >&2").env("ONE", "1%").follow(sender);
+        SystemRunner.run_blocking(&program, &mut || Ok(())).unwrap();
+        drop(program);
+        assert_eq!(pieces.iter().flatten().collect::<Vec<u8>>(), b"1%\n");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! deadline, and survives it.
 
 pub mod backend;
+pub mod ceph;
 pub mod error;
 pub mod fake;
 pub mod iscsi;

@@ -1,6 +1,7 @@
 //! The worker's side: reads calls, does them on a thread per lane, answers.
 
 use crate::backend::{Backend, FileAccess, Images, PoolSetup, Progress, Snapshots};
+use crate::ceph::CephPool;
 use crate::error::{self, Result};
 use crate::iscsi::IscsiPool;
 use crate::local::LocalPool;
@@ -30,11 +31,7 @@ pub fn open(setup: &PoolSetup) -> Result<Box<dyn Backend>> {
         PoolSpec::Local { .. } => Ok(Box::new(LocalPool::new(setup)?)),
         PoolSpec::Nfs(_) => Ok(Box::new(NfsPool::new(setup)?)),
         PoolSpec::Iscsi(_) => Ok(Box::new(IscsiPool::new(setup)?)),
-        other @ PoolSpec::Ceph(_) => Err(Fault::invalid(
-            "spec",
-            format!("This release cannot serve {} pools.", other.backend()),
-            "Choose a local directory.",
-        )),
+        PoolSpec::Ceph(_) => Ok(Box::new(CephPool::new(setup)?)),
     }
 }
 
