@@ -354,7 +354,8 @@ impl BlockingRunner for SystemRunner {
                 .map_err(thread_fault)?;
         }
         let stdout = drain_blocking(child.stdout.take(), max, None).map_err(thread_fault)?;
-        let stderr = drain_blocking(child.stderr.take(), max, program.follow.clone()).map_err(thread_fault)?;
+        let stderr =
+            drain_blocking(child.stderr.take(), max, program.follow.clone()).map_err(thread_fault)?;
         let mut out: Option<Captured> = None;
         let mut err: Option<Captured> = None;
         let mut pause = Duration::from_millis(1);

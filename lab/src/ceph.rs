@@ -153,7 +153,10 @@ impl CephLab {
         self.run("ceph-authtool", &[&mon, "--import-keyring", &admin]);
         let address = format!("[v2:{}]", self.monitor);
         self.run("monmaptool", &["--create", "--fsid", &fsid.to_string(), "--addv", "a", &address, &map]);
-        self.run("ceph-mon", &["-c", &self.path("ceph.conf"), "--mkfs", "-i", "a", "--monmap", &map, "--keyring", &mon]);
+        self.run(
+            "ceph-mon",
+            &["-c", &self.path("ceph.conf"), "--mkfs", "-i", "a", "--monmap", &map, "--keyring", &mon],
+        );
     }
 
     fn make_osd(&self) {
@@ -207,7 +210,9 @@ impl CephLab {
 
     fn try_ceph(&self, args: &[&str]) -> Option<String> {
         let command = ["--connect-timeout", "20"];
-        let output = Command::new("ceph").args(self.admin()).args(command).args(args).output().ok()?;
+        // With an open standard input it waits for more commands there.
+        let mut ceph = Command::new("ceph");
+        let output = ceph.args(self.admin()).args(command).args(args).stdin(Stdio::null()).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
@@ -221,6 +226,12 @@ impl CephLab {
     pub fn rbd(&self, args: &[&str]) -> String {
         let admin = self.admin();
         self.run("rbd", &[&admin.each_ref().map(String::as_str)[..], args].concat())
+    }
+
+    /// Runs `rados` as the administrator; answers what it printed.
+    pub fn rados(&self, args: &[&str]) -> String {
+        let admin = self.admin();
+        self.run("rados", &[&admin.each_ref().map(String::as_str)[..], args].concat())
     }
 
     /// A command that runs `rbd` as the administrator, for tests that want it in the background.
@@ -241,6 +252,11 @@ impl CephLab {
     pub fn pool(&self, name: &str) -> CephSpec {
         self.ceph(&["osd", "pool", "create", name, "8"]);
         self.rbd(&["pool", "init", name]);
+        self.spec(name)
+    }
+
+    /// How to reach a pool.
+    pub fn spec(&self, name: &str) -> CephSpec {
         CephSpec {
             monitors: vec![self.monitor.clone()],
             pool: name.to_owned(),

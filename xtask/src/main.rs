@@ -27,6 +27,7 @@ const HELP: &str = "\
 ./x guest [--out D]  builds the test guest: a bootable ISO and a qcow2 disk
 ./x lab [FILE [TEST…]]
                      runs storage tests inside the lab VM, all or those of storage/tests/FILE.rs
+./x ceph --dir D     runs a Ceph cluster of its own in D, says how to reach it, and removes it at Enter
 ./x labvm build      builds the lab VM: Debian with kernel NFS, iSCSI, LVM, saved while it runs
 ./x labvm start --dir D [--forward HOST:GUEST]… [--reach-host]
                      restores it in seconds; its sockets and its shared folder are in D";
@@ -47,6 +48,7 @@ fn dispatch(mut words: impl Iterator<Item = String>) -> Result<()> {
         "guest" => guest::task(Args::new("guest", words)),
         "libvirt" => libvirt::outside(Args::new("libvirt", words)),
         "libvirt-inside" => libvirt::inside(Args::new("libvirt", words)),
+        "ceph" => ceph(words),
         "lab" => labvm::inside::task(words, &root()),
         "labvm" => labvm::task(words, &root()),
         "up" => up::run(words, &root()),
@@ -62,6 +64,13 @@ fn dispatch(mut words: impl Iterator<Item = String>) -> Result<()> {
         }
         other => Err(Failure::new(format!("`{other}` is no task")).remedy("`./x help` lists them")),
     }
+}
+
+/// The lab's Ceph cluster, which is not ours to know: the lab's own program starts it.
+fn ceph(words: impl Iterator<Item = String>) -> Result<()> {
+    let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root()).args(["run", "-q", "-p", "quantix-lab", "--bin", "quantix-lab-ceph", "--"]);
+    child::run(cargo.args(words))
 }
 
 /// The repository: this program was compiled inside it.

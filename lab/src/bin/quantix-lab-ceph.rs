@@ -13,7 +13,10 @@ fn main() -> ExitCode {
     };
     let dir = Path::new(dir);
     if flag != "--dir" || std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
-        eprintln!("{} is not empty; give --dir a folder to be made (it is removed at the end)", dir.display());
+        eprintln!(
+            "{} is not empty; give --dir a folder to be made (it is removed at the end)",
+            dir.display()
+        );
         return ExitCode::from(2);
     }
     let lab = CephLab::start(dir);

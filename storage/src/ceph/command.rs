@@ -22,6 +22,8 @@ const LOOK_SECONDS: u64 = 3;
 const CHANGE_SECONDS: u64 = 15;
 /// The same for each piece of a copy.
 const LONG_SECONDS: u64 = 25;
+/// What QEMU takes in one write.
+const FILL_BYTES: u64 = 1 << 30;
 /// After a silence calls are refused at once for so long, so that they do not queue up behind it.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -140,7 +142,8 @@ impl Cluster {
 
     /// Runs `rados`, with bytes for its standard input.
     pub fn rados(&self, step: &'static str, pace: Pace, args: &[&str], stdin: &[u8]) -> Said {
-        let program = self.program("rados", pace).args(["-p", self.names.pool.as_str()]);
+        // Otherwise it asks the monitors for settings first, and hides why they let nobody in.
+        let program = self.program("rados", pace).args(["--no-mon-config", "-p", self.names.pool.as_str()]);
         self.run(step, program.args(args.iter().copied()).stdin(stdin))
     }
 
@@ -165,6 +168,19 @@ impl Cluster {
         let said = judge(step, self.runner.run_blocking(&program, &mut tick)?)?;
         self.hear(&said);
         Ok(said)
+    }
+
+    /// Writes zeroes over a part of an image, so that its space is taken: growing does not do that.
+    pub fn fill(&self, step: &'static str, image: &str, from_bytes: u64, to_bytes: u64) -> Said {
+        let (pool, user, conf) = (&self.names.pool, &self.names.user, path_of(&self.conf));
+        let mut program = Program::new("qemu-io").args(["-f", "raw"]).deadline(Pace::Work.deadline());
+        let mut at = from_bytes;
+        while at < to_bytes {
+            let length = (to_bytes - at).min(FILL_BYTES);
+            program = program.args(["-c".to_owned(), format!("write -q -P 0 {at} {length}")]);
+            at += length;
+        }
+        self.run(step, program.arg(format!("rbd:{pool}/{image}:id={user}:conf={conf}")))
     }
 
     /// Runs `rbd` and reads its JSON.
@@ -294,7 +310,10 @@ mod tests {
             assert!(!shown.contains("AQSECRET") && !shown.contains("192.0.2.1"), "{shown}");
         }
         let conf = std::fs::read_to_string(path_of(&cluster.conf)).expect("conf");
-        assert!(conf.contains("mon host = 192.0.2.1,[2001:db8::1]:3300") && !conf.contains("AQSECRET"), "{conf}");
+        assert!(
+            conf.contains("mon host = 192.0.2.1,[2001:db8::1]:3300") && !conf.contains("AQSECRET"),
+            "{conf}"
+        );
         let keyring = path_of(&cluster._keyring);
         assert!(conf.contains(&keyring));
         assert!(std::fs::read_to_string(&keyring).expect("keyring").contains("key = AQSECRET=="));

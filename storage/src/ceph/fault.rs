@@ -56,7 +56,8 @@ impl Refusal {
 
     /// No session with the cluster came about.
     pub fn is_unconnected(&self) -> bool {
-        let signs = ["couldn't connect to the cluster", "error connecting to the cluster", "couldn't connect!"];
+        let signs =
+            ["couldn't connect to the cluster", "couldn't connect to cluster", "error connecting to the cluster"];
         signs.iter().any(|sign| self.said.contains(sign))
     }
 
@@ -119,7 +120,7 @@ fn unconnected(refusal: &Refusal, names: &Names) -> Fault {
             format!("Ceph does not let the user {user:?} in with this key."),
             format!("Compare user and key with what `ceph auth get client.{user}` prints."),
         ),
-        errno::INVAL | errno::IO => Fault::new(
+        errno::INVAL | errno::IO if !refusal.said.contains("unable to parse addrs") => Fault::new(
             FaultCode::PoolAuthFailed,
             format!("The key of the user {user:?} is not a whole CephX key."),
             format!("Copy all of what `ceph auth print-key client.{user}` prints."),
@@ -143,12 +144,16 @@ fn refused(refusal: &Refusal, names: &Names) -> Fault {
         errno::NOENT if refusal.is_missing_pool() => Fault::new(
             FaultCode::PoolExportMissing,
             format!("There is no pool {pool:?} in the Ceph cluster."),
-            format!("Check its name with `ceph osd pool ls`, or make it: `ceph osd pool create {pool} && rbd pool init {pool}`."),
+            format!(
+                "Check its name with `ceph osd pool ls`, or make it: `ceph osd pool create {pool} && rbd pool init {pool}`."
+            ),
         ),
         errno::PERM | errno::ACCES => Fault::new(
             FaultCode::PoolAccessDenied,
             format!("The Ceph user {user:?} may not work in the pool {pool:?}."),
-            format!("Give it the rights: `ceph auth caps client.{user} mon 'profile rbd' osd 'profile rbd pool={pool}'`."),
+            format!(
+                "Give it the rights: `ceph auth caps client.{user} mon 'profile rbd' osd 'profile rbd pool={pool}'`."
+            ),
         ),
         errno::SHUTDOWN => Fault::new(
             FaultCode::PoolAccessDenied,
@@ -162,11 +167,7 @@ fn refused(refusal: &Refusal, names: &Names) -> Fault {
             "Another client may hold its lock; look at `rbd lock ls` and `rbd status`.",
         ),
         errno::TIMEDOUT => silent(refusal.step),
-        _ => Fault::new(
-            FaultCode::PoolIoFailed,
-            "Ceph could not do that.",
-            "Look at `ceph health detail`.",
-        ),
+        _ => Fault::new(FaultCode::PoolIoFailed, "Ceph could not do that.", "Look at `ceph health detail`."),
     }
 }
 
@@ -184,7 +185,9 @@ pub fn full(pool: &str) -> Fault {
     Fault::new(
         FaultCode::PoolFull,
         format!("The Ceph pool {pool:?} is full."),
-        format!("Delete what is no longer needed, raise its quota (`ceph osd pool set-quota {pool} max_bytes N`), or add OSDs."),
+        format!(
+            "Delete what is no longer needed, raise its quota (`ceph osd pool set-quota {pool} max_bytes N`), or add OSDs."
+        ),
     )
 }
 
@@ -242,11 +245,24 @@ mod tests {
         check(5, &format!("{lost}(5) Input/output error"), C::PoolAuthFailed, "print-key client.quantix");
         check(22, &format!("{lost}(22) Invalid argument"), C::PoolAuthFailed, "print-key client.quantix");
         check(110, &format!("{lost}(110) Connection timed out"), C::PoolServerUnreachable, "3300 and 6789");
+        let no_name = "server name not found: nowhere (Name or service not known)\nunable to parse addrs in 'nowhere'\n";
+        check(22, &format!("{no_name}{lost}(22) Invalid argument"), C::PoolServerUnreachable, "addresses");
+        check(
+            1,
+            "couldn't connect to cluster: (13) Permission denied",
+            C::PoolAuthFailed,
+            "auth get client.quantix",
+        );
         check(2, &format!("{lost}(2) No such file or directory"), C::PoolServerUnreachable, "addresses");
         let python = "2026-11-20T22:42:42.313+0000 7f88055ff6c0  0 monclient(hunting): authenticate timed out after 3\n\
                       \n[errno 110] RADOS timed out (error connecting to the cluster)";
         check(1, python, C::PoolServerUnreachable, "monitors");
-        check(1, "[errno 13] RADOS permission denied (error connecting to the cluster)", C::PoolAuthFailed, "key");
+        check(
+            1,
+            "[errno 13] RADOS permission denied (error connecting to the cluster)",
+            C::PoolAuthFailed,
+            "key",
+        );
         check(1, "Error EACCES: access denied", C::PoolAccessDenied, "profile rbd pool=vms");
         check(
             2,
@@ -255,22 +271,39 @@ mod tests {
             C::PoolExportMissing,
             "ceph osd pool ls",
         );
-        check(1, "error opening pool vms: (2) No such file or directory", C::PoolExportMissing, "pool init vms");
+        check(
+            1,
+            "error opening pool vms: (2) No such file or directory",
+            C::PoolExportMissing,
+            "pool init vms",
+        );
         check(1, "rbd: listing images failed: (1) Operation not permitted", C::PoolAccessDenied, "auth caps");
         check(110, "rbd: create error: (110) Connection timed out", C::PoolStalled, "health detail");
-        check(110, "Removing image: 0% complete...failed.\nrbd: delete error: (110) Connection timed out", C::PoolStalled, "OSDs");
+        check(
+            110,
+            "Removing image: 0% complete...failed.\nrbd: delete error: (110) Connection timed out",
+            C::PoolStalled,
+            "OSDs",
+        );
         check(122, "rbd: create error: (122) Disk quota exceeded", C::PoolFull, "set-quota vms");
         check(28, "rbd: create error: (28) No space left on device", C::PoolFull, "add OSDs");
         check(30, "rbd: resize error: (30) Read-only file system", C::PoolReadOnly, "rbd status");
-        check(108, "rbd: error opening image x: (108) Cannot send after transport endpoint shutdown", C::PoolAccessDenied, "blocklist");
+        check(
+            108,
+            "rbd: error opening image x: (108) Cannot send after transport endpoint shutdown",
+            C::PoolAccessDenied,
+            "blocklist",
+        );
         check(22, "rbd: clone error: (22) Invalid argument", C::PoolIoFailed, "health");
     }
 
     #[test]
     fn which_thing_is_missing() {
-        let image = Refusal::new("x", Some(2), "rbd: error opening image none: (2) No such file or directory");
+        let image =
+            Refusal::new("x", Some(2), "rbd: error opening image none: (2) No such file or directory");
         assert!(image.is_missing_image() && !image.is_missing_snapshot());
-        let snapshot = Refusal::new("x", Some(2), "error setting snapshot context: (2) No such file or directory");
+        let snapshot =
+            Refusal::new("x", Some(2), "error setting snapshot context: (2) No such file or directory");
         assert!(snapshot.is_missing_snapshot() && !snapshot.is_missing_image());
         let pool = Refusal::new("x", Some(2), "rbd: error opening pool 'p': (2) No such file or directory");
         assert!(!pool.is_missing_image() && !pool.is_missing_snapshot());
@@ -278,7 +311,11 @@ mod tests {
 
     #[test]
     fn progress_is_no_complaint() {
-        let said = Refusal::new("x", Some(17), "Image copy: 3% complete...\rImage copy: 6% complete...failed.\nrbd: copy failed: (17) File exists");
+        let said = Refusal::new(
+            "x",
+            Some(17),
+            "Image copy: 3% complete...\rImage copy: 6% complete...failed.\nrbd: copy failed: (17) File exists",
+        );
         assert_eq!(said.said, "Image copy: 6% complete...failed.; rbd: copy failed: (17) File exists");
         assert_eq!(said.errno, errno::EXIST);
     }

@@ -132,6 +132,9 @@ impl CephPool {
 
     /// Refuses a Ceph pool of another pool of ours; marks one of nobody.
     fn claim(&self) -> Result<()> {
+        // Of all Ceph's programs `rbd` says best why it is not let in.
+        let listed = self.cluster().rbd("opening the pool", Pace::Look, &["ls", &self.spec.pool])?;
+        listed.map_err(|refusal| self.cluster().fault(&refusal))?;
         let step = "reading the pool's marker";
         match self.cluster().rados(step, Pace::Look, &["get", MARKER, "-"], &[])? {
             Ok(output) => match serde_json::from_slice::<Marker>(&output.stdout) {
@@ -140,11 +143,10 @@ impl CephPool {
                     "The Ceph pool {:?} belongs to the pool {}.",
                     self.spec.pool, marker.pool_id
                 ))),
-                Err(e) => Err(taken(format!(
-                    "The Ceph pool {:?} has a marker nobody can read.",
-                    self.spec.pool
-                ))
-                .because(e)),
+                Err(e) => {
+                    Err(taken(format!("The Ceph pool {:?} has a marker nobody can read.", self.spec.pool))
+                        .because(e))
+                }
             },
             Err(refusal) if refusal.is_missing_image() && self.must_exist => Err(Fault::new(
                 FaultCode::PoolForeignData,
@@ -170,7 +172,9 @@ fn taken(message: String) -> Fault {
     Fault::new(
         FaultCode::PoolForeignData,
         message,
-        format!("Make another Ceph pool; or, if no pool needs this one, remove its object {MARKER} with `rados rm`."),
+        format!(
+            "Make another Ceph pool; or, if no pool needs this one, remove its object {MARKER} with `rados rm`."
+        ),
     )
 }
 

@@ -70,7 +70,9 @@ mod tests {
     fn only_ours_are_ours() {
         let id = VolumeId(Uuid::now_v7());
         assert_eq!(volume_of(&volume(id)), Some(id));
-        for other in [new(id, 7), gone(id, 7), "quantix-".into(), "vm-100-disk-0".into(), format!("x{}", volume(id))] {
+        for other in
+            [new(id, 7), gone(id, 7), "quantix-".into(), "vm-100-disk-0".into(), format!("x{}", volume(id))]
+        {
             assert_eq!(volume_of(&other), None, "{other}");
         }
         assert_eq!(volume_of(&volume(id).to_uppercase().replace("QUANTIX", "quantix")), None);
@@ -78,6 +80,9 @@ mod tests {
         assert!(!is_new_of_this_host("quantix-new-ä") && !is_new_of_this_host(&gone(id, 1)));
         assert!(is_gone(&gone(id, 1)) && !is_gone(&volume(id)));
         assert!(is_base(&base(id)) && !is_base("clone-of-monday"));
-        assert!(quantix_model::volume::check_snapshot_name("name", &base(id)).is_err(), "people could take it");
+        assert!(
+            quantix_model::volume::check_snapshot_name("name", &base(id)).is_err(),
+            "people could take it"
+        );
     }
 }

@@ -22,7 +22,9 @@ struct Listed {
 fn unix_ms(text: &str) -> i64 {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let civil = DateTime::strptime("%a %b %d %H:%M:%S %Y", text);
-    civil.and_then(|civil| civil.to_zoned(TimeZone::UTC)).map_or(0, |zoned| zoned.timestamp().as_millisecond())
+    civil
+        .and_then(|civil| civil.to_zoned(TimeZone::UTC))
+        .map_or(0, |zoned| zoned.timestamp().as_millisecond())
 }
 
 impl CephPool {
@@ -133,7 +135,7 @@ impl Snapshots for CephPool {
         match self.snapshot_clones(id, name)? {
             Ok(0) => {}
             Ok(clones) => return Err(fault::has_clones(&format!("The snapshot {name:?} of {id}"), clones)),
-            Err(refusal) if refusal.is_missing_snapshot() => return Ok(false),
+            Err(refusal) if refusal.errno == errno::NOENT && !opened_nothing(&refusal) => return Ok(false),
             Err(refusal) => return Err(self.volume_fault(id, &refusal)),
         }
         self.step("snapshot: delete")?;

@@ -79,7 +79,8 @@ struct Detail {
 impl Health {
     /// In one line.
     fn summary(&self) -> String {
-        let all = self.checks.values().filter(|check| !check.muted).map(|check| check.summary.message.as_str());
+        let all =
+            self.checks.values().filter(|check| !check.muted).map(|check| check.summary.message.as_str());
         let all: Vec<&str> = std::iter::once(self.status.as_str()).chain(all).collect();
         all.join("; ")
     }
@@ -128,7 +129,8 @@ impl Check {
 fn room(df: &Df, pool: &str) -> Option<(Capacity, u64)> {
     let stats = &df.pools.iter().find(|found| found.name == pool)?.stats;
     let quota = stats.quota_bytes;
-    let left = if quota > 0 { quota.saturating_sub(stats.stored).min(stats.max_avail) } else { stats.max_avail };
+    let left =
+        if quota > 0 { quota.saturating_sub(stats.stored).min(stats.max_avail) } else { stats.max_avail };
     let capacity = Capacity {
         total_bytes: stats.stored.saturating_add(left),
         used_bytes: stats.stored,
@@ -150,10 +152,13 @@ impl Cluster {
         let step = "asking the monitors";
         let answers = self.ask(step, "df detail\nhealth detail\nfsid\n")?;
         let find = |key: &str| answers.iter().find(|answer| answer.get(key).is_some()).cloned();
-        let df: Df = find("pools").and_then(|df| serde_json::from_value(df).ok()).ok_or_else(|| self.untold())?;
-        let health = find("status").and_then(|health| serde_json::from_value(health).ok()).unwrap_or_default();
+        let df: Df =
+            find("pools").and_then(|df| serde_json::from_value(df).ok()).ok_or_else(|| self.untold())?;
+        let health =
+            find("status").and_then(|health| serde_json::from_value(health).ok()).unwrap_or_default();
         let (capacity, quota_bytes) = room(&df, &self.names.pool).ok_or_else(|| self.untold())?;
-        let cluster = find("fsid").and_then(|fsid| fsid["fsid"].as_str().map(str::to_owned)).unwrap_or_default();
+        let cluster =
+            find("fsid").and_then(|fsid| fsid["fsid"].as_str().map(str::to_owned)).unwrap_or_default();
         Ok(State { cluster, capacity, quota_bytes, health })
     }
 
@@ -161,8 +166,14 @@ impl Cluster {
         let user = &self.names.user;
         Fault::new(
             FaultCode::PoolAccessDenied,
-            format!("The monitors do not tell the user {user:?} how much room the pool {:?} has.", self.names.pool),
-            format!("Give it the rights: `ceph auth caps client.{user} mon 'profile rbd' osd 'profile rbd pool={}'`.", self.names.pool),
+            format!(
+                "The monitors do not tell the user {user:?} how much room the pool {:?} has.",
+                self.names.pool
+            ),
+            format!(
+                "Give it the rights: `ceph auth caps client.{user} mon 'profile rbd' osd 'profile rbd pool={}'`.",
+                self.names.pool
+            ),
         )
     }
 
@@ -265,7 +276,10 @@ mod tests {
     #[test]
     fn health_counts_where_it_touches_the_pool() {
         let health: Health = serde_json::from_str(HEALTH).expect("health");
-        assert_eq!(health.full("vms").as_deref(), Some("1 pool(s) full: pool 'vms' is full (running out of quota)"));
+        assert_eq!(
+            health.full("vms").as_deref(),
+            Some("1 pool(s) full: pool 'vms' is full (running out of quota)")
+        );
         assert_eq!(health.full("vm"), None);
         assert_eq!(health.touching("other"), None);
         assert_eq!(health.summary(), "HEALTH_WARN; mon a is low on available space; 1 pool(s) full");

@@ -129,7 +129,8 @@ impl CephPool {
     fn create_blank(&self, wish: &VolumeWish) -> Result<VolumeInfo> {
         let size = format!("{}B", wish.size_bytes);
         let image = self.cluster().image(&names::volume(wish.id));
-        let create = || self.cluster().rbd("making an image", Pace::Change, &["create", "--size", &size, &image]);
+        let create =
+            || self.cluster().rbd("making an image", Pace::Change, &["create", "--size", &size, &image]);
         self.step("create: blank")?;
         match create()? {
             Ok(_) => Ok(blank(wish)),
@@ -206,7 +207,8 @@ impl CephPool {
         }
         self.keep(making, wish.id)?;
         let parent = linked.then_some(source);
-        let allocated_bytes = if linked { 0 } else { from.size };
+        let measured = locked(&self.shared.known).get(&source).map_or(0, |known| known.allocated_bytes);
+        let allocated_bytes = if linked { 0 } else { measured };
         Ok(VolumeInfo { parent, allocated_bytes, allocation: Allocation::Thin, ..blank(wish) })
     }
 
@@ -271,7 +273,8 @@ impl CephPool {
         match self.cluster().rbd_json::<Image>("finding an image", &["info", &image])? {
             Ok(image) => {
                 let known = locked(&self.shared.known).get(&id).cloned();
-                let (allocated_bytes, clones) = known.as_ref().map_or((0, 0), |k| (k.allocated_bytes, k.clones));
+                let (allocated_bytes, clones) =
+                    known.as_ref().map_or((0, 0), |k| (k.allocated_bytes, k.clones));
                 Ok(Some(VolumeInfo {
                     id,
                     size_bytes: image.size,
@@ -288,7 +291,9 @@ impl CephPool {
     }
 
     fn parent(&self, parent: Option<&Parent>) -> Option<VolumeId> {
-        parent.filter(|parent| parent.pool == self.spec.pool).and_then(|parent| names::volume_of(&parent.image))
+        parent
+            .filter(|parent| parent.pool == self.spec.pool)
+            .and_then(|parent| names::volume_of(&parent.image))
     }
 
     /// The fault of a refusal about one volume.
@@ -307,10 +312,10 @@ impl CephPool {
         let pool = self.spec.pool.as_str();
         let (listed, used) = std::thread::scope(|scope| {
             let using = scope.spawn(|| cluster.rbd_json::<Usage>("measuring images", &["du", "-p", pool]));
-            let listed = cluster.rbd_json::<Vec<Listed>>("listing images", &["ls", "-l", pool]);
+            let listed = self.listed();
             (listed, using.join().unwrap_or_else(|_| Err(Fault::internal("a thread panicked"))))
         });
-        let listed = listed?.map_err(|refusal| cluster.fault(&refusal))?;
+        let listed = listed?;
         let mut used_bytes: HashMap<String, u64> = HashMap::new();
         // An image that vanishes meanwhile spoils the whole measurement; sizes are then those of the last one.
         if let Ok(usage) = used? {
@@ -323,10 +328,38 @@ impl CephPool {
         Ok(volumes)
     }
 
+    /// `rbd ls -l` gives up on all when one image vanishes meanwhile, or cannot be opened: then each is asked for alone.
+    fn listed(&self) -> Result<Vec<Listed>> {
+        let pool = self.spec.pool.as_str();
+        match self.cluster().rbd_json::<Vec<Listed>>("listing images", &["ls", "-l", pool])? {
+            Ok(listed) => return Ok(listed),
+            Err(refusal) if refusal.said.contains("error opening ") && refusal.is_missing_image() => {}
+            Err(refusal) => return Err(self.cluster().fault(&refusal)),
+        }
+        let names = self.cluster().rbd_json::<Vec<String>>("listing images", &["ls", pool])?;
+        let names = names.map_err(|refusal| self.cluster().fault(&refusal))?;
+        let mut listed = Vec::new();
+        for image in names.into_iter().filter(|name| names::volume_of(name).is_some()) {
+            match self
+                .cluster()
+                .rbd_json::<Image>("finding an image", &["info", &self.cluster().image(&image)])?
+            {
+                Ok(found) => {
+                    listed.push(Listed { image, size: found.size, snapshot: None, parent: found.parent });
+                }
+                Err(refusal) if refusal.is_missing_image() => {}
+                Err(refusal) => return Err(self.cluster().fault(&refusal)),
+            }
+        }
+        Ok(listed)
+    }
+
     fn volumes_of(&self, listed: &[Listed], used_bytes: &HashMap<String, u64>) -> Vec<VolumeInfo> {
         let known = locked(&self.shared.known);
         let mut clones: HashMap<VolumeId, u32> = HashMap::new();
-        for parent in listed.iter().filter(|l| l.snapshot.is_none()).filter_map(|l| self.parent(l.parent.as_ref())) {
+        for parent in
+            listed.iter().filter(|l| l.snapshot.is_none()).filter_map(|l| self.parent(l.parent.as_ref()))
+        {
             *clones.entry(parent).or_default() += 1;
         }
         let volume = |listed: &Listed| {
@@ -335,11 +368,20 @@ impl CephPool {
             let measured = used_bytes.get(&listed.image).copied();
             let allocated_bytes = measured.or(before.map(|b| b.allocated_bytes)).unwrap_or(0);
             // Ceph does not remember how an image was made; a full one is as good as a thick one.
-            let allocation = if allocated_bytes >= listed.size { Allocation::Thick } else { Allocation::Thin };
+            let allocation =
+                if allocated_bytes >= listed.size { Allocation::Thick } else { Allocation::Thin };
             let parent = self.parent(listed.parent.as_ref());
             let clones = clones.get(&id).copied().unwrap_or(0);
             let format = VolumeFormat::Raw;
-            Some(VolumeInfo { id, size_bytes: listed.size, allocated_bytes, format, allocation, parent, clones })
+            Some(VolumeInfo {
+                id,
+                size_bytes: listed.size,
+                allocated_bytes,
+                format,
+                allocation,
+                parent,
+                clones,
+            })
         };
         listed.iter().filter(|listed| listed.snapshot.is_none()).filter_map(volume).collect()
     }
@@ -402,7 +444,11 @@ impl CephPool {
     /// Refuses when anybody in the whole cluster has the volume open.
     pub(super) fn refuse_in_use(&self, id: VolumeId) -> Result<()> {
         let watchers = self.watchers(id)?;
-        if watchers.is_empty() { Ok(()) } else { Err(fault::in_use(id, &format!("by {}", watchers.join(", ")))) }
+        if watchers.is_empty() {
+            Ok(())
+        } else {
+            Err(fault::in_use(id, &format!("by {}", watchers.join(", "))))
+        }
     }
 }
 
@@ -431,9 +477,22 @@ impl Grow for CephPool {
             }
             Err(refusal) => return Err(self.volume_fault(id, &refusal)),
         }
-        if let Some(known) = locked(&self.shared.known).get_mut(&id) {
+        let known = locked(&self.shared.known).get(&id).cloned();
+        if let Some(mut known) = known {
+            if known.allocation == Allocation::Thick && known.size_bytes < size_bytes {
+                self.step("grow: fill")?;
+                let filled = self.cluster().fill(
+                    "filling an image",
+                    &names::volume(id),
+                    known.size_bytes,
+                    size_bytes,
+                )?;
+                filled.map_err(|refusal| self.volume_fault(id, &refusal))?;
+                known.allocated_bytes = size_bytes;
+            }
             known.size_bytes = size_bytes;
-            return Ok(known.clone());
+            locked(&self.shared.known).insert(id, known.clone());
+            return Ok(known);
         }
         self.find_volume(id)?.ok_or_else(|| error::volume_missing(id))
     }

@@ -4,6 +4,7 @@
 use quantix_host::program::SystemRunner;
 use quantix_model::pool::PoolSpec;
 use quantix_storage::backend::Backend;
+use quantix_storage::ceph::CephPool;
 use quantix_storage::iscsi::IscsiPool;
 use quantix_storage::local::LocalPool;
 use quantix_storage::worker::serve::{main_with, open};
@@ -29,7 +30,8 @@ fn main() -> ExitCode {
         let pool: Box<dyn Backend> = match &setup.spec {
             PoolSpec::Local { .. } => Box::new(LocalPool::with(setup, Arc::new(SystemRunner), steps)?),
             PoolSpec::Iscsi(_) => Box::new(IscsiPool::with(setup, Arc::new(SystemRunner), steps)?),
-            _ => open(setup)?,
+            PoolSpec::Ceph(_) => Box::new(CephPool::with(setup, Arc::new(SystemRunner), steps)?),
+            PoolSpec::Nfs(_) => open(setup)?,
         };
         Ok(pool)
     })

@@ -99,10 +99,18 @@ pub fn quick() -> Limits {
     }
 }
 
+/// The trial worker; other rooms' tests find it beside themselves, as the workspace builds it.
+fn trial_program() -> std::path::PathBuf {
+    option_env!("CARGO_BIN_EXE_pool-worker-on-trial").map_or_else(
+        || std::env::current_exe().unwrap().parent().unwrap().with_file_name("pool-worker-on-trial"),
+        std::path::PathBuf::from,
+    )
+}
+
 /// Starts trial workers that die at a step.
 pub fn trial(kill_at: Option<u64>) -> Arc<dyn PoolLauncher> {
     let args = kill_at.map(|n| n.to_string().into()).into_iter().collect();
-    Arc::new(ProcessLauncher::new(env!("CARGO_BIN_EXE_pool-worker-on-trial"), args).unwrap())
+    Arc::new(ProcessLauncher::new(trial_program(), args).unwrap())
 }
 
 pub async fn wait_for(worker: &PoolWorker, what: &str, seen: impl Fn(&WorkerStatus) -> bool) -> WorkerStatus {
