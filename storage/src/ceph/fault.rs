@@ -56,8 +56,11 @@ impl Refusal {
 
     /// No session with the cluster came about.
     pub fn is_unconnected(&self) -> bool {
-        let signs =
-            ["couldn't connect to the cluster", "couldn't connect to cluster", "error connecting to the cluster"];
+        let signs = [
+            "couldn't connect to the cluster",
+            "couldn't connect to cluster",
+            "error connecting to the cluster",
+        ];
         signs.iter().any(|sign| self.said.contains(sign))
     }
 
