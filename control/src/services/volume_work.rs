@@ -13,6 +13,12 @@ use quantix_model::{Fault, FaultCode};
 use quantix_store::{StoreError, VolumeRecord};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long undoing is tried; the engine gives it a minute.
+const UNDO_PATIENCE: Duration = Duration::from_secs(40);
+/// Between two attempts.
+const UNDO_RETRY: Duration = Duration::from_millis(500);
 
 /// Makes the kinds known.
 pub(super) fn register(app: &Arc<App>) {
@@ -109,6 +115,21 @@ pub(super) async fn mark(
     Ok(())
 }
 
+/// Removes what may have been made, as long as undoing may take: its host may be away for a moment.
+async fn undo_patiently(app: &App, volume: &VolumeRecord) -> Result<(), Fault> {
+    let end = Instant::now() + UNDO_PATIENCE;
+    loop {
+        let removed = async { remove(&lines::to_maker(app, volume).await?, volume).await };
+        match removed.await {
+            Err(fault) if fault.retryable() && Instant::now() < end => {
+                tracing::debug!(%fault, "undoing again");
+                tokio::time::sleep(UNDO_RETRY).await;
+            }
+            done => return done,
+        }
+    }
+}
+
 #[async_trait]
 impl TaskKind for Create {
     fn name(&self) -> &'static str {
@@ -124,11 +145,15 @@ impl TaskKind for Create {
         let id: VolumeId = task.object_id()?;
         let volume = app.core.store.volume_get(id).await?;
         task.step("Looking for a host of the pool")?;
-        let line = lines::patiently(task, || lines::to_maker(&app, &volume)).await?;
-        task.on_host(line.name());
-        task.step("Making the disk")?;
+        // A host that is gone for a moment is asked again: the same wish is the same volume there.
+        let made = lines::patiently(task, || async {
+            let line = lines::to_maker(&app, &volume).await?;
+            task.on_host(line.name());
+            task.step("Making the disk")?;
+            make(&line, &volume).await
+        });
         tokio::select! {
-            made = make(&line, &volume) => take(&app, id, &made?).await.map(drop),
+            made = made => take(&app, id, &made?).await.map(drop),
             () = task.cancelled() => task.check(),
         }
     }
@@ -138,8 +163,7 @@ impl TaskKind for Create {
         let undone = async {
             let id: VolumeId = task.object_id()?;
             let volume = app.core.store.volume_get(id).await?;
-            let line = lines::to_maker(&app, &volume).await?;
-            remove(&line, &volume).await?;
+            undo_patiently(&app, &volume).await?;
             app.core.store.volume_delete(id).await?;
             app.core.bus.changed(Thing::Volume(id));
             if let Some(source) = volume.source.volume() {

@@ -5,6 +5,7 @@ mod engine;
 mod house;
 mod law;
 mod paths;
+mod pool;
 mod protocols;
 mod sign_in;
 mod watch;

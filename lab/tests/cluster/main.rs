@@ -1,11 +1,15 @@
 //! The simulated cluster: real vDC, real node daemon, real TLS; only hypervisor and storage are in memory.
 
 mod bad_input;
+mod file;
 mod kill;
 mod main_job;
+mod stall;
+mod volume;
+mod volume_kill;
 
 use quantix_contract::quantix::vm::v1 as vm;
-use quantix_contract::quantix::volume::v1 as volume;
+use quantix_contract::quantix::volume::v1::VolumeFormat;
 
 /// The smallest thing that is an ISO by content.
 fn iso(len: usize) -> Vec<u8> {
@@ -34,7 +38,7 @@ fn wish(name: &str, pool_id: &str) -> vm::CreateVmRequest {
         disks: vec![vm::NewDisk {
             pool_id: pool_id.into(),
             size_bytes: 8 << 20,
-            format: volume::VolumeFormat::VOLUME_FORMAT_QCOW2.into(),
+            format: VolumeFormat::VOLUME_FORMAT_QCOW2.into(),
             ..Default::default()
         }],
         nics: vec![vm::Nic { kind: vm::NicKind::NIC_KIND_USER.into(), ..Default::default() }],
