@@ -14,8 +14,10 @@ use tokio::time::Instant;
 
 /// How long a task waits for a host to come back before it says so.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two attempts.
+/// Between two attempts, at first and at most.
 const PATIENCE_RETRY: Duration = Duration::from_millis(300);
+/// See [`PATIENCE_RETRY`].
+const PATIENCE_RETRY_MAX: Duration = Duration::from_secs(2);
 /// What an interactive call may wait for a host; the rest of its second is ours.
 const SOON: Duration = Duration::from_millis(800);
 
@@ -81,11 +83,13 @@ pub async fn patiently<T, F: Future<Output = Result<T, Fault>>>(
     attempt: impl Fn() -> F,
 ) -> Result<T, Fault> {
     let end = Instant::now() + PATIENCE;
+    let mut wait = PATIENCE_RETRY;
     loop {
         match attempt().await {
             Err(fault) if fault.retryable() && Instant::now() < end => {
                 tracing::debug!(%fault, "trying again");
-                tokio::time::sleep(PATIENCE_RETRY).await;
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(PATIENCE_RETRY_MAX);
                 task.check()?;
             }
             done => return done,

@@ -172,6 +172,13 @@ async fn files_that_cannot_be() {
         let fault = cluster.refused(calls.create_upload(upload(&pool_id, own, 1)).await);
         assert_eq!(fault.code, FaultCode::FileInUse);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_that_cannot_be() {
+    let cluster = Cluster::start().await;
+    let pool_id = cluster.pool("main").await;
+    let calls = cluster.client.files();
     let fault = cluster.refused(calls.create_upload(upload(&pool_id, "huge", 17 << 40)).await);
     assert_eq!(fault.field, "size_bytes");
     // More than the declared 5 GB is refused at once, and nothing of it is kept in memory or on the pool.

@@ -20,81 +20,41 @@ const ANSWER_MAX: Duration = Duration::from_millis(1500);
 
 type Call<'a> = (&'static str, BoxFuture<'a, Option<Fault>>);
 
-/// Every call about a pool, what is on it, and the VM and image that use it.
-fn calls<'a>(
-    c: &'a Cluster,
-    pool_id: &'a str,
-    id: &'a str,
-    vm_id: &'a str,
-    image_id: &'a str,
-) -> Vec<Call<'a>> {
-    macro_rules! call {
-        ($service:ident . $name:ident ($request:expr)) => {
-            (
-                stringify!($name),
-                async move { c.client.$service().$name($request).await.err().map(|err| c.client.fault(&err)) }.boxed(),
-            )
-        };
-    }
+macro_rules! call {
+    ($c:ident, $service:ident . $name:ident ($request:expr)) => {
+        (
+            stringify!($name),
+            async move { $c.client.$service().$name($request).await.err().map(|err| $c.client.fault(&err)) }
+                .boxed(),
+        )
+    };
+}
+
+/// Calls about the pool itself and its files.
+fn about_files<'a>(c: &'a Cluster, pool_id: &'a str) -> Vec<Call<'a>> {
     let p = || pool_id.to_owned();
     vec![
-        call!(pools.get_pool(pool::GetPoolRequest { id: p(), ..Default::default() })),
-        call!(pools.list_pools(pool::ListPoolsRequest::default())),
-        call!(pools.list_files(pool::ListFilesRequest { pool_id: p(), ..Default::default() })),
-        call!(pools.retry_pool(pool::RetryPoolRequest { pool_id: p(), ..Default::default() })),
-        call!(files.get_file(file::GetFileRequest { pool_id: p(), path: "a".into(), ..Default::default() })),
-        call!(files.make_folder(folder(pool_id, "f"))),
-        call!(files.move_file(file::MoveFileRequest {
-            pool_id: p(),
-            from_path: "a".into(),
-            to_path: "b".into(),
-            ..Default::default()
-        })),
-        call!(files.copy_file(copy(pool_id, "a", "c"))),
-        call!(files.delete_file(removal(pool_id, "a"))),
-        call!(files.create_upload(upload(pool_id, "u", 10))),
-        call!(volumes.list_volumes(volume::ListVolumesRequest { pool_id: p(), ..Default::default() })),
-        call!(volumes.get_volume(volume::GetVolumeRequest { id: id.into(), ..Default::default() })),
+        call!(c, pools.get_pool(pool::GetPoolRequest { id: p(), ..Default::default() })),
+        call!(c, pools.list_pools(pool::ListPoolsRequest::default())),
+        call!(c, pools.list_files(pool::ListFilesRequest { pool_id: p(), ..Default::default() })),
+        call!(c, pools.retry_pool(pool::RetryPoolRequest { pool_id: p(), ..Default::default() })),
         call!(
-            volumes
-                .list_snapshots(volume::ListSnapshotsRequest { volume_id: id.into(), ..Default::default() })
+            c,
+            files.get_file(file::GetFileRequest { pool_id: p(), path: "a".into(), ..Default::default() })
         ),
-        call!(volumes.create_snapshot(snapshot(id, "s"))),
-        call!(volumes.revert_snapshot(snapshot(id, "s"))),
-        call!(volumes.delete_snapshot(snapshot(id, "s"))),
-        call!(volumes.list_orphans(volume::ListOrphansRequest { pool_id: p(), ..Default::default() })),
-        call!(volumes.adopt_orphan(volume::AdoptOrphanRequest {
-            pool_id: p(),
-            volume_id: "00000000-0000-7000-8000-00000000000a".into(),
-            name: "x".into(),
-            ..Default::default()
-        })),
-        call!(volumes.delete_orphan(volume::DeleteOrphanRequest {
-            pool_id: p(),
-            volume_id: "00000000-0000-7000-8000-00000000000b".into(),
-            ..Default::default()
-        })),
-        call!(images.list_images(image::ListImagesRequest::default())),
-        call!(images.create_image(image::CreateImageRequest {
-            name: format!("i{}", std::process::id()),
-            pool_id: p(),
-            size_bytes: 100,
-            ..Default::default()
-        })),
-        call!(images.delete_image(image::DeleteImageRequest { id: image_id.into(), ..Default::default() })),
-        call!(vms.get_vm(vm::GetVmRequest { id: vm_id.into(), ..Default::default() })),
-        call!(vms.create_vm(wish("web-9", pool_id))),
-        call!(volumes.attach_volume(gift(id, vm_id))),
-        call!(volumes.detach_volume(volume::DetachVolumeRequest { id: id.into(), ..Default::default() })),
-        call!(volumes.clone_volume(copy_of(id, "copy"))),
-        call!(volumes.grow_volume(growth(id, 16 << 20))),
-        call!(volumes.create_volume(blank("new", pool_id))),
-        call!(volumes.delete_volume(volume::DeleteVolumeRequest { id: id.into(), ..Default::default() })),
-        call!(vms.power_vm(vm::PowerVmRequest {
-            id: vm_id.into(),
-            verb: vm::PowerVerb::POWER_VERB_START.into(),
-            ..Default::default()
-        })),
+        call!(c, files.make_folder(folder(pool_id, "f"))),
+        call!(
+            c,
+            files.move_file(file::MoveFileRequest {
+                pool_id: p(),
+                from_path: "a".into(),
+                to_path: "b".into(),
+                ..Default::default()
+            })
+        ),
+        call!(c, files.copy_file(copy(pool_id, "a", "c"))),
+        call!(c, files.delete_file(removal(pool_id, "a"))),
+        call!(c, files.create_upload(upload(pool_id, "u", 10))),
         (
             "download",
             async move {
@@ -102,6 +62,84 @@ fn calls<'a>(
                 None
             }
             .boxed(),
+        ),
+    ]
+}
+
+/// Calls about its volumes as they are.
+fn about_volumes<'a>(c: &'a Cluster, pool_id: &'a str, id: &'a str) -> Vec<Call<'a>> {
+    let p = || pool_id.to_owned();
+    vec![
+        call!(c, volumes.list_volumes(volume::ListVolumesRequest { pool_id: p(), ..Default::default() })),
+        call!(c, volumes.get_volume(volume::GetVolumeRequest { id: id.into(), ..Default::default() })),
+        call!(
+            c,
+            volumes
+                .list_snapshots(volume::ListSnapshotsRequest { volume_id: id.into(), ..Default::default() })
+        ),
+        call!(c, volumes.create_snapshot(snapshot(id, "s"))),
+        call!(c, volumes.revert_snapshot(snapshot(id, "s"))),
+        call!(c, volumes.delete_snapshot(snapshot(id, "s"))),
+        call!(c, volumes.list_orphans(volume::ListOrphansRequest { pool_id: p(), ..Default::default() })),
+        call!(
+            c,
+            volumes.adopt_orphan(volume::AdoptOrphanRequest {
+                pool_id: p(),
+                volume_id: "00000000-0000-7000-8000-00000000000a".into(),
+                name: "x".into(),
+                ..Default::default()
+            })
+        ),
+        call!(
+            c,
+            volumes.delete_orphan(volume::DeleteOrphanRequest {
+                pool_id: p(),
+                volume_id: "00000000-0000-7000-8000-00000000000b".into(),
+                ..Default::default()
+            })
+        ),
+    ]
+}
+
+/// Calls about what uses it, and those that begin long work.
+fn about_users<'a>(
+    c: &'a Cluster,
+    pool_id: &'a str,
+    id: &'a str,
+    vm_id: &'a str,
+    image_id: &'a str,
+) -> Vec<Call<'a>> {
+    let p = || pool_id.to_owned();
+    vec![
+        call!(c, images.list_images(image::ListImagesRequest::default())),
+        call!(
+            c,
+            images.create_image(image::CreateImageRequest {
+                name: format!("i{}", std::process::id()),
+                pool_id: p(),
+                size_bytes: 100,
+                ..Default::default()
+            })
+        ),
+        call!(
+            c,
+            images.delete_image(image::DeleteImageRequest { id: image_id.into(), ..Default::default() })
+        ),
+        call!(c, vms.get_vm(vm::GetVmRequest { id: vm_id.into(), ..Default::default() })),
+        call!(c, vms.create_vm(wish("web-9", pool_id))),
+        call!(c, volumes.attach_volume(gift(id, vm_id))),
+        call!(c, volumes.detach_volume(volume::DetachVolumeRequest { id: id.into(), ..Default::default() })),
+        call!(c, volumes.clone_volume(copy_of(id, "copy"))),
+        call!(c, volumes.grow_volume(growth(id, 16 << 20))),
+        call!(c, volumes.create_volume(blank("new", pool_id))),
+        call!(c, volumes.delete_volume(volume::DeleteVolumeRequest { id: id.into(), ..Default::default() })),
+        call!(
+            c,
+            vms.power_vm(vm::PowerVmRequest {
+                id: vm_id.into(),
+                verb: vm::PowerVerb::POWER_VERB_START.into(),
+                ..Default::default()
+            })
         ),
     ]
 }
@@ -137,7 +175,11 @@ async fn one_pool_hangs_and_nobody_waits() {
     // The first round meets a pool that the vDC takes for healthy, the second one that is known to hang.
     for round in ["just stalled", "known to hang"] {
         let mut worst = (Duration::ZERO, "");
-        for (name, call) in calls(&cluster, &bad, &id, &vm_id, &image_id) {
+        let all = about_files(&cluster, &bad)
+            .into_iter()
+            .chain(about_volumes(&cluster, &bad, &id))
+            .chain(about_users(&cluster, &bad, &id, &vm_id, &image_id));
+        for (name, call) in all {
             let begin = Instant::now();
             let fault = call.await;
             let took = begin.elapsed();
