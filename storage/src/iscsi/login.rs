@@ -17,15 +17,16 @@ use quantix_model::{Fault, FaultCode};
 use std::fs;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// The registered port of iSCSI (RFC 7143).
 const PORT: u16 = 3260;
 const CONNECT: Duration = Duration::from_secs(3);
 const DISCOVERY: Duration = Duration::from_secs(8);
-const LOGIN: Duration = Duration::from_secs(15);
-/// A LUN that was scanned for is there at once; its name in `/dev` is udev's work.
-const APPEAR: Duration = Duration::from_secs(5);
+const LOGIN: Duration = Duration::from_secs(30);
+/// A LUN that was scanned for is known at once; its disk and the name in `/dev` follow.
+const APPEAR: Duration = Duration::from_secs(10);
 /// Who found the session there and did not make it.
 const ADOPTED: &str = "adopted";
 /// I/O waits this long for a target that is gone. Longer than a target's restart or failover; a guest that got an error
@@ -81,13 +82,7 @@ impl IscsiPool {
         let there = session::sessions(&self.sys, &self.spec.target);
         self.register(!there.is_empty())?;
         if there.is_empty() {
-            let signed = self.sign_in();
-            if signed.is_err() {
-                // Nothing is left of an attempt: no record with a secret, no name in the register.
-                self.forget_record();
-                self.unregister();
-            }
-            signed?;
+            self.sign_in()?;
         }
         self.find_lun().map(drop)
     }
@@ -99,7 +94,8 @@ impl IscsiPool {
         let mut offered = self.discover(&first)?;
         // The portal that was asked for comes first.
         offered.sort_by_key(|portal| portal.key != first.key);
-        let several = session::multipath_runs(Path::new("/run")) && offered.len() > 1;
+        let several = session::multipath_runs(&self.run_dir) && offered.len() > 1;
+        self.expected.store(if several { offered.len() } else { 1 }, Ordering::SeqCst);
         let patience = if several { SEVERAL_PATHS } else { ONE_PATH };
         let mut problem = None;
         for (n, portal) in offered.iter().enumerate() {
@@ -213,7 +209,8 @@ impl IscsiPool {
             if !disks.is_empty() && disks.iter().all(|disk| Path::new(&disk.device).exists()) {
                 return Ok(disks);
             }
-            if disks.is_empty() || Instant::now() >= end {
+            let known = sessions.iter().any(|session| session.knows(self.spec.lun));
+            if !known || Instant::now() >= end {
                 return Err(Fault::new(
                     FaultCode::PoolDeviceMissing,
                     format!("The target {} shows this host no LUN {}.", self.spec.target, self.spec.lun),
@@ -241,10 +238,12 @@ impl IscsiPool {
         fs::write(folder.join(self.id.to_string()), "").map_err(failed)
     }
 
-    /// Takes the pool's name out; whether it was the last, of a session we made.
-    pub(super) fn unregister(&self) -> bool {
+    /// Takes the pool's name out; whether it stood there and was the last, of a session we made.
+    fn unregister(&self) -> bool {
         let folder = self.register_folder();
-        let _ = fs::remove_file(folder.join(self.id.to_string()));
+        if fs::remove_file(folder.join(self.id.to_string())).is_err() {
+            return false;
+        }
         let left: Vec<String> = fs::read_dir(&folder)
             .into_iter()
             .flatten()
@@ -272,9 +271,12 @@ impl IscsiPool {
     /// Signs out when no other pool needs the session, and leaves no record. Not signed in is fine.
     pub(super) fn sign_out(&self) -> Result<()> {
         let sessions = session::sessions(&self.sys, &self.spec.target);
+        let registered = self.register_folder().join(self.id.to_string()).exists();
         if !self.unregister() {
             // The session stays for others; our disk goes.
-            for disk in sessions.iter().filter_map(|session| session.disk(&self.sys, self.spec.lun)) {
+            for disk in
+                sessions.iter().filter_map(|s| s.disk(&self.sys, self.spec.lun)).filter(|_| registered)
+            {
                 disk.forget().map_err(|e| io("forget the LUN", &e))?;
             }
             return Ok(());

@@ -37,6 +37,7 @@ use quantix_model::{Fault, FaultCode};
 use session::{Disk, Session};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
@@ -56,6 +57,8 @@ pub struct IscsiPool {
     etc: PathBuf,
     /// Who this host is in tags: its initiator name, which no two hosts of one target can share.
     host: String,
+    /// Paths that there should be, when we signed in.
+    expected: AtomicUsize,
     /// The LUN's identity, once known.
     wwid: Mutex<String>,
     /// One change of metadata at a time.
@@ -107,6 +110,7 @@ impl IscsiPool {
             run_dir: "/run".into(),
             etc: "/etc".into(),
             host: String::new(),
+            expected: AtomicUsize::new(0),
             wwid: Mutex::default(),
             changes: Mutex::default(),
             busy: Mutex::default(),
@@ -177,23 +181,36 @@ impl IscsiPool {
         Err(Fault::new(FaultCode::PoolDeviceMissing, message, remedy))
     }
 
+    fn open(&self) -> Result<()> {
+        self.connect()?;
+        let sessions = self.sessions();
+        let paths = self.paths(&sessions);
+        let first = paths.first().ok_or_else(|| self.no_session(&sessions))?;
+        locked(&self.wwid).clone_from(&first.wwid);
+        self.step("init: volume group")?;
+        self.open_group()?;
+        self.step("init: sweep")?;
+        self.sweep()
+    }
+
     fn facts(&self, sessions: &[Session], paths: &[Disk]) -> (Vec<Fact>, Option<Fault>) {
         let fact = |name: &str, value: String| Fact { name: name.to_owned(), value };
         let session = |s: &Session| format!("{} at {}: {}", s.name, s.portal.replace(',', ":"), s.state);
+        let expected = sessions.len().max(self.expected.load(Ordering::SeqCst));
         let facts = vec![
             fact("target", self.spec.target.clone()),
             fact("lun", self.spec.lun.to_string()),
             fact("wwid", locked(&self.wwid).clone()),
             fact("device", paths.first().map(|disk| disk.device.clone()).unwrap_or_default()),
-            fact("paths", format!("{} of {}", paths.len(), sessions.len())),
+            fact("paths", format!("{} of {expected}", paths.len())),
             fact("sessions", sessions.iter().map(session).collect::<Vec<_>>().join("; ")),
             fact("host", self.host.clone()),
         ];
-        let fault = (paths.len() < sessions.len()).then(|| {
+        let fault = (paths.len() < expected).then(|| {
             Fault::new(
                 FaultCode::PoolServerUnreachable,
-                format!("{} of {} paths to the target work.", paths.len(), sessions.len()),
-                "Look at the portal whose session is not LOGGED_IN.",
+                format!("{} of {expected} paths to the target work.", paths.len()),
+                "Look at the portals without a session, or whose session is not LOGGED_IN.",
             )
             .because(sessions.iter().map(session).collect::<Vec<_>>().join("; "))
         });
@@ -219,14 +236,12 @@ impl IscsiPool {
 impl Backend for IscsiPool {
     fn init(&mut self) -> Result<()> {
         self.host = record::initiator(&self.etc)?;
-        self.connect()?;
-        let paths = self.paths(&self.sessions());
-        let first = paths.first().ok_or_else(|| self.no_session(&self.sessions()))?;
-        locked(&self.wwid).clone_from(&first.wwid);
-        self.step("init: volume group")?;
-        self.open_group()?;
-        self.step("init: sweep")?;
-        self.sweep()
+        let opened = self.open();
+        // A pool that never came up is not asked to let go, so nothing of it may stay. What VMs use stays.
+        if opened.is_err() && group::uuid_of(&self.sys, &self.spec.volume_group).is_none() {
+            let _ = self.sign_out();
+        }
+        opened
     }
 
     fn destroy(&self, how: LettingGo) -> Result<()> {

@@ -90,6 +90,13 @@ impl Session {
         .collect()
     }
 
+    /// Whether the kernel found the LUN, though its disk may not be ready yet.
+    pub fn knows(&self, lun: u32) -> bool {
+        let ends = format!(":{lun}");
+        let targets = names(&self.dir).into_iter().filter(|name| name.starts_with("target"));
+        targets.flat_map(|target| names(self.dir.join(target))).any(|name| name.ends_with(&ends))
+    }
+
     /// The disk of a LUN, if the kernel has looked for it.
     pub fn disk(&self, sys: &Path, lun: u32) -> Option<Disk> {
         self.disks(sys).into_iter().find(|(number, _)| *number == lun).map(|(_, disk)| disk)
