@@ -244,7 +244,8 @@ impl IscsiPool {
 
     /// Deactivates what is ours and gives up every claim of this host.
     pub(super) fn close_group(&self, how: LettingGo) -> Result<()> {
-        let group = match self.group() {
+        let group = match self.group_when_closed(|group| !group.open.is_empty() && how == LettingGo::Orderly)
+        {
             Ok(group) => group,
             // Not ours, or not there: nothing to let go of.
             Err(fault) if matches!(fault.code, FaultCode::PoolDeviceMissing | FaultCode::PoolForeignData) => {

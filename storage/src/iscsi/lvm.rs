@@ -11,12 +11,14 @@ use quantix_model::{Fault, FaultCode};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A change of metadata takes a second; thin pools are checked before use, and software emulation is slow.
 const CHANGE: Duration = Duration::from_secs(60);
 /// Looking.
 const LOOK: Duration = Duration::from_secs(15);
+/// udev's look into a disk that was just closed.
+const CLOSES: Duration = Duration::from_secs(3);
 /// Which pool a volume group belongs to.
 const TAG_POOL: &str = "quantix.pool=";
 /// Which host has a volume.
@@ -206,6 +208,11 @@ impl Shelf {
         rest.chain(self.snapshots.values())
     }
 
+    /// Whether somebody on this host has any part open.
+    pub fn is_open(&self) -> bool {
+        self.all().any(Lv::is_open)
+    }
+
     /// The host that has it, whatever a revert did to its name.
     pub fn host(&self) -> Option<&str> {
         self.all().find_map(Lv::host)
@@ -236,6 +243,11 @@ pub struct Group {
 }
 
 impl Group {
+    /// Whether somebody on this host has a volume open.
+    pub fn is_open(&self, id: VolumeId) -> bool {
+        self.shelves.get(&id).is_some_and(Shelf::is_open)
+    }
+
     /// Rounded up to whole extents.
     pub fn rounded(&self, bytes: u64) -> u64 {
         bytes.next_multiple_of(self.extent_bytes.max(1))
@@ -409,6 +421,19 @@ impl IscsiPool {
         match &found.pool {
             Some(pool) if *pool != self.id.to_string() => Err(self.foreign_pool(pool)),
             _ => Ok(found),
+        }
+    }
+
+    /// The same, once nobody has what `which` names open. udev looks into a disk when a VM closes it, so "open" counts
+    /// only when it stays so.
+    pub(super) fn group_when_closed(&self, which: impl Fn(&Group) -> bool) -> Result<Group> {
+        let end = Instant::now() + CLOSES;
+        loop {
+            let group = self.group()?;
+            if !which(&group) || Instant::now() >= end {
+                return Ok(group);
+            }
+            std::thread::sleep(CLOSES / 20);
         }
     }
 

@@ -71,7 +71,7 @@ impl Snapshots for IscsiPool {
     fn snapshot_revert(&self, id: VolumeId, name: &str) -> Result<()> {
         let _busy = self.busy(id)?;
         let _change = locked(&self.changes);
-        let group = self.group()?;
+        let group = self.group_when_closed(|group| group.is_open(id))?;
         let (shelf, volume, _) = find(&group, id)?;
         let (_, snapshot) = shelf.snapshot(name).ok_or_else(|| missing(id, name))?;
         if volume.is_open() {

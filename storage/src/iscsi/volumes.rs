@@ -178,12 +178,12 @@ impl IscsiPool {
     pub(super) fn delete_volume(&self, id: VolumeId) -> Result<bool> {
         let _busy = self.busy(id)?;
         let _change = locked(&self.changes);
-        let group = self.group()?;
+        let group = self.group_when_closed(|group| group.is_open(id))?;
         let Some(shelf) = group.shelves.get(&id) else { return Ok(false) };
         if let Some(host) = shelf.host().or(shelf.unfinished()).filter(|host| *host != self.host) {
             return Err(held_elsewhere(id, host));
         }
-        if shelf.all().any(Lv::is_open) {
+        if shelf.is_open() {
             return Err(in_use(id));
         }
         self.step("delete volume")?;
@@ -387,7 +387,7 @@ impl Exclusive for IscsiPool {
     fn volume_detach(&self, id: VolumeId) -> Result<()> {
         let _busy = self.busy(id)?;
         let _change = locked(&self.changes);
-        let group = self.group()?;
+        let group = self.group_when_closed(|group| group.is_open(id))?;
         let Some(shelf) = group.shelves.get(&id) else { return Ok(()) };
         let active: Vec<&Lv> = shelf.all().filter(|lv| lv.is_active()).collect();
         if active.iter().any(|lv| lv.is_open()) {
