@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// A change of metadata takes a second; thin pools are checked before use, and software emulation is slow.
 const CHANGE: Duration = Duration::from_secs(60);
 /// Looking.
-const LOOK: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_secs(30);
 /// udev's look into a disk that was just closed.
 const CLOSES: Duration = Duration::from_secs(3);
 /// Which pool a volume group belongs to.
