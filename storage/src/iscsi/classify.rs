@@ -40,9 +40,10 @@ pub fn iscsiadm(step: &str, target: &str, portal: &str, output: &Output) -> Faul
             "Check that the target is switched on, that it serves this name, and the network between.",
         ),
         Some(5 | 19) => (
-            C::PoolExportMissing,
-            format!("The portal {portal} does not know the target {target}, or not for this host."),
-            "Check the target's name, and that its access list holds this host's initiator name.",
+            C::PoolAuthFailed,
+            format!("Signing in to {target} at {portal} was ended for good, by the target or by us."),
+            "With mutual CHAP, compare the target's own user and password; otherwise check that its access list \
+             holds this host's initiator name.",
         ),
         Some(18 | 20) => (
             C::PoolMountFailed,
@@ -177,7 +178,7 @@ mod tests {
             (24, refused, FaultCode::PoolAuthFailed, "authorization failure"),
             (8, timed_out, FaultCode::PoolServerUnreachable, "timed out"),
             (11, closed, FaultCode::PoolServerUnreachable, "Connection refused; iscsiadm: connection"),
-            (19, "", FaultCode::PoolExportMissing, "exit code 19"),
+            (19, "", FaultCode::PoolAuthFailed, "exit code 19"),
             (20, "iscsiadm: can not connect to iSCSI daemon (111)!\n", FaultCode::PoolMountFailed, "(111)"),
             (1, "iscsiadm: odd\n", FaultCode::PoolMountFailed, "odd"),
         ] {
