@@ -41,7 +41,7 @@ use quantix_model::{Fault, FaultCode};
 use root::Root;
 use rustix::fs::{
     AtFlags, FallocateFlags, Mode, OFlags, fallocate, fstatfs, fstatvfs, ioctl_ficlone, mkdirat, renameat,
-    unlinkat,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -50,12 +50,16 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 use uuid::Uuid;
 
 const MARKER: &str = ".quantix-pool";
 const MARKER_TMP: &str = ".quantix-pool.tmp";
 const PROBE: &str = ".quantix-probe";
 const PROBE_CLONE: &str = ".quantix-probe-clone";
+/// How long nobody may have written to a temporary file that could be another host's, until it counts as left behind.
+/// Longer than clocks differ.
+const SHARED_SWEEP_AGE_S: i64 = 24 * 3600;
 /// A marker is a line of JSON; more is not ours.
 const MARKER_BYTES_MAX: u64 = 4096;
 
@@ -67,6 +71,8 @@ pub struct LocalPool {
     id: PoolId,
     path: String,
     must_exist: bool,
+    /// Tells our probes from other hosts' ones, in a folder that several hosts use; `None` when it is ours alone.
+    shared_as: Option<String>,
     root: Option<Root>,
     reflink: bool,
     runner: Arc<dyn BlockingRunner>,
@@ -111,6 +117,7 @@ impl LocalPool {
             id: setup.id,
             path: path.clone(),
             must_exist: setup.must_exist,
+            shared_as: None,
             root: None,
             reflink: false,
             runner,
@@ -119,6 +126,20 @@ impl LocalPool {
             known: Mutex::default(),
             uploads: Mutex::default(),
             busy: Mutex::default(),
+        })
+    }
+
+    /// Other hosts use the folder too: temporary files may be theirs and are swept only when they are old, and the
+    /// write probe is left to the caller. `host` is a word that only this process uses for its own probes.
+    pub fn shared_as(mut self, host: &str) -> LocalPool {
+        self.shared_as = Some(host.to_owned());
+        self
+    }
+
+    fn probe_names(&self) -> [String; 2] {
+        [PROBE, PROBE_CLONE].map(|name| match &self.shared_as {
+            Some(host) => format!("{name}-{host}"),
+            None => name.to_owned(),
         })
     }
 
@@ -186,15 +207,20 @@ impl LocalPool {
 
     /// Removes what a crash left under our temporary names, and nothing else.
     fn sweep(&self, root: &Root) -> Result<()> {
-        for name in [MARKER_TMP, PROBE, PROBE_CLONE] {
+        let mut left: Vec<String> = [MARKER_TMP, PROBE, PROBE_CLONE].map(str::to_owned).into();
+        if self.shared_as.is_some() {
+            let all = root::names(root.fd()).map_err(|e| io("sweep", &e))?;
+            left.extend(all.into_iter().filter(|name| name.starts_with(PROBE)));
+        }
+        for name in left.iter().filter(|name| self.may_sweep(root.fd(), name)) {
             root::remove(root.fd(), name).map_err(|e| io("sweep", &e))?;
         }
-        let swept: [(&str, fn(&str) -> bool); 2] =
-            [("volumes", volumes::is_temporary), ("images", paths::is_temporary)];
-        for (folder, is_temporary) in swept {
-            let folder = root.folder(folder)?;
+        for folder_name in ["volumes", "images"] {
+            let is_temporary =
+                if folder_name == "volumes" { volumes::is_temporary } else { paths::is_temporary };
+            let folder = root.folder(folder_name)?;
             for name in root::names(&folder).map_err(|e| io("sweep", &e))? {
-                if is_temporary(&name) {
+                if is_temporary(&name) && self.may_sweep(&folder, &name) {
                     root::remove(&folder, &name).map_err(|e| io("sweep", &e))?;
                 }
             }
@@ -202,20 +228,32 @@ impl LocalPool {
         Ok(())
     }
 
+    /// Whether nobody can be working on a temporary file any more.
+    fn may_sweep(&self, dir: &OwnedFd, name: &str) -> bool {
+        let old = || {
+            let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+            let age = i64::try_from(now.as_secs()).ok()?.checked_sub(stat.st_mtime)?;
+            Some(age > SHARED_SWEEP_AGE_S)
+        };
+        self.shared_as.is_none() || old().unwrap_or(false)
+    }
+
     /// Whether copies can share extents, and whether space can be reserved; tried, because both depend on how the file
     /// system was made and is mounted.
     fn try_abilities(&mut self, root: &Root) {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC;
-        let open = |name| root.open(name, flags, Mode::from_raw_mode(0o600)).ok().map(File::from);
-        if let Some((mut from, to)) = open(PROBE).zip(open(PROBE_CLONE)) {
+        let open = |name: &str| root.open(name, flags, Mode::from_raw_mode(0o600)).ok().map(File::from);
+        let [probe, probe_clone] = self.probe_names();
+        if let Some((mut from, to)) = open(&probe).zip(open(&probe_clone)) {
             self.reflink = from.write_all(&[1; 4096]).is_ok() && ioctl_ficlone(&to, &from).is_ok();
             let reserved = fallocate(&from, FallocateFlags::empty(), 0, 64 << 10);
             // A full file system says nothing about what it could do.
             self.thick = matches!(reserved, Ok(()) | Err(Errno::NOSPC | Errno::DQUOT));
         }
-        for name in [PROBE, PROBE_CLONE] {
+        for name in [probe, probe_clone] {
             // Swept at the next start.
-            let _ = root::remove(root.fd(), name);
+            let _ = root::remove(root.fd(), &name);
         }
     }
 
@@ -223,6 +261,9 @@ impl LocalPool {
     fn probe_write(&self, root: &Root) -> Result<&'static str> {
         let failed = |e: std::io::Error| io("write probe", &e);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+        if self.shared_as.is_some() {
+            return Ok("read its size");
+        }
         let full = "read its size; it is too full for a test file";
         let mut file = match root.open(PROBE, flags, Mode::from_raw_mode(0o600)) {
             Ok(fd) => File::from(fd),

@@ -5,13 +5,13 @@ use crate::backend::{
     LettingGo, PoolInfo, Progress, SnapshotInfo, Snapshots, VolumeInfo, VolumeWish,
 };
 use crate::error::{Result, cannot};
-use crate::nfs::{MOUNT_AT_START, NfsPool};
+use crate::nfs::NfsPool;
 use quantix_model::id::{ImageId, VolumeId};
 use quantix_model::image::ImageFacts;
 
 impl Backend for NfsPool {
     fn init(&mut self) -> Result<()> {
-        let open = self.start(MOUNT_AT_START)?;
+        let open = self.start()?;
         *self.open.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(open);
         Ok(())
     }

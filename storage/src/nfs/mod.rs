@@ -41,13 +41,11 @@ use std::time::{Duration, Instant};
 
 /// What mounts; not always in a service's PATH.
 const HELPERS: &[&str] = &["/sbin/mount.nfs", "/usr/sbin/mount.nfs", "/usr/local/sbin/mount.nfs"];
-/// From the start of an init to the end of `mount.nfs`: the daemon waits 10 s for the worker, and a reason is better
-/// than silence.
-const MOUNT_AT_START: Duration = Duration::from_secs(8);
-/// The same when a pool is mounted again within a look at it, which has 5 s.
-const MOUNT_AT_LOOK: Duration = Duration::from_secs(4);
+/// From the start to the end of `mount.nfs`: the daemon waits 20 s for the worker, and a reason is better than silence.
+/// Within a look at the pool the worker's deadline comes first, and the next worker has all of it.
+const MOUNT_BUDGET: Duration = Duration::from_secs(16);
 /// The least `mount.nfs` gets, however long reaching the server took.
-const MOUNT_MIN: Duration = Duration::from_secs(1);
+const MOUNT_MIN: Duration = Duration::from_secs(2);
 /// How long a letting go waits for calls under way.
 const CALLS_END: Duration = Duration::from_secs(5);
 
@@ -90,8 +88,8 @@ impl NfsPool {
     }
 
     /// Mounts or adopts, checks, and opens the files.
-    fn start(&self, budget: Duration) -> Result<Open> {
-        let end = Instant::now() + budget;
+    fn start(&self) -> Result<Open> {
+        let end = Instant::now() + MOUNT_BUDGET;
         if options::wished(&self.spec).any(|option| option == "ro") {
             return Err(option_ro());
         }
@@ -140,7 +138,7 @@ impl NfsPool {
         let program = Program::new("setpriv")
             .args(["--pdeathsig", "KILL", helper])
             .args([options::source(&self.spec), place.path.clone()])
-            .args(["-o".to_owned(), options::string(&self.spec)])
+            .args(["-o".to_owned(), options::string(&self.spec, addresses)])
             .deadline(left);
         let output =
             self.runner.run_blocking(&program, &mut || Ok(())).map_err(|fault| match fault.code {
@@ -174,7 +172,8 @@ impl NfsPool {
     fn open_files(&self, path: String) -> Result<Open> {
         let spec = PoolSpec::local(path.clone());
         let setup = PoolSetup { id: self.setup.id, spec, must_exist: self.setup.must_exist };
-        let mut files = LocalPool::with(&setup, Arc::clone(&self.runner), Arc::clone(&self.steps))?;
+        let files = LocalPool::with(&setup, Arc::clone(&self.runner), Arc::clone(&self.steps))?;
+        let mut files = files.shared_as(&probe::name_of_this_process());
         crate::backend::Backend::init(&mut files).map_err(|fault| self.translate(fault))?;
         Ok(Open { path, files })
     }
@@ -224,7 +223,7 @@ impl NfsPool {
         let there = mounted::at(&mounted::table()?, &path).cloned();
         let whole = there.is_some_and(|line| mounted::is_export(&line, &self.spec)) && !is_stale(&path);
         if !whole {
-            self.while_closed(|| match self.start(MOUNT_AT_LOOK) {
+            self.while_closed(|| match self.start() {
                 Ok(open) => (Some(open), Ok(())),
                 Err(fault) => (None, Err(fault)),
             })?;

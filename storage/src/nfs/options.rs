@@ -8,10 +8,11 @@
 //! | `retry=0` | one try per start of the worker, which has a deadline; the daemon tries again |
 //! | `noatime` | looking at a pool writes nothing |
 //! | `nosuid,nodev,noexec` | nothing that lies on a server runs, or opens a device, on the host |
+//! | `proto=tcp` or `tcp6` (NFS 3) | else the mount protocol beside it goes over UDP, which networks lose and block |
 //! | `lookupcache=positive` | a volume another host just made is seen at once, not when a cache expires |
 
 use quantix_model::pool::{NfsSpec, NfsVersion};
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Where servers listen (RFC 8881, 2.9.3).
 pub const NFS_PORT: u16 = 2049;
@@ -32,14 +33,21 @@ pub fn wished(spec: &NfsSpec) -> impl Iterator<Item = &str> {
     spec.options.split(',').filter(|option| !option.is_empty())
 }
 
-/// The whole string behind `-o`: the version, ours, then the person's.
-pub fn string(spec: &NfsSpec) -> String {
+/// The whole string behind `-o`: the version, ours, then the person's. `addresses`: of the server.
+pub fn string(spec: &NfsSpec, addresses: &[IpAddr]) -> String {
     let unwanted = |option: &str| {
         OPPOSITES.iter().any(|(ours, theirs)| *ours == option && wished(spec).any(|wish| wish == *theirs))
     };
     let version = format!("vers={}", spec.version.as_str());
     let ours = OURS.iter().copied().filter(|option| !unwanted(option) && !wished(spec).any(|w| w == *option));
-    let all: Vec<&str> = std::iter::once(version.as_str()).chain(ours).chain(wished(spec)).collect();
+    let transport = match spec.version {
+        NfsVersion::V3 if wished(spec).any(|option| option.starts_with("proto=")) => None,
+        NfsVersion::V3 if addresses.iter().any(IpAddr::is_ipv4) => Some("proto=tcp"),
+        NfsVersion::V3 => Some("proto=tcp6"),
+        NfsVersion::V4 | NfsVersion::V41 | NfsVersion::V42 => None,
+    };
+    let all: Vec<&str> =
+        std::iter::once(version.as_str()).chain(ours).chain(transport).chain(wished(spec)).collect();
     all.join(",")
 }
 
@@ -87,11 +95,13 @@ mod tests {
             (
                 NfsVersion::V3,
                 "soft,,timeo=30,noatime",
-                "vers=3,retry=0,nosuid,nodev,noexec,lookupcache=positive,soft,timeo=30,noatime",
+                "vers=3,retry=0,nosuid,nodev,noexec,lookupcache=positive,proto=tcp,soft,timeo=30,noatime",
             ),
         ] {
-            assert_eq!(string(&spec("nas", version, options)), wanted);
+            assert_eq!(string(&spec("nas", version, options), &[IpAddr::from([192, 0, 2, 1])]), wanted);
         }
+        let v6 = string(&spec("nas", NfsVersion::V3, ""), &[IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])]);
+        assert!(v6.contains("proto=tcp6"), "{v6}");
     }
 
     #[test]
@@ -100,7 +110,7 @@ mod tests {
             let option = if legal.ends_with('=') { format!("{legal}7") } else { (*legal).to_owned() };
             let spec = spec("nas", NfsVersion::V42, &option);
             PoolSpec::Nfs(spec.clone()).check().expect("an option of the list");
-            let string = string(&spec);
+            let string = string(&spec, &[]);
             assert!(string.starts_with("vers=4.2,") && string.contains(&option), "{string}");
             for kept in ["retry=0", "nosuid", "nodev", "noexec"] {
                 assert!(string.split(',').any(|o| o == kept), "{string} lost {kept}");

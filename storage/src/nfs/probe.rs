@@ -18,14 +18,19 @@ pub struct Probe {
     pub fault: Option<Fault>,
 }
 
+/// A word no other process has: this host's name and our process id.
+pub fn name_of_this_process() -> String {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy();
+    let host: String = host.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+    format!("{host}-{}", getpid().as_raw_pid())
+}
+
 /// Tries. Other hosts do the same in the same folder, so the file bears this host's name.
 pub fn probe(spec: &NfsSpec, root: &Path) -> Result<Probe> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = openat(CWD, root, flags, Mode::empty()).map_err(|e| refused(spec, "open the export", e))?;
-    let host = rustix::system::uname();
-    let host: String =
-        host.nodename().to_string_lossy().chars().filter(char::is_ascii_alphanumeric).collect();
-    let name = format!(".quantix-probe-{host}-{}", getpid().as_raw_pid());
+    let name = format!(".quantix-probe-{}", name_of_this_process());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = match openat(&root, &name, flags, Mode::from_raw_mode(0o600)) {
         Ok(file) => file,

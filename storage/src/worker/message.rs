@@ -19,6 +19,10 @@ pub struct Hello {
     pub version: String,
     /// What to serve.
     pub setup: PoolSetup,
+    /// Do not serve it: let go of what an earlier worker of it left on the host, and say `Done`. Works without the
+    /// pool's server, which may be dead for good.
+    #[serde(default)]
+    pub let_go: Option<LettingGo>,
 }
 
 /// A call with its number.

@@ -8,15 +8,17 @@
 //!            └─fault / deadline ────────────────▶ as above
 //! ```
 //! One call per lane is under way; the others wait here, where they can still be refused. Only pieces of uploads follow
-//! each other without waiting for answers, so that worker and sender are at work at the same time.
+//! each other without waiting for answers, so that worker and sender are at work at the same time. A letting go is never
+//! refused for want of a worker: while there is none, one is launched that does that and nothing else.
 
-use crate::backend::{PoolSetup, Progress};
+use crate::backend::{LettingGo, PoolSetup, Progress};
 use crate::error::Result;
 use crate::worker::client::{Limits, WorkerState, WorkerStatus, queue_full, stopped};
 use crate::worker::frame;
 use crate::worker::launch::{Launched, PoolLauncher, WorkerProcess};
 use crate::worker::message::{Answer, Call, Hello, Lane, Reply, Request, Said};
 use bytes::Bytes;
+use quantix_model::pool::PoolSpec;
 use quantix_model::time::UnixMs;
 use quantix_model::{Fault, FaultCode};
 use rustix::net::sockopt::set_socket_send_buffer_size;
@@ -39,6 +41,9 @@ const SOCKET_BYTES: usize = 1 << 20;
 /// How often abandoned workers are looked after.
 const REAP_INTERVAL: Duration = Duration::from_millis(500);
 
+/// A start that mounts or logs in waits for a server; added to the limit for starts.
+const SERVER_GRACE: Duration = Duration::from_secs(10);
+
 /// What handles ask of the owner.
 pub(crate) enum Command {
     Call(Job),
@@ -56,6 +61,13 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    fn letting_go(&self) -> Option<LettingGo> {
+        match self.call {
+            Call::Destroy { how } => Some(how),
+            _ => None,
+        }
+    }
+
     fn finish(self, answer: Result<Answer>) {
         // The asker may have gone.
         let _ = self.answer.send(answer);
@@ -227,7 +239,10 @@ impl Owner {
     fn refuse_all(&mut self, fault: &Fault) {
         for lane in &mut self.lanes {
             let flights = lane.flights.drain(..).map(|f| f.job);
-            for job in flights.chain(lane.waiting.drain(..)) {
+            let (letting_go, others): (VecDeque<Job>, VecDeque<Job>) =
+                lane.waiting.drain(..).partition(|job| job.letting_go().is_some());
+            lane.waiting = letting_go;
+            for job in flights.chain(others) {
                 job.finish(Err(fault.clone()));
             }
         }
@@ -244,6 +259,10 @@ impl Owner {
 
     /// Refuses what comes until the next try is due.
     async fn pause(&mut self, backoff: Duration) -> Option<Down> {
+        let waiting = self.lanes.iter_mut().flat_map(|lane| lane.waiting.drain(..));
+        for job in waiting.collect::<Vec<_>>() {
+            self.farewell(job).await;
+        }
         let mut due = Instant::now() + backoff;
         let mut tick = tokio::time::interval(REAP_INTERVAL);
         loop {
@@ -254,6 +273,7 @@ impl Owner {
             }
             tokio::select! {
                 command = self.inbox.recv() => match command {
+                    Some(Command::Call(job)) if job.letting_go().is_some() => self.farewell(job).await,
                     Some(Command::Call(job)) => job.finish(Err(self.refusal())),
                     Some(Command::Retry) => due = Instant::now(),
                     Some(Command::Stop(done)) => return Some(Down::Stopped(Some(done))),
@@ -268,13 +288,18 @@ impl Owner {
     /// Launches a worker and says hello. At the first start calls wait meanwhile, later they are refused.
     async fn connect(&mut self) -> std::result::Result<Link, Down> {
         let first = self.status.borrow().state == WorkerState::Starting;
-        let work = hello(self.setup.clone(), Arc::clone(&self.launcher), self.limits.start);
+        let grace = match self.setup.spec {
+            PoolSpec::Local { .. } => Duration::ZERO,
+            PoolSpec::Nfs(_) | PoolSpec::Ceph(_) | PoolSpec::Iscsi(_) => SERVER_GRACE,
+        };
+        let patience = self.limits.start.saturating_add(grace);
+        let work = hello(self.setup.clone(), Arc::clone(&self.launcher), patience, None);
         tokio::pin!(work);
         loop {
             tokio::select! {
                 done = &mut work => return done,
                 command = self.inbox.recv() => match command {
-                    Some(Command::Call(job)) if first => self.enqueue(job),
+                    Some(Command::Call(job)) if first || job.letting_go().is_some() => self.enqueue(job),
                     Some(Command::Call(job)) => job.finish(Err(self.refusal())),
                     Some(Command::Retry) => {}
                     Some(Command::Stop(done)) => return Err(Down::Stopped(Some(done))),
@@ -282,6 +307,23 @@ impl Owner {
                 },
             }
         }
+    }
+
+    /// Lets go of the pool by a worker that does only that, because none serves now. Nobody else is heard meanwhile:
+    /// a new worker would take hold of what is let go of.
+    async fn farewell(&mut self, job: Job) {
+        let patience = job.call.patience().min(self.limits.patience_max);
+        let done = hello(self.setup.clone(), Arc::clone(&self.launcher), patience, job.letting_go()).await;
+        job.finish(match done {
+            // The worker ends by itself; dropping it makes sure.
+            Ok(_) => Ok(Answer::Done),
+            Err(Down::Failed(fault)) => Err(fault),
+            Err(Down::Stalled { .. } | Down::Stopped(_)) => Err(Fault::new(
+                FaultCode::PoolStalled,
+                format!("Letting go of the pool has got no answer for {} s.", patience.as_secs()),
+                "Let go of it by force; what was not written is then lost.",
+            )),
+        });
     }
 
     fn enqueue(&mut self, job: Job) {
@@ -430,6 +472,7 @@ async fn hello(
     setup: PoolSetup,
     launcher: Arc<dyn PoolLauncher>,
     patience: Duration,
+    let_go: Option<LettingGo>,
 ) -> std::result::Result<Link, Down> {
     let end = Instant::now() + patience;
     let stalled = |process| Down::Stalled { what: "starting the pool".to_owned(), silent: patience, process };
@@ -441,7 +484,7 @@ async fn hello(
         Err(_) => return Err(stalled(None)),
     };
     let mut link = attach(stream, process).map_err(|e| Down::Failed(Fault::internal(e)))?;
-    let hello = Hello { version: env!("CARGO_PKG_VERSION").to_owned(), setup };
+    let hello = Hello { version: env!("CARGO_PKG_VERSION").to_owned(), setup, let_go };
     let head = frame::encode(&hello, 0).map_err(Down::Failed)?;
     link.frames.try_send((head, Vec::new())).map_err(|_| Down::Failed(ended()))?;
     match tokio::time::timeout_at(end, link.replies.recv()).await {

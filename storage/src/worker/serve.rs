@@ -83,6 +83,9 @@ pub fn serve(
     let backend = match start(&hello, open) {
         Ok((backend, answer)) => {
             mouth.say(0, Said::Done(answer))?;
+            if hello.let_go.is_some() {
+                return Ok(());
+            }
             backend
         }
         Err(fault) => return mouth.say(0, Said::Failed(Box::new(fault))),
@@ -128,6 +131,10 @@ fn start(
         ));
     }
     let mut backend = open(&hello.setup)?;
+    if let Some(how) = hello.let_go {
+        backend.destroy(how)?;
+        return Ok((backend, Answer::Done));
+    }
     backend.init()?;
     let info = backend.info()?;
     Ok((backend, Answer::Info(info)))

@@ -7,7 +7,8 @@ use quantix_storage::backend::Backend;
 use quantix_storage::ceph::CephPool;
 use quantix_storage::iscsi::IscsiPool;
 use quantix_storage::local::LocalPool;
-use quantix_storage::worker::serve::{main_with, open};
+use quantix_storage::nfs::NfsPool;
+use quantix_storage::worker::serve::main_with;
 use rustix::process::{Signal, getpid, kill_process};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
             PoolSpec::Local { .. } => Box::new(LocalPool::with(setup, Arc::new(SystemRunner), steps)?),
             PoolSpec::Iscsi(_) => Box::new(IscsiPool::with(setup, Arc::new(SystemRunner), steps)?),
             PoolSpec::Ceph(_) => Box::new(CephPool::with(setup, Arc::new(SystemRunner), steps)?),
-            PoolSpec::Nfs(_) => open(setup)?,
+            PoolSpec::Nfs(_) => Box::new(NfsPool::with(setup, Arc::new(SystemRunner), steps)?),
         };
         Ok(pool)
     })
