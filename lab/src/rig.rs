@@ -168,9 +168,13 @@ impl Rig {
 
     /// Makes a local pool on the host and waits until it is ready; answers its id.
     pub async fn pool(&self, name: &str, path: &Path) -> String {
-        let host = self.host_ready().await;
         let local = pool::LocalPool { path: path.display().to_string(), ..Default::default() };
-        let spec = pool::PoolSpec { backend: Some(local.into()), ..Default::default() };
+        self.pool_of(name, pool::PoolSpec { backend: Some(local.into()), ..Default::default() }).await
+    }
+
+    /// Makes a pool of any kind on the host and waits until it is ready; answers its id.
+    pub async fn pool_of(&self, name: &str, spec: pool::PoolSpec) -> String {
+        let host = self.host_ready().await;
         let request = pool::CreatePoolRequest {
             name: name.into(),
             spec: spec.into(),

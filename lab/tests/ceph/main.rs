@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cases;
+mod guest;
 mod kill;
 #[path = "../../../storage/tests/pools/mod.rs"]
 mod pools;

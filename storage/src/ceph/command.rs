@@ -137,7 +137,8 @@ impl Cluster {
 
     /// Runs `rbd`.
     pub fn rbd(&self, step: &'static str, pace: Pace, args: &[&str]) -> Said {
-        self.run(step, self.program("rbd", pace).args(args.iter().copied()))
+        let said = self.run(step, self.program("rbd", pace).args(args.iter().copied()))?;
+        Ok(said.map_err(|refusal| Refusal { patient: pace != Pace::Look, ..refusal }))
     }
 
     /// Runs `rados`, with bytes for its standard input.
@@ -167,7 +168,7 @@ impl Cluster {
         };
         let said = judge(step, self.runner.run_blocking(&program, &mut tick)?)?;
         self.hear(&said);
-        Ok(said)
+        Ok(said.map_err(|refusal| Refusal { patient: true, ..refusal }))
     }
 
     /// Writes zeroes over a part of an image, so that its space is taken: growing does not do that.
@@ -224,7 +225,9 @@ impl Cluster {
     pub fn fault(&self, refusal: &Refusal) -> Fault {
         let mut fault = fault::classify(refusal, &self.names);
         if refusal.is_silence() {
-            if !refusal.is_unconnected()
+            // Only writers wait because a pool is full; and who only looks is not to wait twice.
+            if refusal.patient
+                && !refusal.is_unconnected()
                 && let Some(why) = self.why_silent()
             {
                 fault = why.in_phase(refusal.step);

@@ -44,6 +44,8 @@ pub struct Refusal {
     pub errno: i32,
     /// Its own words, one line.
     pub said: String,
+    /// Whoever waits for it has time for a second question.
+    pub patient: bool,
 }
 
 impl Refusal {
@@ -51,7 +53,7 @@ impl Refusal {
     pub fn new(step: &'static str, code: Option<i32>, stderr: &str) -> Refusal {
         let said = words(stderr);
         let errno = errno_in(&said).or(code).unwrap_or(errno::IO);
-        Refusal { step, errno, said }
+        Refusal { step, errno, said, patient: false }
     }
 
     /// No session with the cluster came about.

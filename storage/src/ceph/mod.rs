@@ -36,6 +36,7 @@ use quantix_model::pool::{CephSpec, PoolSpec};
 use quantix_model::{Fault, FaultCode};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sweep::Sweeper;
 use uuid::Uuid;
@@ -133,8 +134,20 @@ impl CephPool {
     /// Refuses a Ceph pool of another pool of ours; marks one of nobody.
     fn claim(&self) -> Result<()> {
         // Of all Ceph's programs `rbd` says best why it is not let in.
-        let listed = self.cluster().rbd("opening the pool", Pace::Look, &["ls", &self.spec.pool])?;
-        listed.map_err(|refusal| self.cluster().fault(&refusal))?;
+        let (step, list) = ("opening the pool", ["ls", self.spec.pool.as_str()]);
+        if let Err(refusal) = self.cluster().rbd(step, Pace::Look, &list)? {
+            // At an unusual port a client tries both of Ceph's protocols, and a refusal by one drowns in the silence
+            // of the other.
+            let fault = self.cluster().fault(&refusal);
+            if let Some(monitors) = unusual(&self.spec.monitors).filter(|_| refusal.is_silence()) {
+                self.cluster().listen_again();
+                let second =
+                    self.cluster().rbd(step, Pace::Look, &[&["-m", &monitors][..], &list].concat())?;
+                let told = second.err().filter(|second| !second.is_silence());
+                return Err(told.map_or(fault, |second| self.cluster().fault(&second)));
+            }
+            return Err(fault);
+        }
         let step = "reading the pool's marker";
         match self.cluster().rados(step, Pace::Look, &["get", MARKER, "-"], &[])? {
             Ok(output) => match serde_json::from_slice::<Marker>(&output.stdout) {
@@ -166,6 +179,14 @@ impl CephPool {
         let put = self.cluster().rados("marking the pool", Pace::Change, &args, &text)?;
         put.map(drop).map_err(|refusal| self.cluster().fault(&refusal))
     }
+}
+
+/// The monitors by Ceph's second protocol only, when one has an address and a port that tell neither.
+fn unusual(monitors: &[String]) -> Option<String> {
+    let addresses: Vec<SocketAddr> = monitors.iter().filter_map(|monitor| monitor.parse().ok()).collect();
+    let any = addresses.iter().any(|address| !matches!(address.port(), 3300 | 6789));
+    let all: Vec<String> = addresses.iter().map(|address| format!("[v2:{address}]")).collect();
+    any.then(|| all.join(","))
 }
 
 fn taken(message: String) -> Fault {

@@ -209,7 +209,11 @@ impl CephPool {
             };
             (listed, state)
         });
-        let images = listed?.map_err(|refusal| cluster.fault(&refusal))?;
+        let images = listed?.map_err(|refusal| {
+            let fault = cluster.fault(&refusal);
+            let health = state.as_ref().ok().and_then(|seen| seen.state.health.touching(&cluster.names.pool));
+            health.map_or(fault.clone(), |words| fault.because(words))
+        })?;
         let seen = state?;
         let info = self.describe(&seen.state, &images);
         *locked(&self.state) = Some(seen);
