@@ -108,7 +108,7 @@ impl Daemon {
         };
         self.ledger.update(forget).await?;
         self.refresh_tls()?;
-        self.pools.let_go_of_all().await;
+        self.pools.release_all().await;
         tracing::info!("the vDC was forgotten");
         self.changed.notify_one();
         Ok(())

@@ -16,6 +16,7 @@ use quantix_model::volume::VolumeFormat;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use volumes::Volume;
 
 /// How VMs reach the volumes of a pool in memory.
@@ -50,6 +51,7 @@ struct Shelf {
     let_go: Vec<LettingGo>,
     stalled: bool,
     killable: bool,
+    slow: Duration,
     fault: Option<Fault>,
 }
 
@@ -80,6 +82,7 @@ impl FakePool {
                 let_go: Vec::new(),
                 stalled: false,
                 killable: true,
+                slow: Duration::ZERO,
                 fault: None,
             }),
             changed: Condvar::new(),
@@ -96,6 +99,11 @@ impl FakePool {
     pub fn killable(&self, killable: bool) {
         self.lock().killable = killable;
         self.wake();
+    }
+
+    /// From now on every call takes so long, as on a disk that is worn out.
+    pub fn slow(&self, by: Duration) {
+        self.lock().slow = by;
     }
 
     /// From now on every call fails like this (or works again).
@@ -171,6 +179,10 @@ pub struct FakeBackend {
 impl FakeBackend {
     /// The shelf, after any stall; or the fault that was asked for.
     fn shelf(&self) -> Result<MutexGuard<'_, Shelf>> {
+        let slow = self.pool.lock().slow;
+        if !slow.is_zero() {
+            std::thread::sleep(slow);
+        }
         let mut shelf = self.pool.lock();
         while shelf.stalled && !(shelf.killable && self.killed.load(Ordering::SeqCst)) {
             shelf = self.pool.changed.wait(shelf).unwrap_or_else(PoisonError::into_inner);

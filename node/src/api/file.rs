@@ -10,7 +10,7 @@ use quantix_contract::quantix::node::v1 as wire;
 use quantix_contract::time;
 use quantix_model::Fault;
 use quantix_model::id::{ImageId, PoolId};
-use quantix_storage::backend::Progress;
+use quantix_storage::backend::{FileDetails, Progress};
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -46,16 +46,24 @@ pub async fn make_folder(
     let pool: PoolId = request.pool_id.parse()?;
     let path = path("path", &request.path)?;
     let worker = daemon.pools.worker(pool)?;
-    daemon.pools.prompt_change(pool, worker.file_make_folder(path.clone())).await?;
-    details(daemon, pool, path).await
+    let made = async {
+        worker.file_make_folder(path.clone()).await?;
+        worker.file_details(path.clone()).await
+    };
+    let found = daemon.pools.prompt_change(pool, made).await?;
+    Ok(report(daemon, path, found))
 }
 
 pub async fn rename(daemon: &Daemon, request: file::MoveFileRequest) -> Result<file::FileDetails, Fault> {
     let pool: PoolId = request.pool_id.parse()?;
     let (from, to) = (path("from_path", &request.from_path)?, path("to_path", &request.to_path)?);
     let worker = daemon.pools.worker(pool)?;
-    daemon.pools.prompt_change(pool, worker.file_rename(from, to.clone())).await?;
-    details(daemon, pool, to).await
+    let moved = async {
+        worker.file_rename(from, to.clone()).await?;
+        worker.file_details(to.clone()).await
+    };
+    let found = daemon.pools.prompt_change(pool, moved).await?;
+    Ok(report(daemon, to, found))
 }
 
 pub fn copy(daemon: &Daemon, request: file::CopyFileRequest) -> Result<Told, Fault> {
@@ -91,7 +99,11 @@ pub async fn finish(daemon: &Daemon, request: wire::FinishFileRequest) -> Result
 async fn details(daemon: &Daemon, pool: PoolId, path: String) -> Result<file::FileDetails, Fault> {
     let worker = daemon.pools.worker(pool)?;
     let found = daemon.pools.promptly(pool, worker.file_details(path.clone())).await?;
-    Ok(file::FileDetails {
+    Ok(report(daemon, path, found))
+}
+
+fn report(daemon: &Daemon, path: String, found: FileDetails) -> file::FileDetails {
+    file::FileDetails {
         file: pool::file(&found.entry).into(),
         path,
         virtual_size_bytes: found.virtual_size_bytes,
@@ -100,7 +112,7 @@ async fn details(daemon: &Daemon, pool: PoolId, path: String) -> Result<file::Fi
         host: daemon.name(),
         observed_at: time::to_proto(clock::now()).into(),
         ..Default::default()
-    })
+    }
 }
 
 /// Long work with its progress. The work goes on when nobody listens any more: what was begun is ended.

@@ -69,8 +69,7 @@ pub async fn list(
     request: wire::ListVolumesRequest,
 ) -> Result<wire::ListVolumesResponse, Fault> {
     let pool: PoolId = request.pool_id.parse()?;
-    let worker = daemon.pools.worker(pool)?;
-    let volumes = daemon.pools.promptly(pool, worker.volume_list()).await?;
+    let volumes = daemon.pools.volumes(pool).await?;
     Ok(wire::ListVolumesResponse { volumes: volumes.iter().map(report).collect(), ..Default::default() })
 }
 

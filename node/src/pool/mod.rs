@@ -8,16 +8,18 @@
 //! The daemon itself never touches a pool's path: only workers do, and a worker may hang without anybody else
 //! noticing but those who asked this pool.
 
+mod listing;
 mod owner;
 
 use crate::clock;
 use crate::ledger::{Book, Ledger, PoolEntry, bury};
+use listing::Listings;
 use owner::{Owner, Workers};
 use quantix_contract::quantix::node::v1::PoolIntent;
 use quantix_model::id::{ImageId, PoolId, VolumeId};
 use quantix_model::pool::{Capabilities, PoolReport, PoolSpec};
 use quantix_model::{Fault, FaultCode, UnixMs};
-use quantix_storage::backend::{Attachment, LettingGo};
+use quantix_storage::backend::{Attachment, LettingGo, VolumeInfo};
 use quantix_storage::worker::{Limits, PoolLauncher, PoolWorker, WorkerState};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +29,9 @@ use tokio::sync::Notify;
 /// Whoever looks at a pool has an answer within a second, also while a worker hangs that nobody has found out yet:
 /// its own patience is longer, because slow is not dead.
 const PROMPT: Duration = Duration::from_millis(900);
+
+/// A host that leaves its vDC waits no longer for a pool to be unmounted.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A pool this host should have.
 #[derive(Clone, Debug)]
@@ -64,6 +69,7 @@ pub struct Pools {
     workers: Workers,
     ledger: Ledger,
     owners: Mutex<BTreeMap<PoolId, Owner>>,
+    listings: Listings,
     changed: Arc<Notify>,
 }
 
@@ -77,7 +83,13 @@ impl Pools {
     ) -> Arc<Pools> {
         let book = ledger.book();
         let workers = Workers { launcher, limits };
-        let pools = Arc::new(Pools { workers, ledger, owners: Mutex::default(), changed });
+        let pools = Arc::new(Pools {
+            workers,
+            ledger,
+            owners: Mutex::default(),
+            listings: Listings::default(),
+            changed,
+        });
         for (id, entry) in &book.pools {
             pools.owner(*id, entry);
         }
@@ -192,6 +204,28 @@ impl Pools {
         futures::future::join_all(owners.into_values().map(|owner| async move { owner.stop().await })).await;
     }
 
+    /// Ends with all pools for good: those no VM uses are let go of, as far as they let themselves.
+    pub async fn release_all(&self) {
+        let book = self.ledger.book();
+        let owners = std::mem::take(&mut *self.owners());
+        let ends = owners.into_iter().map(|(id, owner)| {
+            let used = book.vms.values().any(|vm| vm.pools.contains(&id));
+            async move {
+                if !used {
+                    let worker = owner.view().worker;
+                    let gone = worker.destroy(LettingGo::Orderly);
+                    match tokio::time::timeout(RELEASE_DEADLINE, gone).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(fault)) => tracing::warn!(%fault, pool = %id, "the pool is left as it is"),
+                        Err(_) => tracing::warn!(pool = %id, "the pool does not answer and is left as it is"),
+                    }
+                }
+                owner.stop().await;
+            }
+        });
+        futures::future::join_all(ends).await;
+    }
+
     /// The worker of a pool; it refuses by itself, and at once, while the pool is not usable.
     pub fn worker(&self, id: PoolId) -> Result<PoolWorker, Fault> {
         self.owners().get(&id).map(|owner| owner.view().worker).ok_or_else(|| not_assigned(id))
@@ -240,6 +274,19 @@ impl Pools {
             )
         };
         self.in_time(pool, call, fault).await
+    }
+
+    /// All volumes of ours in a pool. A list that takes long is made all the same, for whoever asks again.
+    pub async fn volumes(&self, pool: PoolId) -> Result<Vec<VolumeInfo>, Fault> {
+        let listed = self.listings.get(pool, self.worker(pool)?, PROMPT);
+        let fault = || {
+            Fault::new(
+                FaultCode::PoolStalled,
+                "The pool has not listed its volumes yet.",
+                "Ask again in a moment: the list is being made. If it stays so, look at the pool's state.",
+            )
+        };
+        self.noting(pool, listed.await.unwrap_or_else(|| Err(fault())))
     }
 
     /// Asks a worker for a small change, and does not wait long.

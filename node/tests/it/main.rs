@@ -11,6 +11,7 @@ mod beat;
 mod console;
 mod disk;
 mod file;
+mod never_hang;
 mod pool;
 mod recovery;
 mod registration;

@@ -19,7 +19,7 @@ pub fn grow(size_bytes: u64) -> node::GrowVolumeRequest {
     }
 }
 
-fn snapshot(name: &str) -> node::SnapshotRequest {
+pub fn snapshot(name: &str) -> node::SnapshotRequest {
     node::SnapshotRequest {
         pool_id: pool_id().to_string(),
         volume_id: volume_id().to_string(),

@@ -29,6 +29,8 @@ pub struct Machine {
     pub launcher: Arc<FakeLauncher>,
     /// Between tries of a pool that does not answer.
     pub backoff: Duration,
+    /// What a pool's worker may take before it counts as stalled.
+    pub patience: Duration,
 }
 
 impl Machine {
@@ -39,6 +41,7 @@ impl Machine {
             driver: FakeDriver::new(Accelerator::Tcg),
             launcher: FakeLauncher::new(),
             backoff: Duration::from_millis(50),
+            patience: Duration::from_millis(400),
         }
     }
 
@@ -49,7 +52,7 @@ impl Machine {
             driver: Arc::new(self.driver.clone()),
             launcher: self.launcher.clone(),
             pool_limits: Limits {
-                patience_max: Duration::from_millis(400),
+                patience_max: self.patience,
                 backoff_min: self.backoff,
                 backoff_max: 4 * self.backoff,
                 ..Limits::default()
