@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod ceph;
 pub mod cluster;
+pub mod fault_fs;
 pub mod labvm;
 pub mod measure;
 pub mod mount;
