@@ -100,16 +100,7 @@ async fn call(line: &HostClient, name: &str) -> Result<(), Fault> {
                 node::OpenUploadRequest { pool_id, image_id: upload, size_bytes: 9, ..Default::default() };
             line.open_upload(ask).await.map(drop)
         }
-        "FinishFile" => {
-            let ask = node::FinishFileRequest {
-                pool_id,
-                upload_id: upload,
-                path: "kept".into(),
-                size_bytes: 9,
-                ..Default::default()
-            };
-            line.finish_file(ask).await.map(drop)
-        }
+        "FinishFile" => line.finish_file(finish_file(upload)).await.map(drop),
         "FinishUpload" => {
             let ask =
                 node::FinishUploadRequest { pool_id, image_id: upload, size_bytes: 9, ..Default::default() };
@@ -125,6 +116,11 @@ async fn call(line: &HostClient, name: &str) -> Result<(), Fault> {
         }
         other => panic!("no such call: {other}"),
     }
+}
+
+fn finish_file(upload_id: String) -> node::FinishFileRequest {
+    let pool_id = pool_id().to_string();
+    node::FinishFileRequest { pool_id, upload_id, path: "kept".into(), size_bytes: 9, ..Default::default() }
 }
 
 fn trouble(pool: &FakePool, kind: &str) {
