@@ -265,7 +265,7 @@ async fn a_running_guest_gets_grows_and_gives_back_a_disk() {
         let asked = Instant::now();
         match driver.disk_detach(machine.id, &disk.serial).await {
             Ok(()) => {
-                println!("the guest let go in {:?}, {:?} after its start", asked.elapsed(), began.elapsed());
+                eprintln!("the guest let go in {:?}, {:?} after its start", asked.elapsed(), began.elapsed());
                 break;
             }
             Err(fault) => {

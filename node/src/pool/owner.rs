@@ -50,7 +50,7 @@ pub struct Workers {
 }
 
 enum Order {
-    Apply { entry: PoolEntry, reply: Option<oneshot::Sender<PoolReport>> },
+    Apply { entry: Box<PoolEntry>, reply: Option<oneshot::Sender<PoolReport>> },
     Look,
     Stop { reply: oneshot::Sender<()> },
 }
@@ -83,7 +83,7 @@ impl Owner {
     /// Takes up a definition and waits for the first look at it; what is known, when that takes too long.
     pub async fn apply(&self, entry: PoolEntry) -> PoolReport {
         let (reply, answer) = oneshot::channel();
-        let order = Order::Apply { entry, reply: Some(reply) };
+        let order = Order::Apply { entry: Box::new(entry), reply: Some(reply) };
         let work = async {
             self.mailbox.send(order).await.ok()?;
             answer.await.ok()
@@ -93,7 +93,7 @@ impl Owner {
 
     /// Takes up a definition; the report will tell.
     pub fn apply_later(&self, entry: PoolEntry) {
-        if self.mailbox.try_send(Order::Apply { entry, reply: None }).is_err() {
+        if self.mailbox.try_send(Order::Apply { entry: Box::new(entry), reply: None }).is_err() {
             tracing::warn!("a pool's owner is too busy to take up its definition; the next beat repeats it");
         }
     }
@@ -194,7 +194,7 @@ impl Task {
                 order = orders.recv() => match order {
                     Some(Order::Apply { entry, reply }) => {
                         self.waiting.extend(reply);
-                        if self.take(entry).await {
+                        if self.take(*entry).await {
                             status = self.worker.watch();
                         }
                         self.begin_look();
