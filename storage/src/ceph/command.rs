@@ -92,6 +92,7 @@ fn conf_text(monitors: &str, keyring: &str) -> String {
          keyring = {keyring}\n\
          auth client required = cephx\n\
          client mount timeout = {LOOK_SECONDS}\n\
+         mon client hunt parallel = 32\n\
          rados mon op timeout = {LOOK_SECONDS}\n\
          rados osd op timeout = {LOOK_SECONDS}\n\
          rbd default clone format = 2\n\
