@@ -13,8 +13,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// A change of metadata takes a second; thin pools are checked before use, and software emulation is slow.
-const CHANGE: Duration = Duration::from_secs(60);
+/// A change of metadata takes a second. One that is killed on the way leaves work, so it gets what a starved host needs.
+const CHANGE: Duration = Duration::from_secs(120);
 /// Looking.
 const LOOK: Duration = Duration::from_secs(30);
 /// udev's look into a disk that was just closed.
