@@ -1,4 +1,4 @@
-//! Measures a local pool in a worker process against qemu-img, rm and cp on the same disk; prints figures and ratios.
+//! Measures a local pool in a worker process against qemu-img, rm, ls and cp on the same disk; prints figures and ratios.
 //!
 //! `cargo run --release -p quantix-storage --example pool_bench -- <folder on the disk to measure>`
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quantix_model::id::{ImageId, PoolId, VolumeId};
 use quantix_model::pool::PoolSpec;
 use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource};
-use quantix_storage::backend::{PoolSetup, VolumeWish};
+use quantix_storage::backend::{FileQuery, PoolSetup, VolumeWish};
 use quantix_storage::worker::{Limits, PoolWorker, ProcessLauncher, WorkerState};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,8 @@ async fn measure(folder: &Path) {
     let worker = PoolWorker::start(setup, launcher, Limits::default());
     worker.watch().wait_for(|s| s.state != WorkerState::Starting).await.unwrap();
     volumes(&worker, folder).await;
+    changes(&worker, folder).await;
+    listing(&worker, folder).await;
     upload(&worker, folder).await;
     let status = std::fs::read_to_string(format!("/proc/{}/status", worker.status().worker_id)).unwrap();
     for line in status.lines().filter(|l| l.starts_with("VmHWM") || l.starts_with("VmRSS")) {
@@ -89,6 +91,91 @@ async fn volumes(worker: &PoolWorker, folder: &Path) {
     }
     compare("create against qemu-img create", median(create), median(create_plain));
     compare("delete against rm", median(delete), median(delete_plain));
+}
+
+fn wish(source: VolumeSource) -> VolumeWish {
+    VolumeWish {
+        id: VolumeId(Uuid::now_v7()),
+        size_bytes: 10 << 30,
+        format: VolumeFormat::Qcow2,
+        allocation: Allocation::Thin,
+        source,
+    }
+}
+
+/// Whole clones, linked clones and growth, side by side with the bare program on equal files.
+async fn changes(worker: &PoolWorker, folder: &Path) {
+    let base = wish(VolumeSource::Blank);
+    worker.volume_create(base.clone(), None).await.unwrap();
+    let path = folder.join(format!("pool/volumes/{}.qcow2", base.id));
+    let path = path.to_str().unwrap();
+    run("qemu-io", &["-f", "qcow2", "-c", "write -q -P 90 0 64M", path]);
+    let plain = folder.join("plain.qcow2");
+    let plain = plain.to_str().unwrap();
+    let mut times: [Vec<Duration>; 6] = Default::default();
+    for _ in 0..ROUNDS {
+        let source = |linked| VolumeSource::Volume { id: base.id, snapshot: String::new(), linked };
+        let (whole, linked) = (wish(source(false)), wish(source(true)));
+        let began = Instant::now();
+        worker.volume_create(whole.clone(), None).await.unwrap();
+        times[0].push(began.elapsed());
+        let began = Instant::now();
+        run("qemu-img", &["convert", "-q", "-f", "qcow2", "-O", "qcow2", path, plain]);
+        run("sync", &[plain]);
+        times[1].push(began.elapsed());
+        let began = Instant::now();
+        worker.volume_grow(whole.id, 20 << 30).await.unwrap();
+        times[2].push(began.elapsed());
+        let began = Instant::now();
+        run("qemu-img", &["resize", "-q", "-f", "qcow2", plain, "20G"]);
+        times[3].push(began.elapsed());
+        std::fs::remove_file(plain).unwrap();
+        let began = Instant::now();
+        worker.volume_create(linked.clone(), None).await.unwrap();
+        times[4].push(began.elapsed());
+        let began = Instant::now();
+        run("qemu-img", &["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", path, plain, "10G"]);
+        times[5].push(began.elapsed());
+        std::fs::remove_file(plain).unwrap();
+        worker.volume_delete(linked.id).await.unwrap();
+        worker.volume_delete(whole.id).await.unwrap();
+    }
+    let [whole, whole_plain, grow, grow_plain, linked, linked_plain] = times;
+    compare(
+        "whole clone (64 MiB used) against qemu-img convert and sync",
+        median(whole),
+        median(whole_plain),
+    );
+    compare("grow against qemu-img resize", median(grow), median(grow_plain));
+    compare("linked clone against qemu-img create -b", median(linked), median(linked_plain));
+    worker.volume_delete(base.id).await.unwrap();
+}
+
+/// A hundred thousand files: the first page, and all pages against `ls -la`.
+async fn listing(worker: &PoolWorker, folder: &Path) {
+    let many = folder.join("pool/many");
+    std::fs::create_dir(&many).unwrap();
+    for n in 0..100_000 {
+        std::fs::File::create(many.join(format!("file-{n:06}"))).unwrap();
+    }
+    let query = |offset, limit| FileQuery { path: "many".into(), offset, limit, ..FileQuery::default() };
+    let (mut first, mut all, mut ls) = (vec![], vec![], vec![]);
+    for _ in 0..5 {
+        let began = Instant::now();
+        assert_eq!(worker.file_list(query(0, 100)).await.unwrap().total, 100_000);
+        first.push(began.elapsed());
+        let began = Instant::now();
+        for page in 0..100 {
+            assert_eq!(worker.file_list(query(page * 1000, 1000)).await.unwrap().entries.len(), 1000);
+        }
+        all.push(began.elapsed());
+        let began = Instant::now();
+        let listed = Command::new("ls").arg("-la").arg(&many).output().unwrap();
+        assert!(listed.stdout.len() > 1_000_000);
+        ls.push(began.elapsed());
+    }
+    println!("first page of 100 in 100,000 files by name: {:.2?}", median(first));
+    compare("all 100,000 files in pages of 1,000 against ls -la", median(all), median(ls));
 }
 
 async fn upload(worker: &PoolWorker, folder: &Path) {

@@ -8,17 +8,25 @@ use crate::up::build;
 use std::path::Path;
 use std::process::Command;
 
-/// `web` is measured by the web app's own script; all others by the lab.
+/// `web` is measured by the web app's own script, `storage` beside the bare programs; all others by the lab.
 const WEB: &str = "web";
+/// See [`WEB`].
+const STORAGE: &str = "storage";
 
 /// Builds and runs the measurements named, or all.
 pub fn task(words: impl Iterator<Item = String>, root: &Path) -> Result<()> {
     let named = Args::new("bench", words).rest()?;
+    if named.is_empty() || named.iter().any(|name| name == STORAGE) {
+        storage(root)?;
+    }
+    if named.iter().all(|name| name == STORAGE) && !named.is_empty() {
+        return Ok(());
+    }
     build::web(root)?;
     if named.is_empty() || named.iter().any(|name| name == WEB) {
         run(Command::new("npm").current_dir(root.join("web")).args(["run", "size"]))?;
     }
-    let others: Vec<&String> = named.iter().filter(|name| *name != WEB).collect();
+    let others: Vec<&String> = named.iter().filter(|name| *name != WEB && *name != STORAGE).collect();
     if others.is_empty() && !named.is_empty() {
         return Ok(());
     }
@@ -38,4 +46,11 @@ pub fn task(words: impl Iterator<Item = String>, root: &Path) -> Result<()> {
         .env("QUANTIX_GUEST", root.join("target/guest"))
         .env("QUANTIX_BIN", programs);
     run(&mut command)
+}
+
+/// A local pool against qemu-img, rm, ls and cp on the disk of the build folder.
+fn storage(root: &Path) -> Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let example = ["run", "--release", "--package", "quantix-storage", "--example", "pool_bench", "--"];
+    run(cargo.current_dir(root).args(example).arg(root.join("target")))
 }

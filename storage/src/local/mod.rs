@@ -81,6 +81,8 @@ pub struct LocalPool {
     /// What volumes' headers say, while their files do not change.
     known: Mutex<chain::Known>,
     uploads: Mutex<HashMap<ImageId, Upload>>,
+    /// The folder last listed, for the next page of it.
+    listing: Mutex<Option<(files::Whose, files::Listing)>>,
     busy: Mutex<HashSet<Uuid>>,
 }
 
@@ -125,6 +127,7 @@ impl LocalPool {
             thick: false,
             known: Mutex::default(),
             uploads: Mutex::default(),
+            listing: Mutex::default(),
             busy: Mutex::default(),
         })
     }

@@ -176,6 +176,8 @@ impl Grow for LocalPool {
         }
         if size_bytes > before.size_bytes {
             let dir = self.volumes_dir()?;
+            // qemu-img only looks whether somebody minds, and users of raw files need not.
+            take_alone(&self.open_volume(id, format)?)?;
             self.step("grow volume: begun")?;
             self.qemu_grow(&dir, (&name(id, format), format), size_bytes, before.allocation)?;
             self.step("grow volume: grown")?;

@@ -41,7 +41,10 @@ pub fn scratch() -> tempfile::TempDir {
 }
 
 pub fn run_program(program: &str, args: &[&str]) -> Vec<u8> {
-    let output = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"));
+    let output = Command::new(program).args(args).output();
+    let output = output.unwrap_or_else(|e| {
+        panic!("{program}: {e}; apt-get install qemu-utils xfsprogs util-linux coreutils")
+    });
     assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }

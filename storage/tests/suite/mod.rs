@@ -18,13 +18,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 /// How a guest would open a disk: what `qemu-io` wants, and the format; `None` when there is nothing to open (the fake).
-pub type Opener = fn(&Attachment) -> Option<(String, VolumeFormat)>;
+pub type Opener = Box<dyn Fn(&Attachment) -> Option<(String, VolumeFormat)>>;
 
 /// A backend under test and what it said of itself.
 pub struct Bench<'a> {
     pub pool: &'a dyn Backend,
     pub can: Capabilities,
     pub opener: Opener,
+    /// Its first word is the kind of backend.
+    pub label: &'a str,
 }
 
 type Case = fn(&Bench);
@@ -53,10 +55,14 @@ pub fn run(backend: impl Backend, label: &str) {
 }
 
 /// The same where disks are opened in another way.
-pub fn run_with(mut backend: impl Backend, label: &str, opener: Opener) {
+pub fn run_with(
+    mut backend: impl Backend,
+    label: &str,
+    opener: impl Fn(&Attachment) -> Option<(String, VolumeFormat)> + 'static,
+) {
     backend.init().unwrap_or_else(|fault| panic!("{label}: init: {fault}"));
     let can = backend.info().unwrap_or_else(|fault| panic!("{label}: info: {fault}")).capabilities;
-    let bench = Bench { pool: &backend, can, opener };
+    let bench = Bench { pool: &backend, can, opener: Box::new(opener), label };
     let mut failed = Vec::new();
     for (name, case) in CASES {
         let began = Instant::now();
@@ -90,6 +96,14 @@ fn facts(bench: &Bench) {
     agree(can.images, able.images.is_some(), "keep images");
     agree(can.snapshots, able.snapshots.is_some(), "make snapshots");
     agree(can.grow, able.grow.is_some(), "grow volumes");
+    let kind = bench.label.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    if let Some(facts) = quantix_storage::facts::ALL.iter().find(|facts| facts.kind == kind) {
+        for (ability, may) in facts.abilities() {
+            let says = quantix_storage::facts::says(can, ability);
+            assert!(!says || may != "no", "says it can {ability}; the documents say it cannot");
+            assert!(says || may != "yes", "says it cannot {ability}; the documents say it always can");
+        }
+    }
     assert!(!can.formats.is_empty(), "keeps volumes in no format");
     assert!(can.snapshots || !can.snapshots_running, "snapshots of running VMs only");
     let info = bench.pool.info().unwrap();
