@@ -22,13 +22,15 @@ use tokio::time::Instant;
 const KEPT: Duration = Duration::from_secs(15);
 
 type Made = Result<Vec<VolumeInfo>, Fault>;
+type Making = Shared<BoxFuture<'static, Made>>;
+type Begun = BTreeMap<PoolId, (Instant, Making)>;
 
 /// Lists under way or waiting to be fetched, at most one per pool.
 #[derive(Default)]
-pub(super) struct Listings(Mutex<BTreeMap<PoolId, (Instant, Shared<BoxFuture<'static, Made>>)>>);
+pub(super) struct Listings(Mutex<Begun>);
 
 impl Listings {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PoolId, (Instant, Shared<BoxFuture<'static, Made>>)>> {
+    fn lock(&self) -> MutexGuard<'_, Begun> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -36,9 +38,7 @@ impl Listings {
     pub async fn get(&self, pool: PoolId, worker: PoolWorker, patience: Duration) -> Option<Made> {
         let listing = {
             let mut listings = self.lock();
-            let stale = |(begun, made): &(Instant, Shared<BoxFuture<'static, Made>>)| {
-                made.peek().is_some() && begun.elapsed() > KEPT
-            };
+            let stale = |(begun, made): &(Instant, Making)| made.peek().is_some() && begun.elapsed() > KEPT;
             if listings.get(&pool).is_some_and(stale) {
                 listings.remove(&pool);
             }
