@@ -4,7 +4,7 @@
 //! each way to misbehave, this measures how long the answer took, what a healthy pool beside it answered meanwhile, how
 //! long recovery took, and that no process is left. The table is printed and kept as an artefact.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use bytes::Bytes;
 use quantix_lab::fault_fs::{FaultFs, Mood};

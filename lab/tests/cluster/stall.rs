@@ -196,11 +196,11 @@ async fn one_pool_hangs_and_nobody_waits() {
         let begin = Instant::now();
         assert_eq!(cluster.offset(&opened.upload_path).await, None, "nobody knows");
         assert!(begin.elapsed() < ANSWER_MAX, "{:?}", begin.elapsed());
-        println!("{round}: the slowest answer is {}'s, after {:?}", worst.1, worst.0);
+        eprintln!("{round}: the slowest answer is {}'s, after {:?}", worst.1, worst.0);
         cluster.pool_in(&bad, pool::PoolPhase::POOL_PHASE_ERROR).await;
     }
     let during = p99(&cluster, &good).await;
-    println!("p99 of two calls about other things: {before:?} before, {during:?} while one pool hangs");
+    eprintln!("p99 of two calls about other things: {before:?} before, {during:?} while one pool hangs");
     assert!(during < before * 3 + Duration::from_millis(100), "{before:?} {during:?}");
     shelf.stall(false);
     cluster.pool_in(&bad, pool::PoolPhase::POOL_PHASE_READY).await;

@@ -123,7 +123,7 @@ async fn cut_short(side: Side, work: &str, yard: &Yard, cluster: &mut Cluster) {
     let end = cluster.task_end(&task_id).await;
     if end.state != task::TaskState::TASK_STATE_DONE {
         assert!(end.fault.is_set(), "{work}: a task that did not end well says why");
-        println!("{work}: {:?}", end.fault);
+        eprintln!("{work}: {:?}", end.fault);
     }
     cluster.pool_in(&yard.pool, pool::PoolPhase::POOL_PHASE_READY).await;
     all_is_owned(cluster, yard).await;
@@ -153,7 +153,8 @@ async fn everything_is_cut_short(side: Side) {
             "volume.attach" => assert_eq!(seen.vm_id, yard.vm),
             "volume.detach" => {
                 assert_eq!(seen.vm_id, "");
-                let defined = cluster.driver.definition(yard.vm.parse().unwrap()).expect("it is there");
+                let defined =
+                    cluster.driver.definition(yard.vm.parse().expect("an id")).expect("it is there");
                 assert_eq!(defined.disks.len(), 1, "the host let go of it");
             }
             "volume.create" => {

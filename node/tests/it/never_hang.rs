@@ -162,8 +162,8 @@ async fn a_pool_in_trouble_holds_nobody_up() {
     let pool = machine.launcher.pool(pool_id());
     pool.put_file("a", vec![1; 100]);
     let mut worst: Vec<(String, Duration, Duration)> = Vec::new();
-    println!("| trouble | call | answer | in ms | other pool, worst ms |");
-    println!("|---|---|---|---|---|");
+    eprintln!("| trouble | call | answer | in ms | other pool, worst ms |");
+    eprintln!("|---|---|---|---|---|");
     for kind in ["stall", "EIO", "ESTALE", "ENOSPC", "slow"] {
         for name in LOOKS.iter().chain(CHANGES) {
             trouble(&pool, kind);
@@ -174,7 +174,7 @@ async fn a_pool_in_trouble_holds_nobody_up() {
             let took = began.elapsed();
             let beside = watch.await.unwrap();
             let word = answer.as_ref().map_or_else(|fault| fault.code.as_str(), |()| "done");
-            println!("| {kind} | {name} | {word} | {} | {} |", took.as_millis(), beside.as_millis());
+            eprintln!("| {kind} | {name} | {word} | {} | {} |", took.as_millis(), beside.as_millis());
             let most = if LOOKS.contains(name) { LOOK_MAX } else { PATIENCE + LOOK_MAX };
             assert!(took <= most, "{name} on {kind} took {took:?}");
             assert!(beside <= LOOK_MAX, "another pool was held up by {name} on {kind}: {beside:?}");
@@ -194,7 +194,7 @@ async fn a_pool_in_trouble_holds_nobody_up() {
         let of = |pick: fn(&(String, Duration, Duration)) -> Duration| {
             worst.iter().filter(|row| row.0 == kind).map(pick).max().unwrap_or_default().as_millis()
         };
-        println!("worst | {kind} | {} ms | other pool {} ms", of(|row| row.1), of(|row| row.2));
+        eprintln!("worst | {kind} | {} ms | other pool {} ms", of(|row| row.1), of(|row| row.2));
     }
     daemon.stop().await;
 }
