@@ -187,6 +187,20 @@ fn program(name: &str) -> PathBuf {
     quantix_lab::rig::program(name)
 }
 
+/// From the cure until the pool answers, with no process left behind.
+async fn recovered(worker: &PoolWorker, what: &str) -> Duration {
+    let began = Instant::now();
+    loop {
+        // What was asked just before the cure may still be refused with it.
+        let answer = worker.info().await;
+        if answer.is_ok() && worker.status().abandoned == 0 {
+            return began.elapsed();
+        }
+        assert!(began.elapsed() < RECOVERY_MAX, "{what} did not recover: {answer:?} {:?}", worker.status());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 async fn ready(worker: &PoolWorker, within: Duration) -> Duration {
     let began = Instant::now();
     let mut watch = worker.watch();
@@ -268,8 +282,7 @@ async fn examine(operation: &'static str, mood: Mood, ward: &Ward, neighbour: &P
         beside
     );
     ward.fs.turn(Mood::Well);
-    let recovery = ready(&ward.worker, RECOVERY_MAX).await;
-    ward.worker.info().await.unwrap_or_else(|fault| panic!("{operation}, {}: {fault}", word(mood)));
+    let recovery = recovered(&ward.worker, &format!("{operation}, {}", word(mood))).await;
     let said = match &answer.0 {
         Ok(()) => "done".to_owned(),
         Err(fault) => {

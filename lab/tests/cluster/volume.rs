@@ -266,6 +266,7 @@ async fn volumes_that_cannot_be() {
     for size in [0, 7, 1000, 65 << 40] {
         assert_eq!(create(&|r| r.size_bytes = size).await.field, "size_bytes", "{size}");
     }
+    can(&cluster, &pool_id, |can| (can.thick, can.clones) = (false, false)).await;
     let fault = create(&|r| r.allocation = VolumeAllocation::VOLUME_ALLOCATION_THICK.into()).await;
     assert_eq!((fault.code, fault.field.as_str()), (FaultCode::PoolCannot, "allocation"));
     assert_eq!(create(&|r| r.linked = true).await.field, "linked");

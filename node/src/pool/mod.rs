@@ -285,6 +285,7 @@ impl Pools {
                 "The pool has not listed its volumes yet.",
                 "Ask again in a moment: the list is being made. If it stays so, look at the pool's state.",
             )
+            .because(format!("no answer for {} ms", PROMPT.as_millis()))
         };
         self.noting(pool, listed.await.unwrap_or_else(|| Err(fault())))
     }
