@@ -243,7 +243,8 @@ async fn the_server_stops_and_comes_back() {
         let limits = quantix_storage::worker::Limits { patience_max: 3 * SECOND, ..quick() };
         let sick = PoolWorker::start(setup.clone(), trial(None), limits);
         let well = PoolWorker::start(beside, trial(None), quick());
-        (ready(&sick).await, ready(&well).await);
+        ready(&sick).await;
+        ready(&well).await;
         sick.info().await.unwrap();
         let path = standard(&setup);
         server.stop();
@@ -295,7 +296,8 @@ async fn the_server_stops_and_comes_back() {
             version.as_str()
         );
         sick.destroy(LettingGo::Orderly).await.unwrap();
-        (sick.stop().await, well.stop().await);
+        sick.stop().await;
+        well.stop().await;
         eventually("nobody is left in the kernel", || stuck().is_empty());
     }
 }

@@ -39,10 +39,15 @@ fn main() -> ExitCode {
     let mut rows = Vec::new();
     for program in &order.tests {
         for test in tests(&vm, program, &order.only) {
-            let row = one(&vm, program, &test, order.shown);
+            let mut row = one(&vm, program, &test, order.shown);
             eprintln!("{:>6}  {:>6.1} s  {}", row.result, row.took.as_secs_f64(), row.test);
-            if row.result == "LATE" {
+            if row.result != "passed" {
+                // What it left behind must not fail the next one; and an emulated machine on a busy one misses
+                // deadlines that mean nothing. The table tells who needed a second try.
                 vm = equipped(&order);
+                if one(&vm, program, &test, order.shown).result == "passed" {
+                    row.result = "AGAIN";
+                }
             }
             rows.push(row);
         }
@@ -152,9 +157,9 @@ fn follow(file: &Path, done: &AtomicBool) {
 
 /// The suites' own lines, the output of what failed unless it was shown, and a table. True when all passed.
 fn report(rows: &[Row], shown: bool) -> bool {
-    let failed = |row: &&Row| row.result != "passed";
+    let failed = |row: &&Row| !matches!(row.result, "passed" | "AGAIN");
     if !shown {
-        for row in rows.iter().filter(failed) {
+        for row in rows.iter().filter(|row| row.result != "passed") {
             eprintln!("\n── {} {}\n{}", row.test, row.result, row.output);
         }
         eprintln!();
@@ -165,6 +170,9 @@ fn report(rows: &[Row], shown: bool) -> bool {
     eprintln!("\n  {:<width$}  result  seconds", "test in the lab VM");
     for row in rows {
         eprintln!("  {:<width$}  {:<6}  {:>7.1}", row.test, row.result, row.took.as_secs_f64());
+    }
+    if rows.iter().any(|row| row.result == "AGAIN") {
+        eprintln!("  AGAIN: failed, then passed in a new VM; its first output stands above");
     }
     if rows.is_empty() {
         eprintln!("  no test was found");
