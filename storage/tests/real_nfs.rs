@@ -303,46 +303,6 @@ async fn the_server_stops_and_comes_back() {
 }
 
 #[test]
-fn a_dead_servers_mount_goes_by_force() {
-    let server = server();
-    for version in [V3, V41] {
-        let setup = nfs(version, &folder());
-        let mut pool = NfsPool::new(&setup).unwrap();
-        pool.init().unwrap();
-        let path = standard(&setup);
-        let held = fs::File::create(format!("{path}/held")).unwrap();
-        server.stop();
-        let began = Instant::now();
-        let refused = NfsPool::new(&setup).unwrap().init().unwrap_err();
-        let told = began.elapsed();
-        assert!(
-            matches!(
-                refused.code,
-                C::PoolServerUnreachable | C::PoolProtocolUnsupported | C::PoolMountFailed
-            ),
-            "{refused}"
-        );
-        assert!(told < 20 * SECOND);
-        // As the daemon does it, with no worker that could serve.
-        let through = Through::start(setup.clone(), trial(None));
-        through.runtime.block_on(wait_for(&through.worker, "a failure", |s| s.state == WorkerState::Failed));
-        let began = Instant::now();
-        through.destroy(LettingGo::Forced).unwrap();
-        let took = began.elapsed();
-        drop(through);
-        assert!(mount_id(&path).is_none() && !fs::exists(&path).unwrap());
-        assert!(took < 5 * SECOND, "{took:?}");
-        eprintln!(
-            "by force | NFS {} | {took:?}; a start meanwhile is refused in {told:?}: {refused}",
-            version.as_str()
-        );
-        std::thread::spawn(move || drop((held, pool)));
-        server.start();
-        eventually("nobody is left in the kernel", || stuck().is_empty());
-    }
-}
-
-#[test]
 fn a_version_the_server_has_not() {
     let server = server();
     server.stop();
