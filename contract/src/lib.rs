@@ -8,6 +8,7 @@ pub mod action;
 pub mod fault;
 pub mod host;
 pub mod image;
+pub mod list;
 pub mod pool;
 pub mod task;
 pub mod time;

@@ -13,6 +13,7 @@ use quantix_contract::quantix::pool::v1 as pool;
 use quantix_contract::quantix::session::v1 as session;
 use quantix_contract::quantix::task::v1 as task;
 use quantix_contract::quantix::vm::v1 as vm;
+use quantix_control::clock::Clock;
 use quantix_control::{Config, Vdc, VdcHandle, VdcOptions};
 use quantix_hypervisor::fake::FakeDriver;
 use quantix_model::Fault;
@@ -87,6 +88,8 @@ pub struct Cluster {
     node_address: SocketAddr,
     ca_pem: String,
     token: String,
+    /// The vDC's clock, to be moved ahead.
+    pub clock: Clock,
     /// The host's hypervisor.
     pub driver: FakeDriver,
     /// The host's pools.
@@ -102,14 +105,15 @@ impl Cluster {
         let dir = tempfile::tempdir().expect("a folder can be made");
         let (driver, launcher) = (FakeDriver::new(Accelerator::Tcg), FakeLauncher::new());
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let vdc = start_vdc(dir.path(), loopback).await;
+        let clock = Clock::system();
+        let vdc = start_vdc(dir.path(), loopback, &clock).await;
         let node = start_node(dir.path(), loopback, &driver, &launcher).await;
         let handle = vdc.handle.as_ref().expect("just started");
         let (vdc_address, ca_pem) = (handle.address(), handle.ca_pem().to_owned());
         let first = handle.first_password().expect("a new vDC has a one-time password").to_owned();
         let node_address = node.handle.as_ref().expect("just started").address();
         let (client, token) = sign_in(vdc_address, &ca_pem, &first).await;
-        Cluster { dir, vdc, node, vdc_address, node_address, ca_pem, token, driver, launcher, client }
+        Cluster { dir, vdc, node, vdc_address, node_address, ca_pem, token, clock, driver, launcher, client }
     }
 
     /// A vDC with one host, `host-1`, that beats.
@@ -129,7 +133,7 @@ impl Cluster {
 
     /// Starts the vDC on what it left behind.
     pub async fn start_vdc(&mut self) {
-        self.vdc = start_vdc(self.dir.path(), self.vdc_address).await;
+        self.vdc = start_vdc(self.dir.path(), self.vdc_address, &self.clock).await;
         self.client = client(self.vdc_address, &self.ca_pem).with_token(&self.token);
     }
 
@@ -141,6 +145,18 @@ impl Cluster {
     /// Starts the node daemon on what it left behind.
     pub async fn start_node(&mut self) {
         self.node = start_node(self.dir.path(), self.node_address, &self.driver, &self.launcher).await;
+    }
+
+    /// Signs in anew: sessions end when the clock is moved far ahead.
+    pub async fn sign_in(&mut self) {
+        let client = client(self.vdc_address, &self.ca_pem);
+        self.token = login(&client, PASSWORD).await;
+        self.client = client.with_token(&self.token);
+    }
+
+    /// Whether the node daemon was taken up by a vDC.
+    pub fn is_registered(&self) -> bool {
+        self.node.handle.as_ref().is_some_and(NodeHandle::is_registered)
     }
 
     /// Where the host listens.
@@ -413,14 +429,15 @@ impl Answer {
     }
 }
 
-async fn start_vdc(dir: &Path, listen: SocketAddr) -> Daemon<VdcHandle> {
+async fn start_vdc(dir: &Path, listen: SocketAddr, clock: &Clock) -> Daemon<VdcHandle> {
     let config = Config {
         listen,
         host_offer_urls: Vec::new(),
         beat_interval_ms: BEAT_MS,
         ..Config::new(dir.join("vdc"))
     };
-    Daemon::start(move || Vdc::start(VdcOptions::new(config.clone()))).await
+    let clock = clock.clone();
+    Daemon::start(move || Vdc::start(VdcOptions { config: config.clone(), clock: clock.clone() })).await
 }
 
 async fn start_node(
@@ -448,11 +465,15 @@ fn client(address: SocketAddr, ca_pem: &str) -> VdcClient {
     VdcClient::new(&format!("https://{address}"), tls::VDC_NAME, tls).expect("a URL")
 }
 
+async fn login(client: &VdcClient, password: &str) -> String {
+    let login =
+        session::LoginRequest { user_name: "admin".into(), password: password.into(), ..Default::default() };
+    client.sessions().login(login).await.expect("the password works").into_owned().token
+}
+
 async fn sign_in(address: SocketAddr, ca_pem: &str, first: &str) -> (VdcClient, String) {
     let client = client(address, ca_pem);
-    let login =
-        session::LoginRequest { user_name: "admin".into(), password: first.into(), ..Default::default() };
-    let token = client.sessions().login(login).await.expect("the one-time password works").into_owned().token;
+    let token = login(&client, first).await;
     let client = client.with_token(&token);
     let change = session::ChangePasswordRequest {
         current_password: first.into(),

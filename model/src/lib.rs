@@ -8,6 +8,7 @@ pub mod file;
 pub mod host;
 pub mod id;
 pub mod image;
+pub mod list;
 pub mod name;
 pub mod placement;
 pub mod pool;

@@ -5,6 +5,7 @@
 
 use crate::error::Result;
 use quantix_model::Fault;
+use quantix_model::file::KeptFor;
 use quantix_model::id::{ImageId, PoolId, VolumeId};
 use quantix_model::image::ImageFacts;
 use quantix_model::pool::{Capabilities, Capacity, Fact, PoolSpec};
@@ -322,6 +323,8 @@ pub struct FileEntry {
     pub owner: String,
     /// Last change of content, Unix milliseconds.
     pub modified_at_ms: i64,
+    /// Set when it is ours: changing it is refused.
+    pub kept_for: Option<KeptFor>,
 }
 
 /// A file looked at closely.

@@ -44,9 +44,15 @@ pub enum StoreError {
         /// Kind and name of what uses it.
         by: String,
     },
-    /// A page token that this store did not make.
+    /// A page token that this store did not make, or made for another order.
     #[error("the page token is not one of ours")]
     BadPageToken,
+    /// A list that cannot be ordered so.
+    #[error("a list of {kind}s cannot be ordered so")]
+    CannotOrder {
+        /// Noun.
+        kind: &'static str,
+    },
     /// Locked, full, gone or not reachable. The text is the engine's own.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
@@ -170,6 +176,11 @@ impl From<StoreError> for Fault {
                 "page_token",
                 "The page token is not one that was handed out.",
                 "Start again at the first page, with an empty token.",
+            ),
+            StoreError::CannotOrder { kind } => Fault::invalid(
+                "order.by",
+                format!("A list of {kind}s cannot be ordered so."),
+                "Choose one of the orders the contract names for this list.",
             ),
             StoreError::Unavailable(text) => Fault::new(
                 FaultCode::StoreUnavailable,

@@ -2,10 +2,13 @@
 
 use crate::connection::Store;
 use crate::error::StoreError;
-use crate::page::{Page, PageRequest, hex};
-use crate::row::{self, Row, from_id, from_int, from_json_opt, name_key, to_int, to_json, to_ms};
+use crate::page::{Key, Page, PageRequest, hex};
+use crate::row::{
+    self, Row, SortColumn, by_name, from_id, from_int, from_json_opt, name_key, to_int, to_json, to_ms,
+};
 use quantix_model::host::Discovery;
 use quantix_model::id::HostId;
+use quantix_model::list::SortBy;
 use quantix_model::{Fault, UnixMs};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{Condition, EntityTrait, QueryFilter};
@@ -70,6 +73,8 @@ impl Row for HostRecord {
     type Entity = table::Entity;
     type Model = table::Model;
     type Active = table::ActiveModel;
+    const ORDERS: &'static [SortColumn<HostRecord>] =
+        &[by_name(), (SortBy::Created, "added_at", |host| Key::Int(host.added_at.0))];
 
     fn id_text(&self) -> String {
         self.id.to_string()
@@ -136,7 +141,7 @@ impl Store {
 
     /// By name.
     pub async fn host_page(&self, request: &PageRequest) -> Result<Page<HostRecord>, StoreError> {
-        row::page_by_name(self.reader(), request, Condition::all()).await
+        row::page(self.reader(), request, Condition::all()).await
     }
 
     /// Every host.

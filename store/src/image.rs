@@ -2,14 +2,15 @@
 
 use crate::connection::Store;
 use crate::error::StoreError;
-use crate::page::{Page, PageRequest};
+use crate::page::{Key, Page, PageRequest};
 use crate::row::{
-    self, Row, from_id, from_id_opt, from_int, from_json_opt, from_word, name_key, to_int, to_json, to_ms,
-    to_word,
+    self, Row, SortColumn, by_name, from_id, from_id_opt, from_int, from_json_opt, from_word, name_key,
+    to_int, to_json, to_ms, to_word,
 };
 use crate::task::TaskRecord;
 use quantix_model::id::{ImageId, PoolId, TaskId};
 use quantix_model::image::{ImageFacts, ImagePhase};
+use quantix_model::list::SortBy;
 use quantix_model::{Fault, UnixMs};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{Condition, ConnectionTrait};
@@ -74,6 +75,11 @@ impl Row for ImageRecord {
     type Entity = table::Entity;
     type Model = table::Model;
     type Active = table::ActiveModel;
+    const ORDERS: &'static [SortColumn<ImageRecord>] = &[
+        by_name(),
+        (SortBy::Created, "created_at", |image| Key::Int(image.created_at.0)),
+        (SortBy::Size, "size_bytes", |image| Key::Int(to_int(image.size_bytes))),
+    ];
 
     fn id_text(&self) -> String {
         self.id.to_string()
@@ -143,7 +149,7 @@ impl Store {
 
     /// By name.
     pub async fn image_page(&self, request: &PageRequest) -> Result<Page<ImageRecord>, StoreError> {
-        row::page_by_name(self.reader(), request, Condition::all()).await
+        row::page(self.reader(), request, Condition::all()).await
     }
 
     /// Every image.

@@ -1,12 +1,13 @@
 //! Laws of the schema: no list is sorted or searched by hand, and a full disk is said, not swallowed.
 
 use crate::error::StoreError;
-use crate::page::{PageRequest, token};
+use crate::page::{Key, Mark, PageRequest, token};
 use crate::row::{Row, select_all, select_page};
 use crate::{
     HostRecord, ImageRecord, PoolAssignmentRecord, PoolRecord, PoolStatusRecord, SessionRecord, Store,
     TaskRecord, UploadRecord, UserRecord, VmRecord, VolumeRecord,
 };
+use quantix_model::list::Order;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{Condition, ConnectionTrait, DbBackend, EntityTrait, QueryTrait, Select, Statement};
 
@@ -29,11 +30,21 @@ fn is(column: &'static str) -> Condition {
     Condition::all().add(Expr::col(column).eq("x"))
 }
 
+/// Every order of the list, both ways, first and later pages.
 async fn check_pages<R: Row>(store: &Store, condition: &Condition) {
-    let first = PageRequest::default();
-    check(store, select_page::<R>(&first, condition.clone()).unwrap()).await;
-    let next = PageRequest { token: token(&["a", "b"]), ..PageRequest::default() };
-    check(store, select_page::<R>(&next, condition.clone()).unwrap()).await;
+    assert!(!R::ORDERS.is_empty(), "{}", R::KIND);
+    for (by, column, _) in R::ORDERS {
+        for descending in [false, true] {
+            let order = Some(Order { by: *by, descending });
+            let first = PageRequest { order, ..PageRequest::default() };
+            check(store, select_page::<R>(&first, condition.clone()).unwrap()).await;
+            let key =
+                if column.ends_with("_key") || *column == "id" { Key::Text("a".into()) } else { Key::Int(1) };
+            let mark = Mark { column: (*column).into(), descending, key, id: "b".into() };
+            let next = PageRequest { token: token(&mark), ..first };
+            check(store, select_page::<R>(&next, condition.clone()).unwrap()).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -48,11 +59,8 @@ async fn every_list_has_an_index() {
     check_pages::<VolumeRecord>(&store, &is("pool_id")).await;
     check_pages::<VmRecord>(&store, &all).await;
     check_pages::<VmRecord>(&store, &is("host_id")).await;
-    for condition in [Condition::all(), is("object_id")] {
-        let next = PageRequest { token: token(&["b"]), ..PageRequest::default() };
-        check(&store, crate::task::select_page(&PageRequest::default(), condition.clone()).unwrap()).await;
-        check(&store, crate::task::select_page(&next, condition).unwrap()).await;
-    }
+    check_pages::<TaskRecord>(&store, &all).await;
+    check_pages::<TaskRecord>(&store, &is("object_id")).await;
     let unfinished = Condition::all().add(Expr::col("is_final").eq(false));
     check(&store, select_all::<TaskRecord>(unfinished)).await;
     check(&store, select_all::<UserRecord>(is("name_key"))).await;
@@ -148,7 +156,13 @@ async fn fresh_equals_migrated() {
         "INSERT INTO pools VALUES ('00000000-0000-7000-8000-000000000001', 'p', 'p', \
          '{\"backend\":\"local\",\"path\":\"/data\"}', 1, 0, 1, 1); \
          INSERT INTO volumes VALUES ('00000000-0000-7000-8000-000000000002', 'v', 'v', \
-         '00000000-0000-7000-8000-000000000001', 'ready', NULL, 'qcow2', 1048576, NULL, NULL, 1)",
+         '00000000-0000-7000-8000-000000000001', 'ready', NULL, 'qcow2', 1048576, NULL, NULL, 1); \
+         INSERT INTO hosts VALUES ('00000000-0000-7000-8000-000000000003', 'h', 'h', 'https://x', 'ab', '', 1, '', \
+         NULL, NULL, 1, NULL, 1); \
+         INSERT INTO vms VALUES ('00000000-0000-7000-8000-000000000004', 'm', 'm', '', \
+         '00000000-0000-7000-8000-000000000003', \
+         '{\"vcpus\":3,\"memory_bytes\":4194304,\"firmware\":\"bios\",\"disks\":[],\"cdrom\":null,\"nics\":[]}', 1, \
+         'ready', NULL, 'off', '', NULL, NULL, 1)",
     )
     .await
     .unwrap();
@@ -159,5 +173,9 @@ async fn fresh_equals_migrated() {
     assert_eq!((old.len(), old[0].allocation), (1, quantix_model::volume::Allocation::Thin));
     assert_eq!(old[0].source, quantix_model::volume::VolumeSource::Blank);
     assert_eq!(store.pool_all().await.unwrap()[0].name, "p");
+    let ask = Statement::from_string(DbBackend::Sqlite, "SELECT vcpus, memory_bytes FROM vms");
+    let row = store.reader().query_one_raw(ask).await.unwrap().unwrap();
+    let copied: (i64, i64) = (row.try_get("", "vcpus").unwrap(), row.try_get("", "memory_bytes").unwrap());
+    assert_eq!(copied, (3, 4 << 20), "copied out of the spec");
     store.close().await;
 }

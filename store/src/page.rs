@@ -1,6 +1,8 @@
-//! Lists in pages: a filter, a limit, an opaque token, and the total.
+//! Lists in pages: a filter, an order, a limit, an opaque token, and the total.
 
 use crate::error::StoreError;
+use quantix_model::list::Order;
+use serde::{Deserialize, Serialize};
 
 /// Rows on a page unless asked otherwise.
 const LIMIT_DEFAULT: u32 = 100;
@@ -14,8 +16,10 @@ pub struct PageRequest {
     pub filter: String,
     /// Rows wanted: 0 means 100, 500 at most.
     pub limit: u32,
-    /// As handed out with the page before; empty for the first.
+    /// As handed out with the page before, in the same order; empty for the first.
     pub token: String,
+    /// The list's usual order when left out.
+    pub order: Option<Order>,
 }
 
 impl PageRequest {
@@ -34,13 +38,36 @@ impl PageRequest {
     }
 
     /// Where the page before ended.
-    pub(crate) fn after(&self) -> Result<Option<Vec<String>>, StoreError> {
+    pub(crate) fn after(&self) -> Result<Option<Mark>, StoreError> {
         if self.token.is_empty() {
             return Ok(None);
         }
         let bytes = unhex(&self.token).ok_or(StoreError::BadPageToken)?;
         serde_json::from_slice(&bytes).map(Some).map_err(|_| StoreError::BadPageToken)
     }
+}
+
+/// What a row is sorted by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Key {
+    /// A name in lower case, or an id.
+    Text(String),
+    /// Bytes, a count, or a time.
+    Int(i64),
+}
+
+/// The last row of a page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    /// The list was sorted by this column …
+    pub column: String,
+    /// … and which way.
+    pub descending: bool,
+    /// What the row has there.
+    pub key: Key,
+    /// Its id.
+    pub id: String,
 }
 
 /// One page.
@@ -54,9 +81,9 @@ pub struct Page<T> {
     pub total: u64,
 }
 
-/// Token that says a page ended with these keys.
-pub(crate) fn token(keys: &[&str]) -> String {
-    hex(serde_json::to_string(keys).expect("strings serialise").as_bytes())
+/// Token that says where a page ended.
+pub(crate) fn token(mark: &Mark) -> String {
+    hex(serde_json::to_string(mark).expect("strings and numbers serialise").as_bytes())
 }
 
 /// Lower-case hex.

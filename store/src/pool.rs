@@ -3,12 +3,13 @@
 use crate::connection::Store;
 use crate::error::StoreError;
 use crate::image::ImageRecord;
-use crate::page::{Page, PageRequest};
-use crate::row::{self, Row, from_id, from_int, from_json, name_key, to_int, to_json};
+use crate::page::{Key, Page, PageRequest};
+use crate::row::{self, Row, SortColumn, by_name, from_id, from_int, from_json, name_key, to_int, to_json};
 use crate::task::TaskRecord;
 use crate::volume::VolumeRecord;
 use quantix_model::UnixMs;
 use quantix_model::id::{HostId, PoolId};
+use quantix_model::list::SortBy;
 use quantix_model::pool::{PoolReport, PoolSpec};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{Condition, ConnectionTrait, EntityTrait, QueryFilter};
@@ -128,6 +129,8 @@ impl Row for PoolRecord {
     type Entity = table::Entity;
     type Model = table::Model;
     type Active = table::ActiveModel;
+    const ORDERS: &'static [SortColumn<PoolRecord>] =
+        &[by_name(), (SortBy::Created, "created_at", |pool| Key::Int(pool.created_at.0))];
 
     fn id_text(&self) -> String {
         self.id.to_string()
@@ -291,7 +294,7 @@ impl Store {
 
     /// By name.
     pub async fn pool_page(&self, request: &PageRequest) -> Result<Page<PoolRecord>, StoreError> {
-        row::page_by_name(self.reader(), request, Condition::all()).await
+        row::page(self.reader(), request, Condition::all()).await
     }
 
     /// Every pool.

@@ -1,9 +1,10 @@
 //! What all tables have in common: text ids, a row that reads as a record, and the few statements over both.
 
 use crate::error::{StoreError, write_error};
-use crate::page::{Page, PageRequest, token};
+use crate::page::{Key, Mark, Page, PageRequest, token};
 use quantix_model::UnixMs;
-use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr};
+use quantix_model::list::SortBy;
+use sea_orm::sea_query::{Expr, ExprTrait, Func, LikeExpr};
 use sea_orm::{
     ActiveModelBehavior, ActiveModelTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, Order,
     PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
@@ -12,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// A record that lives in a table with a text `id`.
-pub(crate) trait Row: Clone + PartialEq + Send + Sync + Sized {
+pub(crate) trait Row: Clone + PartialEq + Send + Sync + Sized + 'static {
     /// The noun, for errors.
     const KIND: &'static str;
     /// Its table.
@@ -25,12 +26,26 @@ pub(crate) trait Row: Clone + PartialEq + Send + Sync + Sized {
         + Sync;
     /// The same for writing.
     type Active: ActiveModelTrait<Entity = Self::Entity> + ActiveModelBehavior + Send + Sync;
+    /// What its list can be ordered by, the usual first. There is an index for each: a law test looks.
+    const ORDERS: &'static [SortColumn<Self>] = &[];
+    /// The usual order is the largest first.
+    const USUALLY_DESCENDING: bool = false;
+    /// Column that a filter looks into; one that is not in lower case is looked at so.
+    const FILTER: &'static str = "name_key";
 
     fn id_text(&self) -> String;
     /// What a conflict is called after.
     fn title(&self) -> &str;
     fn to_model(&self) -> Self::Model;
     fn from_model(model: Self::Model) -> Result<Self, StoreError>;
+}
+
+/// By what a list is ordered, in which column that stands, and what a row has there.
+pub(crate) type SortColumn<R> = (SortBy, &'static str, fn(&R) -> Key);
+
+/// Nearly every list is ordered by name.
+pub(crate) const fn by_name<R: Row>() -> SortColumn<R> {
+    (SortBy::Name, "name_key", |row| Key::Text(name_key(row.title())))
 }
 
 /// Adds the row; a name or id that is there already is [`StoreError::Taken`].
@@ -118,53 +133,71 @@ pub(crate) async fn count<R: Row>(
     Ok(R::Entity::find().filter(condition).count(db).await?)
 }
 
-/// A page of rows that meet `condition`, by name and id. Tables listed so have a `name_key` in lower case.
-pub(crate) async fn page_by_name<R: Row>(
+/// A page of rows that meet `condition`, in the order asked for.
+pub(crate) async fn page<R: Row>(
     db: &impl ConnectionTrait,
     request: &PageRequest,
     condition: Condition,
 ) -> Result<Page<R>, StoreError> {
     let mut wanted = condition;
     if let Some(pattern) = request.pattern() {
-        wanted = wanted.add(Expr::col("name_key").like(LikeExpr::new(pattern).escape('\\')));
+        let like = LikeExpr::new(pattern).escape('\\');
+        wanted = wanted.add(match R::FILTER {
+            "name_key" => Expr::col("name_key").like(like),
+            other => Expr::expr(Func::lower(Expr::col(other))).like(like),
+        });
     }
     let total = R::Entity::find().filter(wanted.clone()).count(db).await?;
     let found = select_page::<R>(request, wanted)?.all(db).await?;
-    let rows: Vec<R> = found.into_iter().map(R::from_model).collect::<Result<_, _>>()?;
-    Ok(cut(rows, request, total, |last| token(&[&name_key(last.title()), &last.id_text()])))
+    let mut rows: Vec<R> = found.into_iter().map(R::from_model).collect::<Result<_, _>>()?;
+    let limit = usize::try_from(request.rows()).expect("500 at most");
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let ((_, column, key), descending) = order::<R>(request)?;
+    let mark = |last: &R| Mark { column: column.into(), descending, key: key(last), id: last.id_text() };
+    let next_token = rows.last().filter(|_| more).map(|last| token(&mark(last))).unwrap_or_default();
+    Ok(Page { rows, next_token, total })
 }
 
-/// The statement behind [`page_by_name`].
+fn order<R: Row>(request: &PageRequest) -> Result<(SortColumn<R>, bool), StoreError> {
+    let cannot = || StoreError::CannotOrder { kind: R::KIND };
+    let Some(order) = request.order else {
+        return Ok((*R::ORDERS.first().ok_or_else(cannot)?, R::USUALLY_DESCENDING));
+    };
+    let found = R::ORDERS.iter().find(|(by, ..)| *by == order.by);
+    Ok((*found.ok_or_else(cannot)?, order.descending))
+}
+
+/// The statement behind [`page`]: one row more than asked for, to know whether there is another page.
 pub(crate) fn select_page<R: Row>(
     request: &PageRequest,
     mut wanted: Condition,
 ) -> Result<Select<R::Entity>, StoreError> {
+    let ((_, column, _), descending) = order::<R>(request)?;
     if let Some(after) = request.after()? {
-        let [key, id] = after.as_slice() else { return Err(StoreError::BadPageToken) };
+        if (after.column.as_str(), after.descending) != (column, descending) {
+            return Err(StoreError::BadPageToken);
+        }
+        let key = match after.key {
+            Key::Text(text) => Expr::val(text),
+            Key::Int(number) => Expr::val(number),
+        };
+        let (col, id) = (|| Expr::col(column), || Expr::col("id"));
         // The first half lets the index find the place, the second is the exact order.
-        wanted = wanted.add(Expr::col("name_key").gte(key.as_str())).add(
-            Condition::any().add(Expr::col("name_key").gt(key.as_str())).add(Expr::col("id").gt(id.as_str())),
-        );
+        wanted = if descending {
+            let later = Condition::any().add(col().lt(key.clone())).add(id().lt(after.id));
+            wanted.add(col().lte(key)).add(later)
+        } else {
+            let later = Condition::any().add(col().gt(key.clone())).add(id().gt(after.id));
+            wanted.add(col().gte(key)).add(later)
+        };
     }
-    Ok(R::Entity::find()
-        .filter(wanted)
-        .order_by(Expr::col("name_key"), Order::Asc)
-        .order_by(Expr::col("id"), Order::Asc)
-        .limit(request.rows() + 1))
-}
-
-/// Turns one row too many into a token for the next page.
-pub(crate) fn cut<R: Row>(
-    mut rows: Vec<R>,
-    request: &PageRequest,
-    total: u64,
-    token_of: impl Fn(&R) -> String,
-) -> Page<R> {
-    let limit = usize::try_from(request.rows()).expect("500 at most");
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next_token = rows.last().filter(|_| more).map(token_of).unwrap_or_default();
-    Page { rows, next_token, total }
+    let way = if descending { Order::Desc } else { Order::Asc };
+    let mut select = R::Entity::find().filter(wanted).order_by(Expr::col(column), way.clone());
+    if column != "id" {
+        select = select.order_by(Expr::col("id"), way);
+    }
+    Ok(select.limit(request.rows() + 1))
 }
 
 /// The form in which names are compared and sorted, the same on both engines.

@@ -2,15 +2,17 @@
 
 use crate::connection::Store;
 use crate::error::StoreError;
-use crate::page::{Page, PageRequest, token};
+use crate::page::{Key, Page, PageRequest};
 use crate::row::{
-    self, Row, from_id, from_int, from_json, from_json_opt, from_word, to_int, to_json, to_ms, to_word,
+    self, Row, SortColumn, from_id, from_int, from_json, from_json_opt, from_word, to_int, to_json, to_ms,
+    to_word,
 };
 use quantix_model::id::TaskId;
+use quantix_model::list::SortBy;
 use quantix_model::task::TaskState;
 use quantix_model::{Fault, UnixMs};
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{Condition, EntityTrait, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::{Condition, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect};
 
 /// A piece of long work.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,6 +102,11 @@ impl Row for TaskRecord {
     type Entity = table::Entity;
     type Model = table::Model;
     type Active = table::ActiveModel;
+    // Ids are made in time order.
+    const ORDERS: &'static [SortColumn<TaskRecord>] =
+        &[(SortBy::Created, "id", |task| Key::Text(task.id.to_string()))];
+    const USUALLY_DESCENDING: bool = true;
+    const FILTER: &'static str = "title";
 
     fn id_text(&self) -> String {
         self.id.to_string()
@@ -160,19 +167,6 @@ impl Row for TaskRecord {
     }
 }
 
-/// The statement behind [`Store::task_page`].
-pub(crate) fn select_page(
-    request: &PageRequest,
-    mut wanted: Condition,
-) -> Result<Select<table::Entity>, StoreError> {
-    if let Some(after) = request.after()? {
-        let [id] = after.as_slice() else { return Err(StoreError::BadPageToken) };
-        wanted = wanted.add(Expr::col("id").lt(id.as_str()));
-    }
-    let newest_first = table::Entity::find().filter(wanted).order_by(Expr::col("id"), Order::Desc);
-    Ok(newest_first.limit(request.rows() + 1))
-}
-
 impl Store {
     /// Adds a task on its own; most are added together with the object they work on.
     pub async fn task_insert(&self, task: &TaskRecord) -> Result<(), StoreError> {
@@ -198,7 +192,7 @@ impl Store {
         Ok(task)
     }
 
-    /// Newest first. `object_id` empty: of all objects.
+    /// Newest first, unless asked otherwise. `object_id` empty: of all objects.
     pub async fn task_page(
         &self,
         request: &PageRequest,
@@ -208,10 +202,7 @@ impl Store {
         if !object_id.is_empty() {
             wanted = wanted.add(Expr::col("object_id").eq(object_id));
         }
-        let total = table::Entity::find().filter(wanted.clone()).count(self.reader()).await?;
-        let found = select_page(request, wanted)?.all(self.reader()).await?;
-        let rows = found.into_iter().map(TaskRecord::from_model).collect::<Result<Vec<_>, _>>()?;
-        Ok(row::cut(rows, request, total, |last| token(&[&last.id.to_string()])))
+        row::page(self.reader(), request, wanted).await
     }
 
     /// All that are queued or running, oldest first.

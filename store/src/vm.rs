@@ -2,14 +2,15 @@
 
 use crate::connection::Store;
 use crate::error::StoreError;
-use crate::page::{Page, PageRequest};
+use crate::page::{Key, Page, PageRequest};
 use crate::row::{
-    self, Row, from_id, from_int, from_json, from_json_opt, from_word, name_key, to_int, to_json, to_ms,
-    to_word,
+    self, Row, SortColumn, by_name, from_id, from_int, from_json, from_json_opt, from_word, name_key, to_int,
+    to_json, to_ms, to_word,
 };
 use crate::task::TaskRecord;
 use crate::volume::{self, VolumeRecord};
 use quantix_model::id::{HostId, ImageId, PoolId, VmId, VolumeId};
+use quantix_model::list::SortBy;
 use quantix_model::vm::{PowerState, VmPhase, VmSpec};
 use quantix_model::{Fault, UnixMs};
 use sea_orm::Condition;
@@ -68,6 +69,10 @@ pub(crate) mod table {
         pub description: String,
         pub host_id: String,
         pub spec: String,
+        /// Copies of what `spec` says, to sort by.
+        pub vcpus: i64,
+        /// See `vcpus`.
+        pub memory_bytes: i64,
         pub generation: i64,
         pub phase: String,
         pub fault: Option<String>,
@@ -87,6 +92,12 @@ impl Row for VmRecord {
     type Entity = table::Entity;
     type Model = table::Model;
     type Active = table::ActiveModel;
+    const ORDERS: &'static [SortColumn<VmRecord>] = &[
+        by_name(),
+        (SortBy::Created, "created_at", |vm| Key::Int(vm.created_at.0)),
+        (SortBy::Vcpus, "vcpus", |vm| Key::Int(vm.spec.vcpus.into())),
+        (SortBy::Memory, "memory_bytes", |vm| Key::Int(to_int(vm.spec.memory_bytes))),
+    ];
 
     fn id_text(&self) -> String {
         self.id.to_string()
@@ -102,6 +113,8 @@ impl Row for VmRecord {
             description: self.description.clone(),
             host_id: self.host_id.to_string(),
             spec: to_json(&self.spec),
+            vcpus: self.spec.vcpus.into(),
+            memory_bytes: to_int(self.spec.memory_bytes),
             generation: to_int(self.generation),
             phase: to_word(&self.phase),
             fault: self.fault.as_ref().map(to_json),
@@ -179,7 +192,7 @@ impl Store {
         request: &PageRequest,
         host: Option<HostId>,
     ) -> Result<Page<VmRecord>, StoreError> {
-        row::page_by_name(self.reader(), request, host.map_or_else(Condition::all, of_host)).await
+        row::page(self.reader(), request, host.map_or_else(Condition::all, of_host)).await
     }
 
     /// Every VM.

@@ -2,12 +2,14 @@
 
 use crate::connection::Store;
 use crate::error::StoreError;
-use crate::page::{Page, PageRequest};
+use crate::page::{Key, Page, PageRequest};
 use crate::row::{
-    self, Row, from_id, from_id_opt, from_int, from_json_opt, from_word, name_key, to_int, to_json, to_word,
+    self, Row, SortColumn, by_name, from_id, from_id_opt, from_int, from_json_opt, from_word, name_key,
+    to_int, to_json, to_word,
 };
 use crate::task::TaskRecord;
 use quantix_model::id::{ImageId, PoolId, VmId, VolumeId};
+use quantix_model::list::SortBy;
 use quantix_model::volume::{Allocation, VolumeFormat, VolumePhase, VolumeSource};
 use quantix_model::{Fault, UnixMs};
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -86,6 +88,11 @@ impl Row for VolumeRecord {
     type Entity = table::Entity;
     type Model = table::Model;
     type Active = table::ActiveModel;
+    const ORDERS: &'static [SortColumn<VolumeRecord>] = &[
+        by_name(),
+        (SortBy::Created, "created_at", |volume| Key::Int(volume.created_at.0)),
+        (SortBy::Size, "size_bytes", |volume| Key::Int(to_int(volume.size_bytes))),
+    ];
 
     fn id_text(&self) -> String {
         self.id.to_string()
@@ -254,7 +261,7 @@ impl Store {
         if let Some(pool) = pool {
             wanted = wanted.add(Expr::col("pool_id").eq(pool.to_string()));
         }
-        row::page_by_name(self.reader(), request, wanted).await
+        row::page(self.reader(), request, wanted).await
     }
 
     /// Every volume.

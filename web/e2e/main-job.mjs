@@ -5,6 +5,7 @@ import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Browser, SLOW_MS } from "./browser.mjs";
 import { Rig, setting } from "./rig.mjs";
+import { bulkSteps, leaveSteps } from "./leave-steps.mjs";
 import { storageSteps } from "./storage-steps.mjs";
 
 const PASSWORD = "correct horse battery staple";
@@ -64,6 +65,18 @@ async function screenMoves() {
     await b.page.waitForTimeout(1000);
   }
   if (seen.size < 6) throw new Error(`the screen showed only ${seen.size} different pictures`);
+}
+
+/** In full screen the guest's picture takes the room there is. */
+async function screenFills() {
+  await b.page.waitForTimeout(500);
+  const [canvas, room] = await b.page.evaluate(() => {
+    const box = document.querySelector(".q-console canvas")?.getBoundingClientRect();
+    return [{ width: box?.width ?? 0, height: box?.height ?? 0 }, { width: window.innerWidth, height: window.innerHeight }];
+  });
+  if (canvas.width < 0.9 * room.width && canvas.height < 0.75 * room.height) {
+    throw new Error(`the picture is ${canvas.width} x ${canvas.height} of ${room.width} x ${room.height}`);
+  }
 }
 
 const status = (text) => b.page.getByRole("main").getByText(text, { exact: true }).first();
@@ -195,6 +208,12 @@ async function run() {
     await status("Connected").waitFor({ timeout: SLOW_MS });
     await screenMoves();
     await b.look("vm-console");
+    await b.button("Full screen").click();
+    await page.waitForFunction(() => document.fullscreenElement?.getAttribute("aria-label") === "Console of web-1");
+    await screenFills();
+    await b.look("vm-console-full");
+    await page.evaluate(() => document.exitFullscreen());
+    await page.waitForFunction(() => document.fullscreenElement === null);
     await page.getByRole("tab", { name: "Overview" }).click();
     await status("Running").waitFor({ timeout: SLOW_MS });
     await b.look("vm");
@@ -220,7 +239,13 @@ async function run() {
   await step("guest is started and its plug pulled", async () => {
     await b.button("Start").click();
     await status("Running").waitFor({ timeout: SLOW_MS });
-    await b.button("Force stop").click();
+    // By keyboard, while a tip is shown: the dialog must cover it.
+    await b.button("Start").hover();
+    await page.locator(".q-tip").first().waitFor();
+    await b.button("Force stop").focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("dialog").waitFor();
+    if (await page.locator(".q-tip").first().isVisible()) throw new Error("a tip lies over the dialog");
     await b.look("vm-force-stop");
     await page.getByRole("dialog").getByRole("button", { name: "Force stop" }).click();
     await status("Off").waitFor({ timeout: SLOW_MS });
@@ -240,8 +265,14 @@ async function run() {
     }
   });
   await storageSteps(b, rig, step);
-  await step("VM is deleted with its disks", async () => {
+  await bulkSteps(b, step);
+  await step("VMs are deleted with their disks", async () => {
     await b.go("VMs");
+    await page.getByRole("link", { name: "web-2" }).first().click();
+    await b.button("Delete").click();
+    await page.getByRole("dialog").getByRole("textbox").fill("web-2");
+    await page.getByRole("dialog").getByRole("button", { name: "Delete VM" }).click();
+    await page.getByRole("link", { name: "web-2" }).first().waitFor({ state: "detached", timeout: SLOW_MS });
     await page.getByRole("link", { name: "web-1" }).first().click();
     await b.button("Delete").click();
     const dialog = page.getByRole("dialog");
@@ -269,6 +300,7 @@ async function run() {
     await page.getByText("The line to the vDC is broken").waitFor({ state: "detached", timeout: SLOW_MS });
     await status("Ready").waitFor({ timeout: SLOW_MS });
   });
+  await leaveSteps(b, step);
   await step("sign out", async () => {
     await b.button("Account").click();
     await page.getByRole("menuitem", { name: "Sign out" }).click();

@@ -83,6 +83,10 @@ export async function storageSteps(b, rig, step) {
     await b.go("Pools");
     await page.getByRole("link", { name: "main", exact: true }).first().click();
     await tab(b, "Files");
+    for (const [ours, verb] of [[".quantix-pool", "Delete"], ["volumes", "Move"]]) {
+      const button = row(b, ours).getByRole("button", { name: verb, exact: true });
+      if ((await button.getAttribute("aria-disabled")) !== "true") throw new Error(`${verb} is offered for ${ours}`);
+    }
     await b.button("Make folder").click();
     await dialog(b, "Make folder", "Make folder", (d) => d.getByLabel("Name").fill("in"));
     await b.button("Open folder in").click();

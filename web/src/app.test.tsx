@@ -7,7 +7,8 @@ import { describe, expect, it } from "vitest";
 import { FaultCode } from "./api/gen/quantix/fault/v1/fault_pb";
 import { HostPhase, HostSchema, Phase, PhaseState } from "./api/gen/quantix/host/v1/host_pb";
 import { ImageFormat, ImagePhase, ImageSchema } from "./api/gen/quantix/image/v1/image_pb";
-import { NfsVersion, PoolPhase, PoolSchema } from "./api/gen/quantix/pool/v1/pool_pb";
+import { SortBy } from "./api/gen/quantix/list/v1/list_pb";
+import { FileKind, FileSchema, NfsVersion, PoolPhase, PoolSchema } from "./api/gen/quantix/pool/v1/pool_pb";
 import { TaskSchema, TaskState } from "./api/gen/quantix/task/v1/task_pb";
 import { PowerState, PowerVerb, VmPhase, VmSchema } from "./api/gen/quantix/vm/v1/vm_pb";
 import { VolumePhase, VolumeSchema } from "./api/gen/quantix/volume/v1/volume_pb";
@@ -220,6 +221,61 @@ describe("pools", () => {
     const row = (await screen.findByRole("link", { name: "main" })).closest("tr")!;
     expect(row.textContent).toContain("host-1: The pool cannot be read. Input/output error");
     await expectAccessible(container);
+  });
+});
+
+const line = (verb: string, reasonIfNot = "") => ({ verb, allowed: reasonIfNot === "", reasonIfNot });
+
+describe("files", () => {
+  it("offers what the host allows, and says why not the rest", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.pools = [create(PoolSchema, { id: "p", name: "main", phase: PoolPhase.READY, capabilities: { files: true } })];
+    const ours = "The pool itself needs it.";
+    vdc.files = [
+      create(FileSchema, { name: ".quantix-pool", kind: FileKind.REGULAR, allowedActions: [line("download"), line("copy"), line("move", ours), line("delete", ours)] }),
+      create(FileSchema, { name: "mine", kind: FileKind.DIRECTORY, allowedActions: [line("move"), line("delete")] }),
+    ];
+    const { user, container } = renderApp(vdc, "/pools/p?tab=files");
+    const mark = (await screen.findByText(".quantix-pool")).closest("tr")!;
+    expect(within(mark).getByRole("link", { name: "Download" })).toBeTruthy();
+    expect(within(mark).getByRole("button", { name: "Copy" }).getAttribute("aria-disabled")).toBeNull();
+    for (const name of ["Move", "Delete"]) {
+      expect(within(mark).getByRole("button", { name }).getAttribute("aria-disabled")).toBe("true");
+    }
+    await user.hover(within(mark).getByRole("button", { name: "Delete" }));
+    expect(await screen.findByText(ours)).toBeTruthy();
+    const folder = screen.getByRole("button", { name: "Open folder mine" }).closest("tr")!;
+    expect(within(folder).queryByRole("button", { name: "Copy" })).toBeNull();
+    expect(within(folder).getByRole("button", { name: "Delete" }).getAttribute("aria-disabled")).toBeNull();
+    await expectAccessible(container);
+  });
+
+  it("lets a pool go by force only when asked to, after saying what is lost", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.pools = [create(PoolSchema, { id: "p", name: "nas", phase: PoolPhase.ERROR, hostStatuses: [{ hostId: "h", host: "host-1" }], allowedActions: [{ verb: "unassign", allowed: true }] })];
+    const { user } = renderApp(vdc, "/pools/p?tab=hosts");
+    for (const force of [false, true]) {
+      await user.click(await screen.findByRole("button", { name: "Unassign" }));
+      const dialog = await screen.findByRole("dialog", { name: 'Unassign pool "nas" from host-1?' });
+      expect(dialog.textContent).toContain("the server has not yet is lost");
+      if (force) await user.click(within(dialog).getByRole("checkbox"));
+      await user.click(within(dialog).getByRole("button", { name: "Unassign pool" }));
+      await waitFor(() => expect(vdc.unassigned.at(-1)?.force).toBe(force));
+      await waitFor(() => expect(screen.queryByRole("dialog")).toBeNull());
+    }
+  });
+});
+
+describe("long lists", () => {
+  it("are filtered and ordered by the vDC, as the address says", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.tasks = [create(TaskSchema, { id: "t", title: "Create VM web-1", state: TaskState.DONE, createdAt: now() })];
+    const { user, history } = renderApp(vdc, "/tasks?q=web&sort=created");
+    await screen.findByText("Create VM web-1");
+    await waitFor(() => expect(vdc.askedTasks.some((r) => r.filter === "web" && r.order?.by === SortBy.CREATED && !r.order.descending)).toBe(true));
+    await user.click(screen.getByRole("button", { name: /Started/ }));
+    await waitFor(() => expect(vdc.askedTasks.some((r) => r.filter === "web" && r.order?.descending)).toBe(true));
+    expect(history.location.search).toContain("sort=-created");
   });
 });
 

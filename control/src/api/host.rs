@@ -9,7 +9,6 @@ use futures::StreamExt as _;
 use quantix_contract::quantix::host::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_model::Fault;
-use quantix_store::PageRequest;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -30,7 +29,9 @@ pub fn mount(assembly: &mut Assembly, app: &Arc<App>) {
 }
 
 impl Api {
-    async fn list(&self, request: PageRequest) -> Result<wire::ListHostsResponse, Fault> {
+    async fn list(&self, asked: wire::ListHostsRequest) -> Result<wire::ListHostsResponse, Fault> {
+        let order = asked.order.as_option();
+        let request = super::page(&asked.filter, asked.page_size, &asked.page_token, order)?;
         let page = host::list(&self.0, &request).await?;
         Ok(wire::ListHostsResponse {
             hosts: page.rows,
@@ -47,7 +48,7 @@ impl wire::HostService for Api {
         _context: RequestContext,
         request: ServiceRequest<'_, wire::ListHostsRequest>,
     ) -> ServiceResult<wire::ListHostsResponse> {
-        reply(self.list(super::page(request.filter, request.page_size, request.page_token)).await)
+        reply(self.list(request.to_owned_message()).await)
     }
 
     async fn get_host(

@@ -17,7 +17,6 @@ use quantix_contract::quantix::image::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_model::id::ImageId;
 use quantix_model::{Fault, FaultCode};
-use quantix_store::PageRequest;
 use std::sync::Arc;
 
 /// The protocol's version, in each answer.
@@ -43,7 +42,9 @@ pub fn mount(assembly: &mut Assembly, app: &Arc<App>) {
 }
 
 impl Api {
-    async fn list(&self, request: PageRequest) -> Result<wire::ListImagesResponse, Fault> {
+    async fn list(&self, asked: wire::ListImagesRequest) -> Result<wire::ListImagesResponse, Fault> {
+        let order = asked.order.as_option();
+        let request = super::page(&asked.filter, asked.page_size, &asked.page_token, order)?;
         let page = image::list(&self.0, &request).await?;
         Ok(wire::ListImagesResponse {
             images: page.rows,
@@ -76,7 +77,7 @@ impl wire::ImageService for Api {
         _context: RequestContext,
         request: ServiceRequest<'_, wire::ListImagesRequest>,
     ) -> ServiceResult<wire::ListImagesResponse> {
-        reply(self.list(super::page(request.filter, request.page_size, request.page_token)).await)
+        reply(self.list(request.to_owned_message()).await)
     }
 
     async fn get_image(

@@ -19,13 +19,16 @@ pub mod watch;
 pub use assembly::Assembly;
 pub use auth::{Caller, Person};
 
+use quantix_contract::quantix::list::v1 as wire;
 use quantix_model::fault::{Fault, FaultCode};
+use quantix_model::list::Order;
 use quantix_store::PageRequest;
 use std::str::FromStr;
 
 /// The page a list call asks for.
-fn page(filter: &str, limit: u32, token: &str) -> PageRequest {
-    PageRequest { filter: filter.to_owned(), limit, token: token.to_owned() }
+fn page(filter: &str, limit: u32, token: &str, order: Option<&wire::Order>) -> Result<PageRequest, Fault> {
+    let order = order.map(Order::try_from).transpose()?;
+    Ok(PageRequest { filter: filter.to_owned(), limit, token: token.to_owned(), order })
 }
 
 /// An id that may be left out.

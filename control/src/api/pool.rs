@@ -11,7 +11,6 @@ use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_model::Fault;
 use quantix_model::id::TaskId;
 use quantix_model::pool::PoolSpec;
-use quantix_store::PageRequest;
 use std::sync::Arc;
 
 struct Api(Arc<App>);
@@ -30,7 +29,9 @@ pub fn mount(assembly: &mut Assembly, app: &Arc<App>) {
 }
 
 impl Api {
-    async fn list(&self, request: PageRequest) -> Result<wire::ListPoolsResponse, Fault> {
+    async fn list(&self, asked: wire::ListPoolsRequest) -> Result<wire::ListPoolsResponse, Fault> {
+        let order = asked.order.as_option();
+        let request = super::page(&asked.filter, asked.page_size, &asked.page_token, order)?;
         let page = pool::list(&self.0, &request).await?;
         Ok(wire::ListPoolsResponse {
             pools: page.rows,
@@ -66,7 +67,7 @@ impl wire::PoolService for Api {
         _context: RequestContext,
         request: ServiceRequest<'_, wire::ListPoolsRequest>,
     ) -> ServiceResult<wire::ListPoolsResponse> {
-        reply(self.list(super::page(request.filter, request.page_size, request.page_token)).await)
+        reply(self.list(request.to_owned_message()).await)
     }
 
     async fn get_pool(
@@ -103,8 +104,10 @@ impl wire::PoolService for Api {
         request: ServiceRequest<'_, wire::UnassignPoolRequest>,
     ) -> ServiceResult<wire::CreatePoolResponse> {
         let user = &auth::person(&context)?.name;
-        let asked =
-            async { pool::unassign(&self.0, user, request.pool_id.parse()?, request.host_id.parse()?).await };
+        let asked = async {
+            let (pool, host) = (request.pool_id.parse()?, request.host_id.parse()?);
+            pool::unassign(&self.0, user, pool, host, request.force).await
+        };
         answer(asked.await)
     }
 

@@ -11,7 +11,7 @@ use quantix_contract::time::to_proto;
 use quantix_contract::twin;
 use quantix_model::fault::{Fault, FaultCode};
 use quantix_model::id::TaskId;
-use quantix_store::{PageRequest, TaskRecord};
+use quantix_store::TaskRecord;
 use std::sync::Arc;
 
 struct Api(Arc<Core>);
@@ -60,8 +60,10 @@ pub fn view(task: &TaskRecord) -> wire::Task {
 }
 
 impl Api {
-    async fn list(&self, request: PageRequest, object_id: &str) -> Result<wire::ListTasksResponse, Fault> {
-        let page = self.0.store.task_page(&request, object_id).await?;
+    async fn list(&self, asked: wire::ListTasksRequest) -> Result<wire::ListTasksResponse, Fault> {
+        let order = asked.order.as_option();
+        let request = super::page(&asked.filter, asked.page_size, &asked.page_token, order)?;
+        let page = self.0.store.task_page(&request, &asked.object_id).await?;
         // What lives is newer in memory than in the store.
         let newest = |task: TaskRecord| self.0.tasks.live(task.id).unwrap_or(task);
         Ok(wire::ListTasksResponse {
@@ -87,12 +89,7 @@ impl wire::TaskService for Api {
         _context: RequestContext,
         request: ServiceRequest<'_, wire::ListTasksRequest>,
     ) -> ServiceResult<wire::ListTasksResponse> {
-        let page = PageRequest {
-            filter: String::new(),
-            limit: request.page_size,
-            token: request.page_token.to_owned(),
-        };
-        reply(self.list(page, request.object_id).await)
+        reply(self.list(request.to_owned_message()).await)
     }
 
     async fn get_task(

@@ -14,7 +14,6 @@ use quantix_model::Fault;
 use quantix_model::id::TaskId;
 use quantix_model::vm::{Firmware, NicKind};
 use quantix_model::volume::Allocation;
-use quantix_store::PageRequest;
 use std::sync::Arc;
 
 struct Api(Arc<App>);
@@ -77,8 +76,10 @@ fn answer(done: Result<(wire::Vm, TaskId), Fault>) -> ServiceResult<wire::VmTask
 }
 
 impl Api {
-    async fn list(&self, request: PageRequest, host: &str) -> Result<wire::ListVmsResponse, Fault> {
-        let page = vm::list(&self.0, &request, super::optional(host)?).await?;
+    async fn list(&self, asked: wire::ListVmsRequest) -> Result<wire::ListVmsResponse, Fault> {
+        let order = asked.order.as_option();
+        let request = super::page(&asked.filter, asked.page_size, &asked.page_token, order)?;
+        let page = vm::list(&self.0, &request, super::optional(&asked.host_id)?).await?;
         Ok(wire::ListVmsResponse {
             vms: page.rows,
             next_page_token: page.next_token,
@@ -102,8 +103,7 @@ impl wire::VmService for Api {
         _context: RequestContext,
         request: ServiceRequest<'_, wire::ListVmsRequest>,
     ) -> ServiceResult<wire::ListVmsResponse> {
-        let page = super::page(request.filter, request.page_size, request.page_token);
-        reply(self.list(page, request.host_id).await)
+        reply(self.list(request.to_owned_message()).await)
     }
 
     async fn get_vm(

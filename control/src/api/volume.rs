@@ -13,7 +13,6 @@ use quantix_contract::twin;
 use quantix_model::Fault;
 use quantix_model::id::TaskId;
 use quantix_model::volume::Allocation;
-use quantix_store::PageRequest;
 use std::sync::Arc;
 
 struct Api(Arc<App>);
@@ -42,8 +41,10 @@ fn answer(done: Answer) -> ServiceResult<wire::VolumeTask> {
 }
 
 impl Api {
-    async fn list(&self, request: PageRequest, pool: &str) -> Result<wire::ListVolumesResponse, Fault> {
-        let page = volume::list(&self.0, &request, super::optional(pool)?).await?;
+    async fn list(&self, asked: wire::ListVolumesRequest) -> Result<wire::ListVolumesResponse, Fault> {
+        let order = asked.order.as_option();
+        let request = super::page(&asked.filter, asked.page_size, &asked.page_token, order)?;
+        let page = volume::list(&self.0, &request, super::optional(&asked.pool_id)?).await?;
         Ok(wire::ListVolumesResponse {
             volumes: page.rows,
             next_page_token: page.next_token,
@@ -87,8 +88,7 @@ impl wire::VolumeService for Api {
         _context: RequestContext,
         request: ServiceRequest<'_, wire::ListVolumesRequest>,
     ) -> ServiceResult<wire::ListVolumesResponse> {
-        let page = super::page(request.filter, request.page_size, request.page_token);
-        reply(self.list(page, request.pool_id).await)
+        reply(self.list(request.to_owned_message()).await)
     }
 
     async fn get_volume(

@@ -5,6 +5,7 @@ use crate::services::{App, lines, volume};
 use http::HeaderMap;
 use hyper::body::Incoming;
 use quantix_contract::quantix::file::v1 as wire;
+use quantix_contract::quantix::pool::v1::File;
 use quantix_model::file::{check_new_path, check_path, is_within};
 use quantix_model::id::PoolId;
 use quantix_model::pool::PoolSpec;
@@ -138,15 +139,13 @@ pub async fn refuse_without_files(app: &App, id: PoolId) -> Result<(), Fault> {
     }
 }
 
-fn claimed(mut details: wire::FileDetails, claims: &Claims) -> wire::FileDetails {
-    let (folder, name) = details.path.rsplit_once('/').unwrap_or(("", &details.path));
-    if let Some(claim) = claims.at(folder, name) {
-        let claim = claim.name.clone();
-        if let Some(file) = details.file.as_option_mut() {
-            file.claimed_by = claim;
-        }
+/// Says whose a file is, and in the host's refusals what exactly it is.
+pub fn mark(file: &mut File, claim: Option<&Claim>) {
+    let Some(claim) = claim else { return };
+    claim.name.clone_into(&mut file.claimed_by);
+    for action in file.allowed_actions.iter_mut().filter(|action| !action.allowed) {
+        action.reason_if_not = format!("It is {}: work with that on its own page.", claim.words);
     }
-    details
 }
 
 /// Looks closely at a file.
@@ -154,8 +153,12 @@ pub async fn get(app: &App, id: PoolId, path: &str) -> Result<wire::FileDetails,
     check_path("path", path)?;
     let line = lines::to_pool(app, id).await?;
     let ask = wire::GetFileRequest { pool_id: id.to_string(), path: path.to_owned(), ..Default::default() };
-    let details = lines::soon(app, id, line.name(), "a file's details", line.get_file(ask)).await?;
-    Ok(claimed(details, &Claims::of(app, id).await?))
+    let mut details = lines::soon(app, id, line.name(), "a file's details", line.get_file(ask)).await?;
+    let (folder, name) = details.path.rsplit_once('/').unwrap_or(("", &details.path));
+    if let Some(file) = details.file.as_option_mut() {
+        mark(file, Claims::of(app, id).await?.at(folder, name));
+    }
+    Ok(details)
 }
 
 /// Refuses a path at which something is already.
@@ -228,6 +231,7 @@ pub async fn download(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quantix_contract::quantix::action::v1::AllowedAction;
 
     const ID: &str = "01900000-0000-7000-8000-000000000001";
 
@@ -250,6 +254,23 @@ mod tests {
         ] {
             assert_eq!(claims(flat).at(folder, name).is_some(), yes, "{folder} {name}");
         }
+    }
+
+    #[test]
+    fn refusals_name_whose_it_is_and_permissions_stay() {
+        let line = |verb: &str, allowed| AllowedAction {
+            verb: verb.into(),
+            allowed,
+            reason_if_not: if allowed { String::new() } else { "It is part of a volume.".into() },
+            ..Default::default()
+        };
+        let actions = vec![line("download", true), line("delete", false)];
+        let mut file = File { allowed_actions: actions, ..Default::default() };
+        let ours = claims(false);
+        mark(&mut file, ours.at("volumes", &format!("{ID}.qcow2")));
+        assert_eq!(file.claimed_by, "data");
+        assert!(file.allowed_actions[0].allowed && !file.allowed_actions[1].allowed);
+        assert!(file.allowed_actions[1].reason_if_not.contains("volume data of VM web"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use quantix_model::name::check_label;
 use quantix_model::{Fault, FaultCode};
 use quantix_store::{HostRecord, Page, PageRequest, VmRecord};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -38,6 +38,8 @@ struct Probe {
     registration: Registration,
     contact: Contact,
     discovery: Discovery,
+    /// What the host was told when its answer was lost: asked again, it takes nothing else.
+    told: Option<(HostRecord, Completion)>,
 }
 
 /// Probes, by the id they were handed out under.
@@ -255,7 +257,7 @@ pub async fn probe(
     done.host_version = contact.ping.version.clone();
     done.clock_skew_ms = contact.clock_skew_ms;
     let made_at = Instant::now();
-    done.probe_id = app.probes.keep(Probe { made_at, registration, contact, discovery });
+    done.probe_id = app.probes.keep(Probe { made_at, registration, contact, discovery, told: None });
     let _ = tell.send(done).await;
 }
 
@@ -292,33 +294,69 @@ async fn fail(tell: &mpsc::Sender<wire::ProbeHostResponse>, start: Instant, faul
 /// CONFIRM: certifies the host's key, hands it over, and keeps the host.
 ///
 /// The record is written before the host is told: a host that was told and is not on record could never be added
-/// again without its administrator. When telling fails the record goes again, and the probe may be tried once more.
-pub async fn add(app: &App, probe_id: &str, name: &str) -> Result<wire::Host, Fault> {
+/// again without its administrator. When telling fails the record goes again, and the probe may be tried once more;
+/// a host that was told after all takes the same words again.
+pub async fn add(app: &Arc<App>, probe_id: &str, name: &str) -> Result<wire::Host, Fault> {
     check_label("name", name)?;
-    let probe = app.probes.take(probe_id)?;
-    match add_probed(app, &probe, name).await {
-        Ok(host) => {
-            app.core.bus.changed(Thing::Host(host.id));
-            view(app, &host).await
+    let mut probe = app.probes.take(probe_id)?;
+    let (mine, probe_id, name) = (app.clone(), probe_id.to_owned(), name.to_owned());
+    let (say, said) = tokio::sync::oneshot::channel();
+    // It is ended also when whoever asked goes away.
+    app.core.spawn(async move {
+        let added = add_probed(&mine, &mut probe, &name).await;
+        match &added {
+            Ok(host) => mine.core.bus.changed(Thing::Host(host.id)),
+            Err(_) => mine.probes.put_back(&probe_id, probe),
         }
-        Err(fault) => {
-            app.probes.put_back(probe_id, probe);
-            Err(fault.in_phase("CONFIRM"))
-        }
-    }
+        // Nobody may listen any more.
+        let _ = say.send(added);
+    });
+    let added = said.await.map_err(|_| Fault::internal("adding a host ended without a word"))?;
+    view(app, &added.map_err(|fault| fault.in_phase("CONFIRM"))?).await
 }
 
-async fn add_probed(app: &App, probe: &Probe, name: &str) -> Result<HostRecord, Fault> {
+async fn add_probed(app: &App, probe: &mut Probe, name: &str) -> Result<HostRecord, Fault> {
     let facts = CertificateFacts::read(&probe.contact.certificate_der)?;
     refuse_known(app, &facts).await?;
+    let told = probe.told.take().filter(|(host, _)| host.name == name);
+    let (host, completion) = match told {
+        Some(told) => told,
+        None => draft(app, probe, &facts, name)?,
+    };
+    app.core.store.host_insert(&host).await?;
+    let Err(fault) = complete(&probe.registration, &completion).await else { return Ok(host) };
+    if app.live.get(host.id).is_some() {
+        // Only it can beat under this id: it was told, and its answers were lost. Once it beats it takes no repeat.
+        return Ok(host);
+    }
+    app.core.store.host_delete(host.id, true).await?;
+    app.live.remove(host.id);
+    probe.told = fault.retryable().then_some((host, completion));
+    Err(fault)
+}
+
+/// A host as it will be, and what it is told of that.
+fn draft(
+    app: &App,
+    probe: &Probe,
+    facts: &CertificateFacts,
+    name: &str,
+) -> Result<(HostRecord, Completion), Fault> {
     let id = ids::host();
     let issued = app.core.pki.sign_host_key(&facts.spki_der, id)?;
+    let completion = Completion {
+        host_id: id.to_string(),
+        host_name: name.to_owned(),
+        vdc_url: app.core.host_facing_url.clone(),
+        vdc_ca_pem: app.core.pki.ca_pem().to_owned(),
+        certificate_pem: issued.pem.clone(),
+    };
     let host = HostRecord {
         id,
         name: name.to_owned(),
         url: probe.registration.url().to_string(),
         key_sha256: facts.key_fingerprint.0,
-        certificate_pem: issued.pem.clone(),
+        certificate_pem: issued.pem,
         certificate_expires_at: issued.expires_at,
         node_version: probe.contact.ping.version.clone(),
         discovery: Some(probe.discovery.clone()),
@@ -327,19 +365,7 @@ async fn add_probed(app: &App, probe: &Probe, name: &str) -> Result<HostRecord, 
         seen_at: None,
         beat_interval_ms: app.core.config.beat_interval_ms,
     };
-    app.core.store.host_insert(&host).await?;
-    let completion = Completion {
-        host_id: id.to_string(),
-        host_name: name.to_owned(),
-        vdc_url: app.core.host_facing_url.clone(),
-        vdc_ca_pem: app.core.pki.ca_pem().to_owned(),
-        certificate_pem: issued.pem,
-    };
-    if let Err(fault) = complete(&probe.registration, &completion).await {
-        app.core.store.host_delete(id, true).await?;
-        return Err(fault);
-    }
-    Ok(host)
+    Ok((host, completion))
 }
 
 /// Hands the certificate over. The same body may be sent again, so a lost answer is asked for again.

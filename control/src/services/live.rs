@@ -2,11 +2,11 @@
 //!
 //! One entry per host, replaced whole by each beat it accepts. Locks are held for a copy, never across a wait.
 
-use quantix_model::UnixMs;
 use quantix_model::host::{BEATS_MISSED_MAX, Engine, HostPhase, Vitals};
 use quantix_model::id::{HostId, PoolId, VmId};
 use quantix_model::pool::PoolReport;
 use quantix_model::vm::PowerState;
+use quantix_model::{Fault, UnixMs};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -28,6 +28,10 @@ pub struct VmLive {
     pub cpu_used_ratio: Option<f64>,
     /// Resident on the host.
     pub memory_used_bytes: Option<u64>,
+    /// What the host could not do for it.
+    pub fault: Option<Fault>,
+    /// So since, by the host's clock.
+    pub fault_since: Option<UnixMs>,
 }
 
 /// What a host said last.

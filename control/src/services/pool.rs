@@ -325,12 +325,13 @@ pub async fn assign(
     submitted(app, pool, task).await
 }
 
-/// Says that a host should let go of the pool.
+/// Says that a host should let go of the pool; with `force` without waiting for a dead server or host.
 pub async fn unassign(
     app: &App,
     user: &str,
     id: PoolId,
     host_id: HostId,
+    force: bool,
 ) -> Result<(wire::Pool, TaskId), Fault> {
     let pool = app.core.store.pool_get(id).await?;
     let host = app.core.store.host_get(host_id).await.map_err(|f| on_field(f.into(), "host_id"))?;
@@ -344,12 +345,15 @@ pub async fn unassign(
     }
     let task = app.core.tasks.draft(NewTask {
         kind: "pool.unassign",
-        title: format!("Unassign pool {} from {}", pool.name, host.name),
+        title: match force {
+            true => format!("Unassign pool {} from {} by force", pool.name, host.name),
+            false => format!("Unassign pool {} from {}", pool.name, host.name),
+        },
         object: Thing::Pool(id),
         object_name: pool.name.clone(),
         host: host.name.clone(),
         user_name: user.to_owned(),
-        input: serde_json::json!({ "host_ids": [host_id] }),
+        input: serde_json::json!({ "host_ids": [host_id], "force": force }),
     });
     let pool = app.core.store.pool_release(id, host_id, app.core.clock.now(), &task).await?;
     submitted(app, pool, task).await
@@ -442,9 +446,8 @@ pub async fn list_files(
     }
     let claims = file::Claims::of(app, id).await?;
     for entry in &mut answer.files {
-        if let Some(claim) = claims.at(&path, &entry.name) {
-            claim.name.clone_into(&mut entry.claimed_by);
-        }
+        let claim = claims.at(&path, &entry.name);
+        file::mark(entry, claim);
     }
     Ok(answer)
 }

@@ -47,6 +47,8 @@ struct Hosts {
 
 #[derive(Deserialize)]
 struct Force {
+    /// Tasks of an older release do not say.
+    #[serde(default)]
     force: bool,
 }
 
@@ -75,8 +77,9 @@ impl TaskKind for Work {
         match self.what {
             What::Create | What::Assign => apply_all(&app, task, id).await,
             What::Unassign => {
+                let force = task.input::<Force>()?.force;
                 for host_id in task.input::<Hosts>()?.host_ids {
-                    release(&app, task, id, host_id, false).await?;
+                    release(&app, task, id, host_id, force).await?;
                 }
                 app.core.bus.changed(Thing::Pool(id));
                 Ok(())

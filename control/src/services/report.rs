@@ -169,6 +169,8 @@ pub fn read_vm(vm: &node::VmReport) -> Result<VmLive, Fault> {
         observed_at: vm.observed_at.as_option().map(time::from_proto),
         cpu_used_ratio: vm.cpu_used_ratio.map(ratio),
         memory_used_bytes: vm.memory_used_bytes.map(|bytes| bytes.min(BYTES_MAX)),
+        fault: vm.fault.as_option().map(|fault| cut_fault(fault.into())),
+        fault_since: vm.fault_since.as_option().map(time::from_proto),
     })
 }
 
@@ -184,6 +186,10 @@ fn absurd(record: &HostRecord, what: &str) -> Fault {
 
 fn cut(words: &str) -> String {
     words.chars().filter(|c| !c.is_control()).take(WORDS_CHARS_MAX).collect()
+}
+
+fn cut_fault(fault: Fault) -> Fault {
+    Fault { message: cut(&fault.message), cause: cut(&fault.cause), remedy: cut(&fault.remedy), ..fault }
 }
 
 /// A share of one; what is no number counts as nothing used.

@@ -8,7 +8,6 @@ use quantix_contract::quantix::node::v1 as node;
 use quantix_model::id::{ImageId, PoolId};
 use quantix_model::{Fault, FaultCode};
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// An upload that did not move for this long has been given up.
 const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -31,7 +30,8 @@ pub(super) async fn receive(app: &App, task: &TaskContext, target: &Target) -> R
     let lane = app.uploads.lane(target.id, received);
     lane.note(lane.received().max(received));
     task.step("Receiving bytes")?;
-    let (mut last, mut moved_at) = (lane.received(), Instant::now());
+    let clock = &app.core.clock;
+    let (mut last, mut moved_at) = (lane.received(), clock.now());
     loop {
         let moved = lane.moved.notified();
         let now = lane.received();
@@ -40,9 +40,9 @@ pub(super) async fn receive(app: &App, task: &TaskContext, target: &Target) -> R
             return Ok(());
         }
         if now != last {
-            (last, moved_at) = (now, Instant::now());
+            (last, moved_at) = (now, clock.now());
         }
-        if moved_at.elapsed() > STALE_AFTER {
+        if moved_at.age(clock.now()) > STALE_AFTER {
             return Err(Fault::new(
                 FaultCode::UploadIncomplete,
                 format!("The upload of {} stood still for 24 hours.", target.name),

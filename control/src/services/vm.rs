@@ -43,6 +43,10 @@ pub struct Power {
     pub cpu_used_ratio: Option<f64>,
     /// Resident on the host.
     pub memory_used_bytes: Option<u64>,
+    /// What its host could not do for it.
+    pub fault: Option<Fault>,
+    /// So since, by the host's clock.
+    pub fault_since: Option<UnixMs>,
 }
 
 /// What is known of a VM's power now.
@@ -54,6 +58,8 @@ pub fn power(app: &App, host: &HostRecord, vm: &VmRecord) -> Power {
         observed_at: vm.observed_at,
         cpu_used_ratio: None,
         memory_used_bytes: None,
+        fault: None,
+        fault_since: None,
     };
     match host::phase(app, host) {
         HostPhase::Pending => return unknown("its host has not reported yet"),
@@ -72,6 +78,8 @@ pub fn power(app: &App, host: &HostRecord, vm: &VmRecord) -> Power {
             observed_at: live.observed_at,
             cpu_used_ratio: live.cpu_used_ratio,
             memory_used_bytes: live.memory_used_bytes,
+            fault: live.fault.clone(),
+            fault_since: live.fault_since,
         },
     }
 }
@@ -89,6 +97,7 @@ pub async fn view(app: &App, vm: &VmRecord) -> Result<wire::Vm, Fault> {
             volumes.push(volume::view(app, record).await?);
         }
     }
+    let host_fault = power.fault.map(|fault| fault.on_host(&host.name));
     let cdrom_image = match &vm.spec.cdrom {
         Some(cdrom) => app.core.store.image_get(cdrom.image_id).await.map(|i| i.name).unwrap_or_default(),
         None => String::new(),
@@ -114,6 +123,8 @@ pub async fn view(app: &App, vm: &VmRecord) -> Result<wire::Vm, Fault> {
         cdrom_image,
         cpu_used_ratio: power.cpu_used_ratio,
         memory_used_bytes: power.memory_used_bytes,
+        host_fault: host_fault.as_ref().map(Into::into).into(),
+        host_fault_since: power.fault_since.map(time::to_proto).into(),
         ..Default::default()
     })
 }

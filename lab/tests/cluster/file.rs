@@ -8,6 +8,7 @@ use quantix_contract::quantix::task::v1 as task;
 use quantix_lab::cluster::{Cluster, DEADLINE};
 use quantix_lab::rig::until;
 use quantix_model::FaultCode;
+use std::time::Duration;
 
 pub fn folder(pool_id: &str, path: &str) -> file::MakeFolderRequest {
     file::MakeFolderRequest { pool_id: pool_id.into(), path: path.into(), ..Default::default() }
@@ -156,6 +157,23 @@ async fn files_that_cannot_be() {
     let answer = cluster.http("GET", &download_path(&pool_id, "none"), &[], b"", 0).await;
     assert_eq!(answer.status, 404, "{}", answer.body);
 
+    let allowed = async |path: &str| {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let request =
+            pool::ListFilesRequest { pool_id: pool_id.clone(), path: folder.into(), ..Default::default() };
+        let files = cluster.ok(cluster.client.pools().list_files(request).await).into_owned().files;
+        let found = files.into_iter().find(|file| path.ends_with(&file.name)).expect("it is there");
+        let (yes, no): (Vec<_>, Vec<_>) =
+            found.allowed_actions.into_iter().partition(|action| action.allowed);
+        assert!(no.iter().all(|action| !action.reason_if_not.is_empty()), "{no:?}");
+        let reasons: Vec<String> = no.into_iter().map(|action| action.reason_if_not).collect();
+        (yes.into_iter().map(|action| action.verb).collect::<Vec<_>>().join(" "), reasons.join(" "))
+    };
+    assert_eq!(allowed("a.txt").await, ("download copy move delete".to_owned(), String::new()));
+    assert_eq!(allowed(".quantix-pool").await.0, "download copy");
+    assert_eq!(allowed("volumes").await.0, "");
+    let (may, why) = allowed(&ours).await;
+    assert!(may == "download" && why.contains("web-1"), "{may}: {why}");
     for refused in [
         cluster.refused(calls.delete_file(removal(&pool_id, &ours)).await),
         cluster.refused(calls.move_file(change(&pool_id, &ours, "mine.qcow2")).await),
@@ -222,4 +240,41 @@ async fn an_upload_of_a_file_goes_on_after_both_daemons_died() {
     cluster.task_done(&opened.task_id).await;
     let whole = cluster.http("GET", &download_path(&pool_id, "big.txt"), &[], b"", 0).await;
     assert!(whole.body.as_bytes() == bytes, "not one byte is lost or doubled");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_nobody_touches_ends_after_a_day_and_leaves_nothing() {
+    let mut cluster = Cluster::start().await;
+    let pool_id = cluster.pool("main").await;
+    let bytes = words(3 << 20);
+    let request = upload(&pool_id, "left.txt", bytes.len());
+    let file = cluster.ok(cluster.client.files().create_upload(request).await).into_owned();
+    let image = cluster.declare("left.img", &pool_id, &bytes).await;
+    let paths = [&file.upload_path, &image.upload_path];
+    for path in paths {
+        let begin = [("upload-offset", "0")];
+        cluster.http("PATCH", path, &begin, &bytes[..1 << 20], bytes.len()).await;
+        until("a part is safe", DEADLINE, async || cluster.offset(path).await.filter(|n| *n > 0)).await;
+    }
+    assert_eq!(on_disk(&cluster, &pool_id, "images").await.len(), 2, "both lie on the host");
+    cluster.clock.advance(Duration::from_secs(23 * 3600));
+    cluster.sign_in().await;
+    for path in paths {
+        until("still awaited", DEADLINE, async || cluster.offset(path).await.filter(|n| *n > 0)).await;
+    }
+    // That somebody asked is no byte: the day goes on.
+    cluster.clock.advance(Duration::from_secs(2 * 3600));
+    cluster.sign_in().await;
+    for (path, task) in paths.into_iter().zip([&file.task_id, &image.task_id]) {
+        // Whoever asks wakes the task, which otherwise looks every half minute.
+        until("it has ended", DEADLINE, async || cluster.offset(path).await.is_none().then_some(())).await;
+        let why = cluster.task_failed(task).await;
+        assert_eq!(why.code, FaultCode::UploadIncomplete, "{why}");
+        assert!(why.message.contains("24 hours") && why.cause.contains("3145728 bytes"), "{why}");
+        let late = cluster.patch(path, 1 << 20, b"more").await;
+        assert!(late.body.contains("UPLOAD_INCOMPLETE"), "the sender hears why: {}", late.body);
+    }
+    assert_eq!(on_disk(&cluster, &pool_id, "images").await, Vec::<String>::new(), "nothing stays");
+    let names = on_disk(&cluster, &pool_id, "").await;
+    assert!(!names.contains(&"left.txt".to_owned()), "{names:?}");
 }

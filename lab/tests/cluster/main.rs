@@ -4,6 +4,7 @@ mod bad_input;
 mod file;
 mod kill;
 mod main_job;
+mod registration;
 mod stall;
 mod volume;
 mod volume_kill;

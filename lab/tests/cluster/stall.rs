@@ -11,7 +11,8 @@ use quantix_contract::quantix::image::v1 as image;
 use quantix_contract::quantix::pool::v1 as pool;
 use quantix_contract::quantix::vm::v1 as vm;
 use quantix_contract::quantix::volume::v1 as volume;
-use quantix_lab::cluster::Cluster;
+use quantix_lab::cluster::{Cluster, DEADLINE};
+use quantix_lab::rig::until;
 use quantix_model::{Fault, FaultCode};
 use std::time::{Duration, Instant};
 
@@ -204,4 +205,55 @@ async fn one_pool_hangs_and_nobody_waits() {
     assert!(during < before * 3 + Duration::from_millis(100), "{before:?} {during:?}");
     shelf.stall(false);
     cluster.pool_in(&bad, pool::PoolPhase::POOL_PHASE_READY).await;
+}
+
+fn release(pool_id: &str, host_id: &str, force: bool) -> pool::UnassignPoolRequest {
+    pool::UnassignPoolRequest {
+        pool_id: pool_id.into(),
+        host_id: host_id.into(),
+        force,
+        ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_with_a_dead_server_is_let_go_of_by_force_once_no_vm_needs_it() {
+    let cluster = Cluster::start().await;
+    let host = cluster.host_ready().await.id;
+    let pool_id = cluster.pool("main").await;
+    let vm = cluster.vm(wish("web-1", &pool_id)).await;
+    let pools = cluster.client.pools();
+    for force in [false, true] {
+        let fault = cluster.refused(pools.unassign_pool(release(&pool_id, &host, force)).await);
+        assert_eq!(fault.code, FaultCode::PoolInUse, "{fault}");
+        assert!(fault.message.contains("web-1"), "{fault}");
+    }
+    let request = vm::DeleteVmRequest { id: vm.id, delete_volumes: true, ..Default::default() };
+    let gone = cluster.ok(cluster.client.vms().delete_vm(request).await).into_owned();
+    cluster.task_done(&gone.task_id).await;
+    let shelf = cluster.shelf(&pool_id);
+    shelf.stall(true);
+    let asked = cluster.ok(pools.unassign_pool(release(&pool_id, &host, true)).await).into_owned();
+    let began = Instant::now();
+    cluster.task_done(&asked.task_id).await;
+    let request = pool::GetPoolRequest { id: pool_id.clone(), ..Default::default() };
+    let seen = cluster.ok(pools.get_pool(request).await).into_owned();
+    assert!(seen.host_statuses.is_empty(), "{:?}", seen.host_statuses);
+    assert!(began.elapsed() < Duration::from_secs(20), "it waited for nobody: {:?}", began.elapsed());
+    shelf.stall(false);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_host_lets_go_of_a_pool_when_it_is_back() {
+    let mut cluster = Cluster::start().await;
+    let host = cluster.host_ready().await.id;
+    let pool_id = cluster.pool("main").await;
+    cluster.kill_node();
+    let request = release(&pool_id, &host, true);
+    let asked = cluster.ok(cluster.client.pools().unassign_pool(request).await).into_owned();
+    cluster.task_done(&asked.task_id).await;
+    assert!(cluster.shelf(&pool_id).let_go().is_empty(), "nobody could tell the host");
+    cluster.start_node().await;
+    let shelf = cluster.shelf(&pool_id);
+    until("it lets go by itself", DEADLINE, async || (!shelf.let_go().is_empty()).then_some(())).await;
 }

@@ -6,6 +6,7 @@ use crate::pool::Intent;
 use quantix_contract::quantix::node::v1 as wire;
 use quantix_contract::quantix::pool::v1 as pool;
 use quantix_contract::{pool as convert, time};
+use quantix_model::file::allowed_actions;
 use quantix_model::id::PoolId;
 use quantix_model::{Fault, UnixMs};
 use quantix_storage::backend::{FileEntry, FileKind, FileQuery, FileSort, LettingGo};
@@ -111,6 +112,7 @@ pub(super) fn file(entry: &FileEntry) -> pool::File {
         FileKind::Symlink => pool::FileKind::FILE_KIND_SYMLINK,
         FileKind::Other => pool::FileKind::FILE_KIND_OTHER,
     };
+    let actions = allowed_actions(entry.kind == FileKind::Regular, entry.kept_for);
     pool::File {
         name: entry.name.clone(),
         kind: kind.into(),
@@ -120,6 +122,7 @@ pub(super) fn file(entry: &FileEntry) -> pool::File {
         mode: entry.mode,
         owner: entry.owner.clone(),
         modified_at: time::to_proto(UnixMs(entry.modified_at_ms)).into(),
+        allowed_actions: actions.iter().map(Into::into).collect(),
         ..Default::default()
     }
 }

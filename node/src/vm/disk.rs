@@ -11,7 +11,8 @@
 
 use super::owner::Work;
 use super::queue::Ask;
-use super::{Vms, deadline};
+use super::{LIST_INTERVAL, Vms, deadline};
+use crate::clock;
 use crate::ledger::VmEntry;
 use futures::future::BoxFuture;
 use quantix_hypervisor::driver::{Machine, MachineDisk, MachineReport};
@@ -98,6 +99,7 @@ impl Vms {
     pub(super) async fn take_hold(&self, id: VmId) -> Result<(), Fault> {
         let disks = self.ledger.book().vms.get(&id).map(|vm| vm.disks.clone()).unwrap_or_default();
         self.settled().remove(&id);
+        self.blame(id, None);
         self.set_keys(&disks).await?;
         for disk in &disks {
             self.pools.volume_attach(disk.pool_id, disk.volume_id).await?;
@@ -108,19 +110,36 @@ impl Vms {
     /// Lets go of a VM's volumes; what could not be let go of is tried again later.
     pub(super) async fn let_go(&self, id: VmId) {
         let disks = self.ledger.book().vms.get(&id).map(|vm| vm.disks.clone()).unwrap_or_default();
-        if self.let_go_of(&disks).await {
+        let done = self.let_go_of(&disks).await;
+        if done.is_ok() {
             self.settled().insert(id);
+        }
+        self.blame(id, done.err());
+    }
+
+    /// Has the vDC told why a VM that is off still holds its volumes, or that it no longer does.
+    fn blame(&self, id: VmId, why: Option<Fault>) {
+        let held = why.map(|why| Fault {
+            message: format!(
+                "The VM is off, but its host could not let go of its volumes yet: {}",
+                why.message
+            ),
+            remedy: format!("{} It is tried again every {} s.", why.remedy, LIST_INTERVAL.as_secs()),
+            ..why
+        });
+        if self.table.blame(id, held, clock::now()) {
+            self.changed.notify_one();
         }
     }
 
-    /// Lets go of volumes; whether that went well for all.
-    pub(super) async fn let_go_of(&self, disks: &[Disk]) -> bool {
-        let mut all = true;
+    /// Lets go of volumes, of as many as can be; the first reason why not of all.
+    pub(super) async fn let_go_of(&self, disks: &[Disk]) -> Result<(), Fault> {
+        let mut all = Ok(());
         for disk in disks {
             let done = async { self.pools.worker(disk.pool_id)?.volume_detach(disk.volume_id).await }.await;
             if let Err(fault) = self.pools.noting(disk.pool_id, done) {
-                all = false;
                 tracing::info!(%fault, volume = %disk.volume_id, "a volume could not be let go of yet");
+                all = all.and(Err(fault));
             }
         }
         all
@@ -146,14 +165,16 @@ impl Vms {
                 let tending = Arc::clone(&vms);
                 let settled = vms.tend(id, move |report| {
                     Box::pin(async move {
-                        if !report.is_some_and(|report| may_run(&report)) {
-                            tending.let_go(id).await;
+                        match report.is_some_and(|report| may_run(&report)) {
+                            true => tending.blame(id, None),
+                            false => tending.let_go(id).await,
                         }
                         Ok(())
                     })
                 });
                 if let Err(fault) = settled.await {
-                    tracing::debug!(%fault, name, "its volumes stay as they are for now");
+                    tracing::info!(%fault, name, "nobody could ask whether its volumes may be let go of");
+                    vms.blame(id, Some(fault));
                 }
                 vms.settling().remove(&id);
             });

@@ -23,6 +23,8 @@ pub struct VmFact {
     pub observed_at: UnixMs,
     /// Guest CPU per second and vCPU between the last two looks.
     pub cpu_used_ratio: Option<f64>,
+    /// What could not be done for it and is tried again, and since when that is so.
+    pub fault: Option<(Fault, UnixMs)>,
 }
 
 impl VmFact {
@@ -44,6 +46,8 @@ impl VmFact {
             observed_at: time::to_proto(self.observed_at).into(),
             cpu_used_ratio: self.cpu_used_ratio.filter(|_| known),
             memory_used_bytes: report.memory_used_bytes.filter(|_| known),
+            fault: self.fault.as_ref().map(|(fault, _)| fault.into()).into(),
+            fault_since: self.fault.as_ref().map(|(_, since)| time::to_proto(*since)).into(),
             ..Default::default()
         }
     }
@@ -135,6 +139,17 @@ impl Table {
         }
     }
 
+    /// Says what could not be done for a machine; `None`: it could, or need not be done any more.
+    pub fn blame(&self, id: VmId, fault: Option<Fault>, now: UnixMs) -> bool {
+        let mut state = self.lock();
+        let Some(fact) = state.vms.get_mut(&id) else { return false };
+        let since = fact.fault.as_ref().map_or(now, |(_, since)| *since);
+        let told = fault.map(|fault| (fault, since));
+        let changed = fact.fault != told;
+        fact.fault = told;
+        changed
+    }
+
     /// The hypervisor did not answer.
     pub fn unknown(&self, fault: Fault) -> bool {
         let mut state = self.lock();
@@ -151,6 +166,7 @@ fn put(state: &mut State, report: MachineReport, since: Option<UnixMs>, now: Uni
     let fact = VmFact {
         since: same.map_or(since.unwrap_or(now), |fact| fact.since),
         cpu_used_ratio: cpu_ratio(before, &report, now),
+        fault: before.and_then(|fact| fact.fault.clone()),
         observed_at: now,
         report,
     };
@@ -223,6 +239,22 @@ mod tests {
         assert!(table.note(id(1), Some(machine(1, PowerState::Running, None)), Some(UnixMs(15)), UnixMs(16)));
         let fact = table.get(id(1)).unwrap();
         assert_eq!((fact.since, fact.observed_at), (UnixMs(15), UnixMs(16)));
+    }
+
+    #[test]
+    fn what_could_not_be_done_is_told_until_it_could() {
+        let table = Table::default();
+        let fault = Fault::new(FaultCode::PoolStalled, "x", "y");
+        assert!(!table.blame(id(1), Some(fault.clone()), UnixMs(1)), "there is no such machine");
+        table.note(id(1), Some(machine(1, PowerState::Off, None)), None, UnixMs(2));
+        assert!(table.blame(id(1), Some(fault.clone()), UnixMs(3)));
+        assert!(!table.blame(id(1), Some(fault.clone()), UnixMs(4)), "the same as before");
+        table.note(id(1), Some(machine(1, PowerState::Off, None)), None, UnixMs(5));
+        let report = table.get(id(1)).unwrap().to_proto(true);
+        assert_eq!(time::from_proto(report.fault_since.as_option().unwrap()), UnixMs(3), "told with its age");
+        assert_eq!(report.fault.as_option().unwrap().message, fault.message);
+        assert!(table.blame(id(1), None, UnixMs(6)));
+        assert_eq!(table.get(id(1)).unwrap().fault, None);
     }
 
     #[test]

@@ -142,6 +142,36 @@ async fn volumes_are_held_only_while_their_vm_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn volumes_that_cannot_be_let_go_of_are_told_until_they_are() {
+    let (machine, vdc) = (Machine::new(), TestVdc::start().await);
+    vdc.want_pools(vec![pool_intent(1)]);
+    let (daemon, host) = machine.enrol(&vdc).await;
+    let pool = machine.launcher.pool(pool_id());
+    pool.reach(Reach::Blocks);
+    furnish(&host).await;
+    host.power_vm(start(1)).await.unwrap();
+    let broken = Fault::new(FaultCode::PoolIoFailed, "The LUN does not answer.", "Look at the target.");
+    pool.fail(Some(broken.because("Input/output error")));
+    machine.driver.crash(vm_id());
+    let beat = vdc.beat_that("why they are held", |b| b.vms.iter().any(|vm| vm.fault.is_set())).await;
+    let told = &beat.vms[0];
+    assert!(told.fault_since.is_set(), "with its age");
+    let fault = Fault::from(told.fault.as_option().unwrap());
+    assert!(fault.message.contains("could not let go of its volumes"), "{fault}");
+    assert_eq!(
+        (fault.code, fault.cause.as_str()),
+        (FaultCode::PoolIoFailed, "Input/output error"),
+        "{fault}"
+    );
+    assert!(fault.remedy.contains("tried again"), "{fault}");
+    assert_eq!(pool.held(), [volume_id()]);
+    pool.fail(None);
+    vdc.beat_that("no longer", |b| b.vms.len() == 1 && b.vms[0].fault.is_unset()).await;
+    assert!(pool.held().is_empty(), "and it is so");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disk_grows_while_its_vm_runs() {
     let (machine, vdc) = (Machine::new(), TestVdc::start().await);
     let (daemon, line) = machine.enrol(&vdc).await;

@@ -8,6 +8,7 @@ use crate::error::{self, Result};
 use crate::local::paths::{self, Place, split, split_new_folder, split_theirs};
 use crate::local::sniff;
 use quantix_model::Fault;
+use quantix_model::file::KeptFor;
 use quantix_model::id::ImageId;
 
 /// What somebody put there.
@@ -37,6 +38,7 @@ fn entry(name: &str, kind: FileKind, format: &str, bytes: u64) -> FileEntry {
         mode: if kind == FileKind::Directory { 0o755 } else { 0o600 },
         owner: "root".to_owned(),
         modified_at_ms: 0,
+        kept_for: None,
     }
 }
 
@@ -92,6 +94,9 @@ impl Shelf {
             if above == folder {
                 entries.push(node_entry(name, node));
             }
+        }
+        for entry in &mut entries {
+            entry.kept_for = paths::kept_in(folder, &entry.name);
         }
         Ok(entries)
     }
@@ -200,7 +205,7 @@ impl FileAccess for FakeBackend {
 
     fn copy(&self, from: &str, to: &str, progress: &mut dyn FnMut(Progress)) -> Result<()> {
         let (from, to, mut shelf) = (split(from)?, split_theirs(to)?, self.shelf()?);
-        if from.folder == "volumes" && paths::is_ours(&from) {
+        if paths::kept_for(&from) == Some(KeptFor::Volume) {
             return Err(error::file_in_use(from.path));
         }
         let bytes = shelf.bytes(&from)?.to_vec();

@@ -9,6 +9,7 @@ use crate::local::paths::{self, Place, split, split_new_folder, split_theirs};
 use crate::local::root::{open_in, open_regular, remove, rename_new};
 use crate::local::sniff::{self, Content, HEAD_BYTES};
 use crate::local::{LocalPool, images, qcow2};
+use quantix_model::file::KeptFor;
 use quantix_model::id::ImageId;
 use quantix_model::image::ImageFormat;
 use quantix_model::{Fault, FaultCode};
@@ -175,7 +176,7 @@ impl FileAccess for LocalPool {
     fn details(&self, path: &str) -> Result<FileDetails> {
         let place = split(path)?;
         let folder = open_folder(self, place.folder)?;
-        let found = entry(&folder, place.name)?.ok_or_else(|| error::file_not_found(path))?;
+        let found = entry(&folder, &place)?.ok_or_else(|| error::file_not_found(path))?;
         let mut details = FileDetails {
             entry: found,
             virtual_size_bytes: 0,
@@ -241,7 +242,7 @@ impl FileAccess for LocalPool {
 
     fn copy(&self, from: &str, to: &str, progress: &mut dyn FnMut(Progress)) -> Result<()> {
         let (from, to) = (split(from)?, split_theirs(to)?);
-        if from.folder == "volumes" && paths::is_ours(&from) {
+        if paths::kept_for(&from) == Some(KeptFor::Volume) {
             return Err(error::file_in_use(from.path));
         }
         let source = open_file(&open_folder(self, from.folder)?, &from)?;

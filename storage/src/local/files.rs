@@ -5,6 +5,7 @@
 
 use crate::backend::{FileEntry, FileKind, FilePage, FileQuery, FileSort, Files};
 use crate::error::{self, Result, io};
+use crate::local::paths::{self, Place};
 use crate::local::root::open_regular;
 use crate::local::sniff::{self, HEAD_BYTES};
 use crate::local::{LocalPool, locked};
@@ -230,7 +231,7 @@ impl Files for LocalPool {
             let name = CStr::from_bytes_with_nul(listing.name(found)).ok()?;
             // One that was deleted meanwhile is left out.
             let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-            Some(describe(&dir, name, &stat, &users))
+            Some(describe(&dir, &query.path, name, &stat, &users))
         });
         let page = FilePage { entries: page.collect(), total: listing.found.len() };
         if let Some(whose) = whose.filter(|_| listing.found.len() <= KEPT_MAX) {
@@ -240,10 +241,18 @@ impl Files for LocalPool {
     }
 }
 
-fn describe(dir: &OwnedFd, name: &CStr, stat: &Stat, users: &HashMap<u32, String>) -> FileEntry {
+fn describe(
+    dir: &OwnedFd,
+    folder: &str,
+    name: &CStr,
+    stat: &Stat,
+    users: &HashMap<u32, String>,
+) -> FileEntry {
+    let text = name.to_string_lossy();
     let kind = kind(FileType::from_raw_mode(stat.st_mode));
     FileEntry {
-        name: name.to_string_lossy().into_owned(),
+        kept_for: paths::kept_in(folder, &text),
+        name: text.into_owned(),
         kind,
         format: if kind == FileKind::Regular && stat.st_size > 0 { format(dir, name) } else { String::new() },
         size_bytes: u64::try_from(stat.st_size).unwrap_or(0),
@@ -254,11 +263,11 @@ fn describe(dir: &OwnedFd, name: &CStr, stat: &Stat, users: &HashMap<u32, String
     }
 }
 
-/// One entry of an open folder; `None` when there is none of that name.
-pub(super) fn entry(dir: &OwnedFd, name: &str) -> Result<Option<FileEntry>> {
-    let Ok(c_name) = CString::new(name) else { return Ok(None) };
-    match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(describe(dir, &c_name, &stat, &users()))),
+/// One entry of its open folder; `None` when there is none of that name.
+pub(super) fn entry(dir: &OwnedFd, place: &Place<'_>) -> Result<Option<FileEntry>> {
+    let Ok(name) = CString::new(place.name) else { return Ok(None) };
+    match statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(describe(dir, place.folder, &name, &stat, &users()))),
         Err(Errno::NOENT) => Ok(None),
         Err(e) => Err(io("look at the file", &e.into())),
     }

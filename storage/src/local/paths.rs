@@ -2,6 +2,7 @@
 
 use crate::error::{self, Result};
 use crate::local::{MARKER, MARKER_TMP, PROBE, PROBE_CLONE, images, make};
+use quantix_model::file::KeptFor;
 use uuid::Uuid;
 
 /// A path taken apart.
@@ -31,7 +32,7 @@ pub fn split(path: &str) -> Result<Place<'_>> {
 /// As [`split`], for something that is to be changed: what the pool and its volumes and images need is refused.
 pub fn split_theirs(path: &str) -> Result<Place<'_>> {
     let place = split(path)?;
-    if is_ours(&place) { Err(error::file_in_use(path)) } else { Ok(place) }
+    if kept_for(&place).is_some() { Err(error::file_in_use(path)) } else { Ok(place) }
 }
 
 /// As [`split`], for a folder to be made. The pool's own folders are there, which is a success.
@@ -39,18 +40,23 @@ pub fn split_new_folder(path: &str) -> Result<Place<'_>> {
     if matches!(path, "volumes" | "images") { split(path) } else { split_theirs(path) }
 }
 
-/// Whether something belongs to the pool itself, by its name.
-pub fn is_ours(place: &Place<'_>) -> bool {
+/// What of ours something is, by its place and name.
+pub fn kept_for(place: &Place<'_>) -> Option<KeptFor> {
+    let own = ["volumes", "images", MARKER, MARKER_TMP, PROBE, PROBE_CLONE];
     match place.folder {
-        "" => ["volumes", "images", MARKER, MARKER_TMP, PROBE, PROBE_CLONE].contains(&place.name),
-        "volumes" => make::is_ours(place.name),
+        "" => own.contains(&place.name).then_some(KeptFor::Pool),
+        "volumes" => make::is_ours(place.name).then_some(KeptFor::Volume),
         "images" => {
-            images::parse_name(place.name).is_some()
-                || images::is_part(place.name)
-                || is_temporary(place.name)
+            let image = images::parse_name(place.name).is_some() || images::is_part(place.name);
+            (image || is_temporary(place.name)).then_some(KeptFor::Image)
         }
-        _ => false,
+        _ => None,
     }
+}
+
+/// As [`kept_for`], of an entry of a folder.
+pub fn kept_in(folder: &str, name: &str) -> Option<KeptFor> {
+    kept_for(&Place { path: name, folder: folder.trim_matches('/'), name })
 }
 
 /// A new name for a file while it is copied; in the image folder, so that the sweep after a crash has one place to look.

@@ -3,6 +3,7 @@
 use super::{Bench, cannot};
 use crate::pools::*;
 use quantix_model::FaultCode;
+use quantix_model::file::KeptFor;
 use quantix_model::volume::VolumeSource;
 use quantix_storage::backend::*;
 
@@ -58,10 +59,13 @@ fn folders(bench: &Bench, files: &dyn Files) {
         assert!(names.contains(&ours), "{names:?}");
     }
     assert_eq!(root.entries[0].kind, FileKind::Directory);
+    let kept = |page: &FilePage, wanted| page.entries.iter().all(|e| e.kept_for == Some(wanted));
+    assert!(kept(&root, KeptFor::Pool), "{root:?}");
     let volumes = list("volumes").unwrap();
     let format = bench.format().as_str();
     let like = |e: &FileEntry| e.kind == FileKind::Regular && e.name.ends_with(format);
     assert!(volumes.entries.iter().all(like), "{volumes:?}");
+    assert!(kept(&volumes, KeptFor::Volume), "{volumes:?}");
     for bad in ["..", "volumes/../..", "/", "/etc"] {
         assert_eq!(code(list(bad)), FaultCode::PathOutsidePool, "{bad}");
     }

@@ -1,6 +1,7 @@
 //! How the tables came to be. One set for both engines; a step once released is never edited.
 
 mod m2026_11_first;
+mod m2026_11_lists;
 mod m2026_11_storage;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -10,6 +11,10 @@ pub(crate) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m2026_11_first::Migration), Box::new(m2026_11_storage::Migration)]
+        vec![
+            Box::new(m2026_11_first::Migration),
+            Box::new(m2026_11_storage::Migration),
+            Box::new(m2026_11_lists::Migration),
+        ]
     }
 }

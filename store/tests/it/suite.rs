@@ -2,6 +2,7 @@
 
 use crate::make;
 use quantix_model::UnixMs;
+use quantix_model::list::{Order, SortBy};
 use quantix_model::task::TaskState;
 use quantix_model::vm::{Cdrom, PowerState, VmPhase};
 use quantix_model::volume::VolumePhase;
@@ -96,6 +97,34 @@ async fn names_and_pages(store: &Store) {
         let page = store.host_page(&PageRequest { token: token.into(), ..Default::default() }).await;
         assert_eq!(page.unwrap_err(), StoreError::BadPageToken, "{token}");
     }
+    let order = |by, descending| Some(Order { by, descending });
+    let (mut seen, mut token) = (Vec::new(), String::new());
+    loop {
+        let order = order(SortBy::Name, true);
+        let page =
+            store.host_page(&PageRequest { limit: 4, token, order, ..Default::default() }).await.unwrap();
+        seen.extend(page.rows.into_iter().map(|h| h.name));
+        token = page.next_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    names.reverse();
+    assert_eq!(seen, names, "the other way round");
+    // All were added at the same moment: the id decides, and none is lost or doubled.
+    let first = PageRequest { limit: 4, order: order(SortBy::Created, true), ..Default::default() };
+    let page = store.host_page(&first).await.unwrap();
+    let next = PageRequest { token: page.next_token.clone(), ..first.clone() };
+    let rest = store.host_page(&next).await.unwrap();
+    let ids: std::collections::BTreeSet<_> = page.rows.iter().chain(&rest.rows).map(|h| h.id).collect();
+    assert_eq!((page.rows.len(), rest.rows.len(), ids.len()), (4, 2, 6));
+    for other in [order(SortBy::Created, false), order(SortBy::Name, true), None] {
+        let crossed = PageRequest { order: other, ..next.clone() };
+        let refused = store.host_page(&crossed).await.unwrap_err();
+        assert_eq!(refused, StoreError::BadPageToken, "a token is good for one order");
+    }
+    let by_size = PageRequest { order: order(SortBy::Size, false), ..Default::default() };
+    assert_eq!(store.host_page(&by_size).await.unwrap_err(), StoreError::CannotOrder { kind: "host" });
     for host in store.host_all().await.unwrap() {
         assert_eq!(store.host_find_by_key(&host.key_sha256).await.unwrap().unwrap().id, host.id);
         store.host_delete(host.id, false).await.unwrap();
@@ -275,6 +304,16 @@ async fn tasks(store: &Store) {
     let request = PageRequest { limit: 2, token: first.next_token, ..Default::default() };
     let second = store.task_page(&request, "o").await.unwrap();
     assert_eq!((second.rows[0].id, second.next_token.as_str()), (mine[0].id, ""));
+
+    let oldest = Some(Order { by: SortBy::Created, descending: false });
+    let request = PageRequest { order: oldest, ..Default::default() };
+    let all = store.task_page(&request, "o").await.unwrap();
+    assert_eq!(all.rows.iter().map(|t| t.id).collect::<Vec<_>>(), mine.each_ref().map(|t| t.id));
+    let word = mine[0].title.split(' ').next().unwrap().to_uppercase();
+    for (filter, wanted) in [(word.as_str(), 3), ("%", 0)] {
+        let request = PageRequest { filter: filter.into(), ..Default::default() };
+        assert_eq!(store.task_page(&request, "o").await.unwrap().total, wanted, "{filter}");
+    }
 
     let pruned = store.task_prune(2).await.unwrap();
     assert_eq!(pruned as usize, open.len() - 2, "what is unfinished stays");

@@ -1,15 +1,41 @@
-// Server-paged lists: filter travels to the vDC, further pages are read as they scroll into view.
+// Server-paged lists: filter and order travel to the vDC, further pages are read as they scroll into view.
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { useInfiniteQuery } from "@connectrpc/connect-query";
 import { useMemo } from "react";
 import { HostService } from "./gen/quantix/host/v1/host_pb";
 import { ImageService } from "./gen/quantix/image/v1/image_pb";
+import { SortBy } from "./gen/quantix/list/v1/list_pb";
 import { PoolService, type ListFilesRequest } from "./gen/quantix/pool/v1/pool_pb";
 import { TaskService } from "./gen/quantix/task/v1/task_pb";
 import { VmService } from "./gen/quantix/vm/v1/vm_pb";
 import { VolumeService } from "./gen/quantix/volume/v1/volume_pb";
 
 const PAGE_ROWS = 100;
+
+/** Columns, by their ids, that the vDC can order a list by. */
+export type Orders = Readonly<Record<string, SortBy>>;
+
+const NAMED = { name: SortBy.NAME, created: SortBy.CREATED };
+export const ORDERS = {
+  hosts: NAMED,
+  pools: NAMED,
+  images: { ...NAMED, size: SortBy.SIZE },
+  volumes: { ...NAMED, size: SortBy.SIZE },
+  vms: { ...NAMED, vcpus: SortBy.VCPUS, memory: SortBy.MEMORY },
+  tasks: { created: SortBy.CREATED },
+} satisfies Record<string, Orders>;
+
+/** What a page asks a list for. */
+export interface Wish {
+  filter?: string;
+  sort?: { id: string; descending: boolean };
+}
+
+/** A column that the vDC cannot order by is left to the table. */
+function asked(orders: Orders, { filter = "", sort }: Wish) {
+  const by = sort && orders[sort.id];
+  return by === undefined || !sort ? { filter } : { filter, order: { by, descending: sort.descending } };
+}
 
 export interface List<Row, Answer> {
   /** Undefined until the first answer. */
@@ -68,12 +94,14 @@ const pickVms = (a: AnswerOf<typeof VmService.method.listVms>) => a.vms;
 const pickTasks = (a: AnswerOf<typeof TaskService.method.listTasks>) => a.tasks;
 const pickFiles = (a: AnswerOf<typeof PoolService.method.listFiles>) => a.files;
 
-export const useHosts = (filter = "") => useList(HostService.method.listHosts, { filter }, pickHosts);
-export const usePools = (filter = "") => useList(PoolService.method.listPools, { filter }, pickPools);
-export const useImages = (filter = "") => useList(ImageService.method.listImages, { filter }, pickImages);
-export const useVolumes = (filter = "", poolId = "") =>
-  useList(VolumeService.method.listVolumes, { filter, poolId }, pickVolumes);
-export const useVms = (filter = "", hostId = "") => useList(VmService.method.listVms, { filter, hostId }, pickVms);
-export const useTasks = (objectId = "") => useList(TaskService.method.listTasks, { objectId }, pickTasks);
+export const useHosts = (wish: Wish = {}) => useList(HostService.method.listHosts, asked(ORDERS.hosts, wish), pickHosts);
+export const usePools = (wish: Wish = {}) => useList(PoolService.method.listPools, asked(ORDERS.pools, wish), pickPools);
+export const useImages = (wish: Wish = {}) => useList(ImageService.method.listImages, asked(ORDERS.images, wish), pickImages);
+export const useVolumes = (wish: Wish & { poolId?: string } = {}) =>
+  useList(VolumeService.method.listVolumes, { ...asked(ORDERS.volumes, wish), poolId: wish.poolId ?? "" }, pickVolumes);
+export const useVms = (wish: Wish & { hostId?: string } = {}) =>
+  useList(VmService.method.listVms, { ...asked(ORDERS.vms, wish), hostId: wish.hostId ?? "" }, pickVms);
+export const useTasks = (wish: Wish & { objectId?: string } = {}) =>
+  useList(TaskService.method.listTasks, { ...asked(ORDERS.tasks, wish), objectId: wish.objectId ?? "" }, pickTasks);
 export const useFiles = (input: MessageInitShape<typeof PoolService.method.listFiles.input> & Partial<ListFilesRequest>) =>
   useList(PoolService.method.listFiles, { ...input }, pickFiles);

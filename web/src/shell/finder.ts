@@ -48,10 +48,10 @@ export function useCommands(): Find[] {
 /** Objects whose name holds `text`, as the vDC finds them. */
 export function useObjects(text: string): Find[] {
   const navigate = useNavigate();
-  const hosts = useHosts(text).rows;
-  const vms = useVms(text).rows;
-  const pools = usePools(text).rows;
-  const images = useImages(text).rows;
+  const hosts = useHosts({ filter: text }).rows;
+  const vms = useVms({ filter: text }).rows;
+  const pools = usePools({ filter: text }).rows;
+  const images = useImages({ filter: text }).rows;
   return useMemo(() => {
     const open = (group: Find["group"], to: string) => (o: { id: string; name: string }) => ({
       id: `${group}:${o.id}`,

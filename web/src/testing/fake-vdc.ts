@@ -5,10 +5,10 @@ import { Code, ConnectError, createRouterTransport, type Transport } from "@conn
 import { FaultCode, FaultDetailSchema } from "../api/gen/quantix/fault/v1/fault_pb";
 import { HostSchema, HostService, type Host, type ProbeHostResponseSchema } from "../api/gen/quantix/host/v1/host_pb";
 import { ImageService, type Image } from "../api/gen/quantix/image/v1/image_pb";
-import { CreatePoolRequestSchema, PoolSchema, PoolService, type CreatePoolRequest, type Pool } from "../api/gen/quantix/pool/v1/pool_pb";
+import { CreatePoolRequestSchema, PoolSchema, PoolService, type CreatePoolRequest, type Pool, type File as PoolFile, type UnassignPoolRequest } from "../api/gen/quantix/pool/v1/pool_pb";
 import { SessionService } from "../api/gen/quantix/session/v1/session_pb";
 import { SystemService } from "../api/gen/quantix/system/v1/system_pb";
-import { TaskService, type Task } from "../api/gen/quantix/task/v1/task_pb";
+import { TaskService, type ListTasksRequest, type Task } from "../api/gen/quantix/task/v1/task_pb";
 import { CreateVmRequestSchema, VmSchema, VmService, type CreateVmRequest, type Placement, type PowerVmRequest, type Vm } from "../api/gen/quantix/vm/v1/vm_pb";
 import { SnapshotSchema, VolumeService, type Snapshot, type Volume } from "../api/gen/quantix/volume/v1/volume_pb";
 import { WatchResponseSchema, WatchService, type WatchResponse } from "../api/gen/quantix/watch/v1/watch_pb";
@@ -34,6 +34,9 @@ export class FakeVdc {
   createdPools: CreatePoolRequest[] = [];
   vms: Vm[] = [];
   tasks: Task[] = [];
+  askedTasks: ListTasksRequest[] = [];
+  files: PoolFile[] = [];
+  unassigned: UnassignPoolRequest[] = [];
   offers: { url: string; version: string }[] = [];
   placements: Placement[] = [];
   probe: MessageInitShape<typeof ProbeHostResponseSchema>[] = [];
@@ -70,7 +73,13 @@ export class FakeVdc {
         service(ImageService, { listImages: (r) => this.#guard(() => ({ images: named(this.images, r.filter), total: BigInt(this.images.length) })) });
         service(VolumeService, this.#volume());
         service(VmService, this.#vm());
-        service(TaskService, { listTasks: () => this.#guard(() => ({ tasks: this.tasks, total: BigInt(this.tasks.length) })) });
+        service(TaskService, {
+          listTasks: (r) =>
+            this.#guard(() => {
+              this.askedTasks.push(r);
+              return { tasks: this.tasks, total: BigInt(this.tasks.length) };
+            }),
+        });
         service(WatchService, { watch: (_, context) => this.#watch(context.signal) });
       },
       { transport: { interceptors: [sessionInterceptor] } },
@@ -152,6 +161,12 @@ export class FakeVdc {
     return {
       listPools: (r: { filter: string }) => this.#guard(() => ({ pools: named(this.pools, r.filter), total: BigInt(this.pools.length) })),
       getPool: (r: { id: string }) => this.#guard(() => found(this.pools, r.id)),
+      listFiles: () => this.#guard(() => ({ files: this.files, total: BigInt(this.files.length), host: "host-1", observedAt: timestampFromMs(Date.now()) })),
+      unassignPool: (r: UnassignPoolRequest) =>
+        this.#guard(() => {
+          this.unassigned.push(r);
+          return { pool: found(this.pools, r.poolId), taskId: "" };
+        }),
       createPool: (r: CreatePoolRequest) =>
         this.#guard(() => {
           this.createdPools.push(create(CreatePoolRequestSchema, r));

@@ -2,6 +2,7 @@
 import { Button, Checkbox, Modal, ModalBody, ModalFooter, ModalHeader, TextInput } from "@patternfly/react-core";
 import { useId, useState, type FormEvent, type ReactNode } from "react";
 import { FaultPanel, type FaultView } from "./fault";
+import { InDialog } from "./tip";
 
 export interface DialogProps {
   title: string;
@@ -37,31 +38,33 @@ export function Dialog(props: DialogProps) {
       position="top"
       elementToFocus={props.focusSubmit ? `[id="${id}-submit"]` : undefined}
     >
-      <form onSubmit={onSubmit} noValidate className="q-dialog__form">
-        <ModalHeader title={props.title} description={props.note} labelId={`${id}-title`} />
-        <ModalBody>
-          <div className="q-dialog__body">
-            {props.children}
-            {props.fault && <FaultPanel fault={props.fault} />}
-          </div>
-        </ModalBody>
-        <ModalFooter>
-          {props.submit && (
-            <Button
-              id={`${id}-submit`}
-              type="submit"
-              variant={props.danger ? "danger" : "primary"}
-              isDisabled={props.busy || props.disabled}
-              isLoading={props.busy}
-            >
-              {props.submit}
+      <InDialog value>
+        <form onSubmit={onSubmit} noValidate className="q-dialog__form">
+          <ModalHeader title={props.title} description={props.note} labelId={`${id}-title`} />
+          <ModalBody>
+            <div className="q-dialog__body">
+              {props.children}
+              {props.fault && <FaultPanel fault={props.fault} />}
+            </div>
+          </ModalBody>
+          <ModalFooter>
+            {props.submit && (
+              <Button
+                id={`${id}-submit`}
+                type="submit"
+                variant={props.danger ? "danger" : "primary"}
+                isDisabled={props.busy || props.disabled}
+                isLoading={props.busy}
+              >
+                {props.submit}
+              </Button>
+            )}
+            <Button variant="link" onClick={props.onClose}>
+              {props.closeLabel ?? "Cancel"}
             </Button>
-          )}
-          <Button variant="link" onClick={props.onClose}>
-            {props.closeLabel ?? "Cancel"}
-          </Button>
-        </ModalFooter>
-      </form>
+          </ModalFooter>
+        </form>
+      </InDialog>
     </Modal>
   );
 }

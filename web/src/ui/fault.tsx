@@ -32,7 +32,15 @@ export function faultText(fault: FaultView): string {
   return lines.join("\n");
 }
 
-export function FaultPanel({ fault, onRetry, onClose }: { fault: FaultView; onRetry?: () => void; onClose?: () => void }) {
+interface FaultPanelProps {
+  fault: FaultView;
+  /** For what goes on: since when, and how old the word is. */
+  since?: React.ReactNode;
+  onRetry?: () => void;
+  onClose?: () => void;
+}
+
+export function FaultPanel({ fault, since, onRetry, onClose }: FaultPanelProps) {
   const [copied, setCopied] = useState(false);
   const copy = async () => {
     await navigator.clipboard.writeText(faultText(fault));
@@ -49,6 +57,7 @@ export function FaultPanel({ fault, onRetry, onClose }: { fault: FaultView; onRe
       </div>
       <dl className="q-fault__facts">
         {fault.host && <Line label="Host">{fault.host}</Line>}
+        {since && <Line label="Since">{since}</Line>}
         {fault.phase && <Line label="Step">{fault.phase}</Line>}
         {fault.cause && (
           <Line label="Cause">

@@ -1,10 +1,11 @@
 // Small parts that most pages share.
-import { Button, Skeleton, Tooltip } from "@patternfly/react-core";
+import { Button, Skeleton } from "@patternfly/react-core";
 import CheckIcon from "@patternfly/react-icons/dist/esm/icons/check-icon";
 import CopyIcon from "@patternfly/react-icons/dist/esm/icons/copy-icon";
 import { useState, type ReactNode } from "react";
 import type { StatusView } from "./status";
 import { Status } from "./status";
+import { Tip } from "./tip";
 
 /** Title line: name, state, main actions at the right. */
 export function PageTitle(props: { title: string; status?: StatusView; note?: ReactNode; actions?: ReactNode }) {
@@ -115,7 +116,7 @@ export function ActionButton(props: {
       {children}
     </Button>
   );
-  return action.allowed ? button : <Tooltip content={action.reasonIfNot}>{button}</Tooltip>;
+  return action.allowed ? button : <Tip text={action.reasonIfNot}>{button}</Tip>;
 }
 
 /** A bar for how much of a whole is used; amber and red near the end. */

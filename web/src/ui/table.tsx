@@ -36,6 +36,8 @@ export interface DataTableProps<Row> {
   onSort?: (sort: Sort) => void;
   /** The server sorted already. */
   sortedByServer?: boolean;
+  /** Columns by which the server sorts; by others only a whole list is sorted, here. */
+  orders?: Readonly<Record<string, unknown>>;
   total?: number;
   hasMore?: boolean;
   onMore?: () => void;
@@ -70,12 +72,10 @@ export function sortRows<Row>(rows: readonly Row[], columns: readonly Column<Row
 
 export function DataTable<Row>(props: DataTableProps<Row>) {
   const { rows, columns, sort, fault, label, hasMore = false, onMore, selected, onSelect, rowId } = props;
+  const byServer = (id: string) => props.sortedByServer === true || (props.orders !== undefined && id in props.orders);
   // Half a list sorted here would lie about the order of the whole.
-  const maySort = props.sortedByServer || !hasMore;
-  const shown = useMemo(
-    () => (rows === undefined ? [] : props.sortedByServer || !maySort ? rows : sortRows(rows, columns, sort)),
-    [rows, columns, sort, maySort, props.sortedByServer],
-  );
+  const sortHere = sort !== undefined && !byServer(sort.id) && !hasMore;
+  const shown = useMemo(() => (rows === undefined ? [] : sortHere ? sortRows(rows, columns, sort) : rows), [rows, columns, sort, sortHere]);
   const scroll = useRef<HTMLDivElement>(null);
   const isVirtual = shown.length > VIRTUAL_FROM_ROWS;
   const virtual = useVirtualizer({
@@ -119,7 +119,7 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
                 </th>
               )}
               {columns.map((c) => (
-                <Head key={c.id} column={c} sort={sort} onSort={maySort ? props.onSort : undefined} />
+                <Head key={c.id} column={c} sort={sort} onSort={byServer(c.id) || !hasMore ? props.onSort : undefined} />
               ))}
             </tr>
           </thead>
@@ -159,7 +159,7 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
       <footer className="q-table__foot">
         <span className="q-muted">
           {hasMore ? `${rows.length.toLocaleString("en")} of ${(props.total ?? 0).toLocaleString("en")} rows` : formatCount(rows.length, "row")}
-          {hasMore && !props.sortedByServer && sort ? " · sorting starts once all rows are loaded" : ""}
+          {hasMore && sort && !byServer(sort.id) ? " · sorting starts once all rows are loaded" : ""}
         </span>
         {hasMore && !isVirtual && (
           <Button variant="link" size="sm" onClick={onMore}>

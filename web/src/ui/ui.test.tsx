@@ -133,6 +133,8 @@ describe("actions", () => {
   });
 });
 
+const refused = (verb: string) => ({ verb, allowed: false, reasonIfNot: `No ${verb} now.` });
+
 describe("confirmation", () => {
   it("destroys only after the name was typed", async () => {
     const confirm = vi.fn();
@@ -146,6 +148,27 @@ describe("confirmation", () => {
     await user.clear(name);
     await user.type(name, "web-1{Enter}");
     expect(confirm).toHaveBeenCalledWith(false);
+  });
+
+  it("hides the tips of the page it covers, not its own", async () => {
+    const user = userEvent.setup();
+    render(
+      <>
+        <ActionButton action={refused("start")} onClick={() => {}}>
+          Start
+        </ActionButton>
+        <Confirm title="Stop?" verb="Stop" onConfirm={() => {}} onClose={() => {}}>
+          <ActionButton action={refused("wait")} onClick={() => {}}>
+            Wait
+          </ActionButton>
+        </Confirm>
+      </>,
+    );
+    // The style sheet shows only those inside while a dialog is there.
+    await user.hover(screen.getByText("Start"));
+    expect((await screen.findByText("No start now.")).closest(".q-tip")?.className).not.toContain("q-tip--inside");
+    await user.hover(screen.getByText("Wait"));
+    expect((await screen.findByText("No wait now.")).closest(".q-tip")?.className).toContain("q-tip--inside");
   });
 
   it("closes with Esc", async () => {
@@ -184,6 +207,16 @@ describe("table", () => {
     expect(cells[1]?.textContent).toContain("vm-10");
     expect(screen.queryByRole("button", { name: "Name" })).toBeNull();
     expect(screen.getByText(/2 of 500 rows/)).toBeTruthy();
+  });
+
+  it("leaves the order to the server where that has it, also while half is loaded", () => {
+    const sort = vi.fn();
+    render(<DataTable label="VMs" rows={rows} columns={COLUMNS} rowId={(r) => r.id} rowName={(r) => r.id} empty={null} sort={{ id: "size", descending: true }} onSort={sort} orders={{ size: 1 }} hasMore total={500} />);
+    expect(within(screen.getByRole("table", { name: "VMs" })).getAllByRole("row")[1]?.textContent).toContain("vm-10");
+    screen.getByRole("button", { name: /Size/ }).click();
+    expect(sort).toHaveBeenCalledWith({ id: "size", descending: false });
+    expect(screen.queryByRole("button", { name: "Name" })).toBeNull();
+    expect(screen.queryByText(/sorting starts/)).toBeNull();
   });
 
   it("shows the error instead of an empty list", () => {

@@ -130,7 +130,7 @@ function Overview({ host }: { host: Host }) {
 }
 
 function HostVms({ host }: { host: Host }) {
-  const vms = useVms("", host.id);
+  const vms = useVms({ hostId: host.id });
   return (
     <Card title="VMs">
       {vms.rows === undefined && <Loading label="VMs" lines={2} />}

@@ -4,7 +4,7 @@ import { Link } from "@tanstack/react-router";
 import { lazy, Suspense } from "react";
 import { faultOf } from "../../api/fault";
 import type { Host } from "../../api/gen/quantix/host/v1/host_pb";
-import { useHosts } from "../../api/lists";
+import { ORDERS, useHosts } from "../../api/lists";
 import { usePageState } from "../../shell/page-state";
 import { Filter } from "../../ui/filter";
 import { Empty, Meter, PageTitle } from "../../ui/parts";
@@ -78,7 +78,7 @@ const COLUMNS: Column<Host>[] = [
 
 export function HostsPage() {
   const page = usePageState();
-  const hosts = useHosts(page.filter);
+  const hosts = useHosts(page);
   const add = (
     <Button onClick={page.openCreate} size="sm">
       Add host
@@ -100,6 +100,7 @@ export function HostsPage() {
         rowName={(h) => h.name}
         sort={page.sort}
         onSort={page.setSort}
+        orders={ORDERS.hosts}
         total={hosts.total}
         hasMore={hosts.hasMore}
         onMore={hosts.more}

@@ -5,7 +5,7 @@ import { lazy, Suspense, useEffect, useState, useSyncExternalStore } from "react
 import { useApi, useClient } from "../../api/context";
 import { faultOf, viewOf } from "../../api/fault";
 import { ImagePhase, ImageService, type Image } from "../../api/gen/quantix/image/v1/image_pb";
-import { useImages } from "../../api/lists";
+import { ORDERS, useImages } from "../../api/lists";
 import { usePageState } from "../../shell/page-state";
 import { Confirm } from "../../ui/dialog";
 import { FaultPanel, type FaultView } from "../../ui/fault";
@@ -24,7 +24,7 @@ const UploadDialog = lazy(() => import("./upload-image").then((m) => ({ default:
 export function ImagesPage() {
   const page = usePageState();
   const { uploads } = useApi();
-  const images = useImages(page.filter);
+  const images = useImages(page);
   const running = useSyncExternalStore(uploads.subscribe, uploads.snapshot);
   const [deleting, setDeleting] = useState<Image>();
   const [shown, setShown] = useState<FaultView>();
@@ -113,6 +113,7 @@ export function ImagesPage() {
         rowName={(i) => i.name}
         sort={page.sort}
         onSort={page.setSort}
+        orders={ORDERS.images}
         total={images.total}
         hasMore={images.hasMore}
         onMore={images.more}

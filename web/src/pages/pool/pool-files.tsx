@@ -8,7 +8,7 @@ import { FileKind, FileSort, type File, type Pool } from "../../api/gen/quantix/
 import { useFiles } from "../../api/lists";
 import { usePageState } from "../../shell/page-state";
 import { Filter } from "../../ui/filter";
-import { Empty } from "../../ui/parts";
+import { ActionButton, Empty } from "../../ui/parts";
 import { formatBytes } from "../../ui/quantity";
 import { DataTable, type Column } from "../../ui/table";
 import { Age } from "../../ui/time";
@@ -126,31 +126,31 @@ function OpenDialog({ pool, dialog, onClose }: { pool: Pool; dialog: FileDialog;
   }
 }
 
-/** What may be done with one row; what a volume or image needs goes by that. */
+/** What may be done with one row, as the host says; what it refuses has its reason. */
 function FileActions({ pool, file, path, onOpen }: { pool: Pool; file: File; path: string; onOpen: (dialog: FileDialog) => void }) {
-  const regular = file.kind === FileKind.REGULAR;
-  const ours = file.claimedBy !== "" || (file.kind === FileKind.DIRECTORY && (path === "volumes" || path === "images"));
+  const told = (verb: string) => file.allowedActions.find((a) => a.verb === verb);
+  const [download, copy, move, remove] = [told("download"), told("copy"), told("move"), told("delete")];
   return (
     <span className="q-nowrap">
-      {regular && (
+      {download?.allowed && (
         <a className="q-link" href={`/api/v1/pools/${pool.id}/files?path=${encodeURIComponent(path)}`} download={file.name}>
           Download
         </a>
       )}
-      {regular && (
-        <Button variant="link" size="sm" onClick={() => onOpen({ what: "copy", path })}>
+      {copy && (
+        <ActionButton variant="link" action={copy} onClick={() => onOpen({ what: "copy", path })}>
           Copy
-        </Button>
+        </ActionButton>
       )}
-      {!ours && (
-        <>
-          <Button variant="link" size="sm" onClick={() => onOpen({ what: "move", path })}>
-            Move
-          </Button>
-          <Button variant="link" size="sm" onClick={() => onOpen({ what: "delete", path, file })}>
-            Delete
-          </Button>
-        </>
+      {move && (
+        <ActionButton variant="link" action={move} onClick={() => onOpen({ what: "move", path })}>
+          Move
+        </ActionButton>
+      )}
+      {remove && (
+        <ActionButton variant="link" action={remove} onClick={() => onOpen({ what: "delete", path, file })}>
+          Delete
+        </ActionButton>
       )}
     </span>
   );

@@ -157,11 +157,11 @@ function Unassign({ pool, host, onClose }: { pool: Pool; host: PoolHostStatus; o
   const client = useClient(PoolService);
   const [busy, setBusy] = useState(false);
   const [fault, setFault] = useState<FaultView>();
-  const run = async () => {
+  const run = async (force: boolean) => {
     setBusy(true);
     setFault(undefined);
     try {
-      await client.unassignPool({ poolId: pool.id, hostId: host.hostId });
+      await client.unassignPool({ poolId: pool.id, hostId: host.hostId, force });
       onClose();
     } catch (error) {
       setFault(faultOf(error));
@@ -174,7 +174,11 @@ function Unassign({ pool, host, onClose }: { pool: Pool; host: PoolHostStatus; o
       verb="Unassign pool"
       busy={busy}
       fault={fault}
-      onConfirm={() => void run()}
+      option={{
+        label: "Do not wait for the server or the host",
+        note: "For when one of them is dead. What programs on the host wrote and the server has not yet is lost, and programs that still wait for the pool fail. A host that is away lets go when it reports again.",
+      }}
+      onConfirm={(force) => void run(force)}
       onClose={onClose}
     >
       <p>The host lets go of the pool; its files stay. It is refused while a VM on that host uses the pool.</p>

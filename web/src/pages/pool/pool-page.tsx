@@ -71,7 +71,7 @@ export function PoolPage() {
 }
 
 function Overview({ pool }: { pool: Pool }) {
-  const tasks = useTasks(pool.id);
+  const tasks = useTasks({ objectId: pool.id });
   const c = pool.capacity;
   const can = pool.capabilities;
   return (

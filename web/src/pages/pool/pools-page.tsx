@@ -4,7 +4,7 @@ import { Link } from "@tanstack/react-router";
 import { lazy, Suspense } from "react";
 import { faultOf } from "../../api/fault";
 import type { Pool } from "../../api/gen/quantix/pool/v1/pool_pb";
-import { usePools } from "../../api/lists";
+import { ORDERS, usePools } from "../../api/lists";
 import { usePageState } from "../../shell/page-state";
 import { Filter } from "../../ui/filter";
 import { Empty, Meter, PageTitle } from "../../ui/parts";
@@ -76,7 +76,7 @@ export function PoolCapacity({ pool }: { pool: Pool }) {
 
 export function PoolsPage() {
   const page = usePageState();
-  const pools = usePools(page.filter);
+  const pools = usePools(page);
   return (
     <>
       <PageTitle
@@ -100,6 +100,7 @@ export function PoolsPage() {
         rowName={(p) => p.name}
         sort={page.sort}
         onSort={page.setSort}
+        orders={ORDERS.pools}
         total={pools.total}
         hasMore={pools.hasMore}
         onMore={pools.more}

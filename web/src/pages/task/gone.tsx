@@ -25,7 +25,7 @@ export function Absent({ noun, id, query, to }: { noun: string; id: string; quer
 }
 
 function Gone({ noun, id, name, to }: { noun: string; id: string; name: string | undefined; to: "/hosts" | "/pools" | "/vms" | "/volumes" }) {
-  const last = useTasks(id).rows?.[0];
+  const last = useTasks({ objectId: id }).rows?.[0];
   const failed = last?.state === TaskState.FAILED && last.fault ? last : undefined;
   return (
     <div className="q-stack">

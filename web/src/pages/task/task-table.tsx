@@ -1,11 +1,11 @@
 // Tasks as rows: used by the tasks page, the drawer and the pages of the objects they work on.
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Task } from "../../api/gen/quantix/task/v1/task_pb";
-import type { List } from "../../api/lists";
+import { ORDERS, type List } from "../../api/lists";
 import { faultOf } from "../../api/fault";
 import { Empty } from "../../ui/parts";
 import { Status } from "../../ui/status";
-import { DataTable, type Column } from "../../ui/table";
+import { DataTable, type Column, type Sort } from "../../ui/table";
 import { Age } from "../../ui/time";
 import { CancelTask, TaskFault, TaskObject, TaskProgress, taskStatus } from "./task-view";
 
@@ -32,11 +32,23 @@ const COLUMNS: Column<Task>[] = [
   { id: "host", header: "Host", cell: (t) => <span className="q-nowrap">{t.host}</span> },
   { id: "user", header: "By", cell: (t) => t.userName },
   { id: "progress", header: "Progress", cell: (t) => <TaskProgress task={t} />, width: "300px" },
-  { id: "created", header: "Started", cell: (t) => <Age at={ms(t.startedAt ?? t.createdAt)} /> },
+  { id: "created", header: "Started", sort: (t) => ms(t.createdAt) ?? 0, cell: (t) => <Age at={ms(t.startedAt ?? t.createdAt)} /> },
   { id: "cancel", header: "Actions", isHeaderHidden: true, cell: (t) => <CancelTask task={t} /> },
 ];
 
-export function TaskTable({ label, list, rows, narrow = false }: { label: string; list: List<Task, unknown>; rows?: Task[]; narrow?: boolean }) {
+interface TaskTableProps {
+  label: string;
+  list: List<Task, unknown>;
+  rows?: Task[];
+  narrow?: boolean;
+  /** Filter and order of a page that has them. */
+  page?: { filter: string; sort?: Sort; setSort: (sort: Sort) => void };
+}
+
+/** Newest first is how the vDC lists tasks when nothing else is asked. */
+const USUAL: Sort = { id: "created", descending: true };
+
+export function TaskTable({ label, list, rows, narrow = false, page }: TaskTableProps) {
   return (
     <DataTable
       label={label}
@@ -47,10 +59,18 @@ export function TaskTable({ label, list, rows, narrow = false }: { label: string
       total={list.total}
       hasMore={list.hasMore}
       onMore={list.more}
-      sortedByServer
+      sort={page?.sort ?? USUAL}
+      onSort={page?.setSort}
+      orders={ORDERS.tasks}
       fault={list.error ? faultOf(list.error) : undefined}
       onRetry={list.again}
-      empty={<Empty title="No task yet">Whatever takes time, such as creating a VM, is listed here with its progress.</Empty>}
+      empty={
+        page?.filter ? (
+          <Empty title={`No task has "${page.filter}" in its title`} />
+        ) : (
+          <Empty title="No task yet">Whatever takes time, such as creating a VM, is listed here with its progress.</Empty>
+        )
+      }
     />
   );
 }

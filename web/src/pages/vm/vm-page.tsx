@@ -73,10 +73,20 @@ export function VmPage() {
           </>
         }
       />
-      {(fault || vm.fault) && (
+      {(fault || vm.fault || vm.hostFault) && (
         <div className="q-stack" style={{ marginBottom: 16 }}>
           {fault && <FaultPanel fault={fault} onClose={() => setFault(undefined)} />}
           {vm.fault && <FaultPanel fault={viewOf(vm.fault)} />}
+          {vm.hostFault && (
+            <FaultPanel
+              fault={viewOf(vm.hostFault)}
+              since={
+                <>
+                  <Age at={ms(vm.hostFaultSince)} />, last reported <Age at={ms(vm.observedAt)} />
+                </>
+              }
+            />
+          )}
         </div>
       )}
       {vm.taskId !== "" && <Working vm={vm} />}
@@ -96,7 +106,7 @@ export function VmPage() {
 
 /** The task at work on this VM. */
 function Working({ vm }: { vm: Vm }) {
-  const task = useTasks(vm.id).rows?.find((t) => t.id === vm.taskId);
+  const task = useTasks({ objectId: vm.id }).rows?.find((t) => t.id === vm.taskId);
   if (!task) return null;
   return (
     <div className="q-working" role="status">
@@ -164,7 +174,7 @@ function Overview({ vm }: { vm: Vm }) {
 }
 
 function VmTasks({ id }: { id: string }) {
-  const tasks = useTasks(id);
+  const tasks = useTasks({ objectId: id });
   return <TaskTable label="Tasks of this VM" list={tasks} narrow />;
 }
 

@@ -4,7 +4,7 @@ import { Link } from "@tanstack/react-router";
 import { lazy, Suspense, useState } from "react";
 import { faultOf } from "../../api/fault";
 import { PowerState, type Vm } from "../../api/gen/quantix/vm/v1/vm_pb";
-import { useVms } from "../../api/lists";
+import { ORDERS, useVms } from "../../api/lists";
 import { usePageState } from "../../shell/page-state";
 import { Filter } from "../../ui/filter";
 import { Empty, PageTitle } from "../../ui/parts";
@@ -42,6 +42,7 @@ const COLUMNS: Column<Vm>[] = [
           </div>
         )}
         {v.fault && <div className="q-table__sub">{v.fault.message}</div>}
+        {v.hostFault && <div className="q-table__sub">{v.hostFault.message}</div>}
       </>
     ),
   },
@@ -75,12 +76,13 @@ const COLUMNS: Column<Vm>[] = [
   },
   { id: "memory", header: "Memory", numeric: true, sort: (v) => v.spec?.memoryBytes ?? 0n, cell: (v) => formatBytes(v.spec?.memoryBytes ?? 0n) },
   { id: "disks", header: "Disks", numeric: true, sort: (v) => v.spec?.disks.length ?? 0, cell: (v) => v.spec?.disks.length ?? 0 },
+  { id: "created", header: "Created", sort: (v) => ms(v.createdAt) ?? 0, cell: (v) => <Age at={ms(v.createdAt)} /> },
   { id: "since", header: "In this state", sort: (v) => ms(v.powerSince) ?? 0, cell: (v) => (v.powerSince ? <Age at={ms(v.powerSince)} /> : "–") },
 ];
 
 export function VmsPage() {
   const page = usePageState();
-  const vms = useVms(page.filter);
+  const vms = useVms(page);
   const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
   const picked = (vms.rows ?? []).filter((v) => selected.has(v.id));
   return (
@@ -109,6 +111,7 @@ export function VmsPage() {
         onSelect={setSelected}
         sort={page.sort}
         onSort={page.setSort}
+        orders={ORDERS.vms}
         total={vms.total}
         hasMore={vms.hasMore}
         onMore={vms.more}

@@ -119,5 +119,5 @@ function Overview({ volume }: { volume: Volume }) {
 }
 
 function VolumeTasks({ id }: { id: string }) {
-  return <TaskTable label="Tasks of this volume" list={useTasks(id)} narrow />;
+  return <TaskTable label="Tasks of this volume" list={useTasks({ objectId: id })} narrow />;
 }

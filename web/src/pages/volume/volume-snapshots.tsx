@@ -22,7 +22,7 @@ const ASK_AGAIN_MS = 10_000;
 type Open = { what: "new" } | { what: "revert" | "delete" | "clone"; snapshot: Snapshot };
 
 export function VolumeSnapshots({ volume }: { volume: Volume }) {
-  const ended = useTasks(volume.id).rows?.filter((t) => t.endedAt).length ?? 0;
+  const ended = useTasks({ objectId: volume.id }).rows?.filter((t) => t.endedAt).length ?? 0;
   const query = useQuery(VolumeService.method.listSnapshots, { volumeId: volume.id }, { refetchInterval: ASK_AGAIN_MS });
   const [seen, setSeen] = useState(ended);
   if (seen !== ended) {

@@ -4,7 +4,7 @@ import { Link } from "@tanstack/react-router";
 import { useState, type ReactNode } from "react";
 import { faultOf } from "../../api/fault";
 import type { Volume } from "../../api/gen/quantix/volume/v1/volume_pb";
-import { useVolumes } from "../../api/lists";
+import { ORDERS, useVolumes } from "../../api/lists";
 import type { usePageState } from "../../shell/page-state";
 import { Filter } from "../../ui/filter";
 import { ActionButton, allowedOf, Empty } from "../../ui/parts";
@@ -17,7 +17,7 @@ import { VolumeDialog } from "./volume-dialogs";
 import { formatName, volumeStatus } from "./words";
 
 export function VolumeTable({ poolId = "", page, create }: { poolId?: string; page: ReturnType<typeof usePageState>; create?: ReactNode }) {
-  const volumes = useVolumes(page.filter, poolId);
+  const volumes = useVolumes({ filter: page.filter, sort: page.sort, poolId });
   const [deleting, setDeleting] = useState<Volume>();
   const columns: Column<Volume>[] = [
     {
@@ -92,6 +92,7 @@ export function VolumeTable({ poolId = "", page, create }: { poolId?: string; pa
         rowName={(v) => v.name}
         sort={page.sort}
         onSort={page.setSort}
+        orders={ORDERS.volumes}
         total={volumes.total}
         hasMore={volumes.hasMore}
         onMore={volumes.more}
