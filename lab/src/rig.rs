@@ -6,6 +6,7 @@
 //! Each process dies with this one. The programs are found beside the running test (`target/<profile>/`).
 
 use crate::process::{Process, free_port};
+use crate::screen::Screen;
 use quantix_client::{VdcClient, tls};
 use quantix_contract::quantix::host::v1 as host;
 use quantix_contract::quantix::image::v1 as image;
@@ -19,6 +20,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 /// The password the rig's admin chooses.
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -29,6 +31,8 @@ pub const STEP_DEADLINE: Duration = Duration::from_secs(120);
 pub struct Rig {
     dir: PathBuf,
     vdc_port: u16,
+    /// Where hosts on other machines report to; empty when there are none.
+    facing: String,
     node_port: u16,
     /// Signed in as admin; made anew by [`Rig::start_vdc`].
     pub client: VdcClient,
@@ -45,28 +49,41 @@ impl Rig {
     pub async fn start(dir: &Path) -> Rig {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let libvirt = start_libvirt(&dir.join("lv"));
+        let mut rig = Rig::vdc_only(dir, None).await;
+        rig.libvirt = Some(libvirt);
+        rig.start_node();
+        rig.add_host().await;
+        rig
+    }
+
+    /// Starts a vDC in `dir` and signs in. Its hosts are on other machines, which reach this one at `address`.
+    pub async fn without_host(dir: &Path, address: &str) -> Rig {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        Rig::vdc_only(dir, Some(address)).await
+    }
+
+    async fn vdc_only(dir: &Path, address: Option<&str>) -> Rig {
         let (vdc_port, node_port) = (free_port(), free_port());
-        let vdc = spawn_vdc(dir, vdc_port);
+        let facing = address.map(|address| format!("https://{address}:{vdc_port}")).unwrap_or_default();
+        let vdc = spawn_vdc(dir, vdc_port, &facing);
         let password = vdc
             .said("First sign-in:")
             .and_then(|line| line.split_whitespace().last().map(str::to_owned))
             .expect("a new vDC prints its one-time password");
         let node_since = now();
-        let node = spawn_node(dir, node_port);
         let (client, token) = sign_in(dir, vdc_port, &password, true).await;
-        let rig = Rig {
+        Rig {
             dir: dir.to_owned(),
             vdc_port,
+            facing,
             node_port,
             client,
             token,
-            node: Some(node),
+            node: None,
             node_since,
             vdc: Some(vdc),
-            libvirt: Some(libvirt),
-        };
-        rig.add_host().await;
-        rig
+            libvirt: None,
+        }
     }
 
     /// Where everything lives.
@@ -96,7 +113,7 @@ impl Rig {
 
     /// Starts the vDC again on what it left behind, and signs in again.
     pub async fn start_vdc(&mut self) {
-        self.vdc = Some(spawn_vdc(&self.dir, self.vdc_port));
+        self.vdc = Some(spawn_vdc(&self.dir, self.vdc_port, &self.facing));
         (self.client, self.token) = sign_in(&self.dir, self.vdc_port, PASSWORD, false).await;
     }
 
@@ -139,8 +156,13 @@ impl Rig {
             .split_whitespace()
             .find(|word| word.starts_with("qxh1."))
             .unwrap_or_else(|| panic!("no token: {text} {}", String::from_utf8_lossy(&output.stderr)));
-        let url = format!("https://127.0.0.1:{}", self.node_port);
-        let request = host::ProbeHostRequest { url, token: token.to_owned(), ..Default::default() };
+        self.register(&format!("https://127.0.0.1:{}", self.node_port), token, "host-1").await;
+        self.host_ready().await;
+    }
+
+    /// Adds the host that made `token` and answers at `url`; answers its id.
+    pub async fn register(&self, url: &str, token: &str, name: &str) -> String {
+        let request = host::ProbeHostRequest { url: url.into(), token: token.into(), ..Default::default() };
         let mut phases = self.client.hosts().probe_host(request).await.expect("the probe starts");
         let mut probe_id = String::new();
         while let Some(phase) = phases.message().await.expect("phases come") {
@@ -150,18 +172,25 @@ impl Rig {
                 probe_id = phase.probe_id.clone();
             }
         }
-        let request = host::AddHostRequest { probe_id, name: "host-1".into(), ..Default::default() };
-        self.ok(self.client.hosts().add_host(request).await.map(|answer| answer.into_owned()));
-        self.host_ready().await;
+        let request = host::AddHostRequest { probe_id, name: name.into(), ..Default::default() };
+        self.ok(self.client.hosts().add_host(request).await.map(|answer| answer.into_owned())).id
     }
 
     /// Waits until the present node daemon beats and its libvirt answers.
     pub async fn host_ready(&self) -> host::Host {
-        until("the host is ready", STEP_DEADLINE, async || {
+        self.host_in("", host::HostPhase::HOST_PHASE_READY).await
+    }
+
+    /// Waits until a host is in `phase`; an empty name means any host.
+    pub async fn host_in(&self, name: &str, phase: host::HostPhase) -> host::Host {
+        until(&format!("host {name} is {phase:?}"), STEP_DEADLINE, async || {
             let hosts =
                 self.client.hosts().list_hosts(host::ListHostsRequest::default()).await.ok()?.into_owned();
             let fresh = |h: &host::Host| self.is_fresh(h.observed_at.as_option().map(time::from_proto));
-            hosts.hosts.into_iter().find(|h| h.phase == host::HostPhase::HOST_PHASE_READY && fresh(h))
+            hosts
+                .hosts
+                .into_iter()
+                .find(|h| h.phase == phase && (name.is_empty() || h.name == name) && fresh(h))
         })
         .await
     }
@@ -175,12 +204,13 @@ impl Rig {
     /// Makes a pool of any kind on the host and waits until it is ready; answers its id.
     pub async fn pool_of(&self, name: &str, spec: pool::PoolSpec) -> String {
         let host = self.host_ready().await;
-        let request = pool::CreatePoolRequest {
-            name: name.into(),
-            spec: spec.into(),
-            host_ids: vec![host.id],
-            ..Default::default()
-        };
+        self.pool_on(name, spec, vec![host.id]).await
+    }
+
+    /// Makes a pool of any kind on these hosts and waits until it is ready on all; answers its id.
+    pub async fn pool_on(&self, name: &str, spec: pool::PoolSpec, host_ids: Vec<String>) -> String {
+        let request =
+            pool::CreatePoolRequest { name: name.into(), spec: spec.into(), host_ids, ..Default::default() };
         let made = self.ok(self.client.pools().create_pool(request).await.map(|answer| answer.into_owned()));
         self.task_done(&made.task_id).await;
         let id = made.pool.as_option().expect("a pool comes back").id.clone();
@@ -261,6 +291,21 @@ impl Rig {
         let request = vm::DeleteVmRequest { id: id.into(), delete_volumes: true, ..Default::default() };
         let gone = self.ok(self.client.vms().delete_vm(request).await.map(|answer| answer.into_owned()));
         self.task_done(&gone.task_id).await;
+    }
+
+    /// Opens the screen of a running VM as a browser does.
+    pub async fn screen(&self, id: &str) -> Screen {
+        let request = vm::CreateConsoleTicketRequest { vm_id: id.into(), ..Default::default() };
+        let answer = self.client.vms().create_console_ticket(request).await;
+        let path = self.ok(answer.map(|answer| answer.into_owned())).websocket_path;
+        let line = self.client.dial().connect(&[b"http/1.1"]).await.expect("the vDC answers");
+        let url = format!("wss://127.0.0.1:{}{path}", self.vdc_port);
+        let mut request = url.into_client_request().expect("a good path");
+        let bearer = format!("Bearer {}", self.token).parse().expect("a token is ASCII");
+        request.headers_mut().insert("authorization", bearer);
+        request.headers_mut().insert("sec-websocket-protocol", "binary".parse().expect("ASCII"));
+        let upgraded = tokio_tungstenite::client_async(request, line).await;
+        Screen::open(upgraded.expect("the vDC upgrades").0).await
     }
 
     /// Waits for a task's end, whichever.
@@ -376,8 +421,8 @@ pub fn program(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is not built: run this through `./x test`"))
 }
 
-/// Starts the vDC on `dir/vdc` and waits until it serves.
-pub fn spawn_vdc(dir: &Path, port: u16) -> Process {
+/// Starts the vDC on `dir/vdc` and waits until it serves. Hosts elsewhere report to `facing`, if that is not empty.
+pub fn spawn_vdc(dir: &Path, port: u16, facing: &str) -> Process {
     let mut command = Command::new(program("quantix-vdc"));
     command
         .arg("run")
@@ -385,6 +430,9 @@ pub fn spawn_vdc(dir: &Path, port: u16) -> Process {
         .arg(dir.join("vdc"))
         .arg("--listen")
         .arg(format!("127.0.0.1:{port}"));
+    if !facing.is_empty() {
+        command.arg("--host-facing-url").arg(facing);
+    }
     let process = Process::start("quantix-vdc", command);
     process.wait_for("Serving", STEP_DEADLINE);
     process

@@ -245,7 +245,10 @@ fn write_loop(
 
 fn make_folder(state_dir: &Path) -> Result<(), Fault> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(|err| {
+    let make = |path: &Path, mode| std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    // What stands above is not ours alone: pools are mounted beside the state folder, and QEMU's user passes through.
+    let above = state_dir.parent().filter(|above| !above.as_os_str().is_empty());
+    above.map_or(Ok(()), |above| make(above, 0o755)).and_then(|()| make(state_dir, 0o700)).map_err(|err| {
         Fault::new(
             FaultCode::InvalidArgument,
             format!("The state folder {} cannot be made.", state_dir.display()),

@@ -302,6 +302,55 @@ async fn the_server_stops_and_comes_back() {
     }
 }
 
+/// Through workers only: whoever touches a dead mount waits, and must be somebody who can be killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_servers_mount_is_let_go_of_by_force() {
+    let server = server();
+    for version in [V3, V41] {
+        let setup = nfs(version, &folder());
+        let limits = || quantix_storage::worker::Limits { patience_max: 15 * SECOND, ..quick() };
+        let worker = PoolWorker::start(setup.clone(), trial(None), limits());
+        ready(&worker).await;
+        let path = standard(&setup);
+        let mut user = writer(&format!("{path}/disk"));
+        eventually("somebody writes", || fs::metadata(format!("{path}/disk")).is_ok_and(|m| m.len() > 0));
+        server.stop();
+        let began = Instant::now();
+        let fault = worker.info().await.unwrap_err();
+        assert_eq!(fault.code, C::PoolStalled, "{fault}");
+        let stall = began.elapsed();
+        let began = Instant::now();
+        let fault = worker.destroy(LettingGo::Orderly).await.unwrap_err();
+        let orderly = began.elapsed();
+        assert!(matches!(fault.code, C::PoolInUse | C::PoolStalled), "{fault}");
+        assert!(!fault.remedy.is_empty() && orderly < 20 * SECOND, "{orderly:?}: {fault}");
+        assert!(mount_id(&path).is_some(), "an orderly end takes nothing away from its users");
+        let began = Instant::now();
+        worker.destroy(LettingGo::Forced).await.unwrap();
+        let forced = began.elapsed();
+        worker.stop().await;
+        assert!(forced < 15 * SECOND, "{forced:?}");
+        assert!(mount_id(&path).is_none() && !fs::exists(&path).unwrap(), "still mounted");
+        server.start();
+        let began = Instant::now();
+        ended(&mut user);
+        eventually("nobody is left in the kernel", || stuck().is_empty());
+        eprintln!(
+            "let go by force | NFS {} | stall told after {stall:.1?}, orderly refused ({}) after {orderly:.1?}, forced after \
+             {forced:.1?}, its user ended {:.1?} after the server came back",
+            version.as_str(),
+            fault.code,
+            began.elapsed()
+        );
+        let next = PoolWorker::start(setup.clone(), trial(None), quick());
+        wait_long(&next, "a new mount", |s| s.state == WorkerState::Ready).await;
+        next.volume_create(VolumeWish { id: volume_id(), ..blank() }, None).await.unwrap();
+        next.destroy(LettingGo::Orderly).await.unwrap();
+        next.stop().await;
+        assert!(mount_id(&path).is_none());
+    }
+}
+
 #[test]
 fn a_version_the_server_has_not() {
     let server = server();

@@ -26,7 +26,8 @@ const HELP: &str = "\
                      runs a libvirt of its own in D and prints READY once it answers
 ./x guest [--out D]  builds the test guest: a bootable ISO and a qcow2 disk
 ./x lab [FILE [TEST…]]
-                     runs storage tests inside the lab VM, all or those of storage/tests/FILE.rs
+                     runs storage tests inside the lab VM, all or those of storage/tests/FILE.rs, or
+                     those of lab/tests/servers, whose hosts are lab VMs
 ./x ceph --dir D     runs a Ceph cluster of its own in D, says how to reach it, and removes it at Enter
 ./x labvm build      builds the lab VM: Debian with kernel NFS, iSCSI, LVM, saved while it runs
 ./x labvm start --dir D [--forward HOST:GUEST]… [--reach-host]

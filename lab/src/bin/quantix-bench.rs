@@ -52,11 +52,11 @@ async fn main() {
 #[allow(clippy::print_stdout, reason = "the figures are the output")]
 fn start(dir: &Path) {
     let port = quantix_lab::process::free_port();
-    drop(rig::spawn_vdc(dir, port));
+    drop(rig::spawn_vdc(dir, port, ""));
     let mut figures = Figures::default();
     for _ in 0..START_RUNS {
         let began = Instant::now();
-        let vdc = rig::spawn_vdc(dir, port);
+        let vdc = rig::spawn_vdc(dir, port, "");
         figures.add(began.elapsed());
         drop(vdc);
     }

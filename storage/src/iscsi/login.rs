@@ -95,6 +95,10 @@ impl IscsiPool {
         // The portal that was asked for comes first.
         offered.sort_by_key(|portal| portal.key != first.key);
         let several = session::multipath_runs(&self.run_dir) && offered.len() > 1;
+        if !several && offered.iter().all(|portal| portal.key != first.key) {
+            // Behind address translation a target tells its own addresses, which lead nowhere from here, or elsewhere.
+            offered.insert(0, first);
+        }
         self.expected.store(if several { offered.len() } else { 1 }, Ordering::SeqCst);
         let patience = if several { SEVERAL_PATHS } else { ONE_PATH };
         let mut problem = None;

@@ -5,7 +5,8 @@ use quantix_model::id::PoolId;
 use quantix_model::pool::NfsSpec;
 use quantix_model::{Fault, FaultCode};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, chmodat, mkdirat, openat, openat2, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -113,6 +114,11 @@ fn our_folder(make: bool) -> rustix::io::Result<OwnedFd> {
     }
     let ours = open(CWD, OUR_FOLDER, ResolveFlags::empty())?;
     if make {
+        // QEMU's user passes through here too; a daemon of an older release made it for root alone.
+        let has = statat(&ours, "", AtFlags::EMPTY_PATH)?.st_mode;
+        if has & 0o011 != 0o011 {
+            chmodat(&ours, ".", Mode::from_raw_mode(has & 0o7777 | 0o011), AtFlags::empty())?;
+        }
         or_there(mkdirat(&ours, POOLS, mode))?;
     }
     open(&ours, POOLS, ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH)

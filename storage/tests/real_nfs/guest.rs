@@ -10,8 +10,9 @@ use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, listen,
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 static SERVER: Mutex<()> = Mutex::new(());
 
@@ -105,10 +106,28 @@ pub fn mount_options(path: &str) -> Vec<String> {
 pub fn stuck() -> Vec<String> {
     let stat = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("stat")).ok();
     let ours = |stat: &String| {
-        ["(pool-worker-on", "(mount.nfs", "(qemu-img"].iter().any(|name| stat.contains(name))
+        ["(pool-worker-on", "(mount.nfs", "(qemu-img", "(dd)"].iter().any(|name| stat.contains(name))
             && stat.contains(") D ")
     };
     std::fs::read_dir("/proc").unwrap().flatten().filter_map(stat).filter(ours).collect()
+}
+
+/// Somebody who writes into a file for ever, past the cache, as QEMU does.
+pub fn writer(path: &str) -> Child {
+    let mut dd = Command::new("dd");
+    dd.args(["if=/dev/zero", "bs=64k", "oflag=direct", "conv=notrunc", "count=100000"])
+        .arg(format!("of={path}"));
+    dd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Waits for the end of a process, however it ends; kills it on the way when it goes on.
+pub fn ended(child: &mut Child) {
+    let end = Instant::now() + Duration::from_secs(20);
+    let _ = child.kill();
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < end, "process {} cannot be ended", child.id());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 pub fn blank() -> VolumeWish {

@@ -1,4 +1,5 @@
-//! `./x lab` and the tier `lab`: builds the storage tests named `real_*` and has them run inside the lab VM.
+//! `./x lab` and the tier `lab`: builds the storage tests named `real_*` and has them run inside the lab VM; then runs
+//! the lab's own tests `servers`, which make lab VMs hosts of a vDC on this machine.
 
 use crate::args::Args;
 use crate::child::{ending, missing, own, run};
@@ -8,6 +9,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// Tests that run on this machine and have hosts in lab VMs, beside those that run inside.
+const SERVERS: &str = "servers";
 /// Runs a list of test programs in one VM.
 const RUNNER: &str = "quantix-lab-vm";
 
@@ -26,7 +29,25 @@ pub fn task(words: impl Iterator<Item = String>, root: &Path) -> Result<()> {
         Some((file, only)) => (Some(file.as_str()), only),
         None => (None, [].as_slice()),
     };
-    all(root, file, only, true)
+    match file {
+        Some(SERVERS) => servers(root, only, true),
+        Some(_) => all(root, file, only, true),
+        None => all(root, file, only, true).and(servers(root, only, true)),
+    }
+}
+
+/// Guests on hosts in lab VMs, those tests whose name holds one of `only`.
+pub fn servers(root: &Path, only: &[String], shown: bool) -> Result<()> {
+    super::build(root)?;
+    let mut filter = format!("package(quantix-lab) and binary({SERVERS})");
+    if !only.is_empty() {
+        let names: Vec<String> = only.iter().map(|text| format!("test({text})")).collect();
+        filter += &format!(" and ({})", names.join(" or "));
+    }
+    let mut nextest = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    nextest.current_dir(root).args(["nextest", "run", "--workspace", "--locked", "--profile", "house"]);
+    nextest.args(["--ignore-default-filter", "-E", &filter]).env("QUANTIX_X", own()?);
+    run(nextest.args(shown.then_some("--no-capture")))
 }
 
 /// Runs every test of `file`, or of all files, whose name holds one of `only`.
@@ -37,7 +58,7 @@ pub fn all(root: &Path, file: Option<&str>, only: &[String], shown: bool) -> Res
     let known: Vec<&str> = built.tests.iter().map(|(name, _)| name.as_str()).collect();
     if let Some(file) = file.filter(|file| !known.contains(file)) {
         return Err(Failure::new(format!("`{file}` is no file of lab tests"))
-            .remedy(format!("there are {}", known.join(", "))));
+            .remedy(format!("there are {}, {SERVERS}", known.join(", "))));
     }
     let mut command = Command::new(runner);
     command.env("QUANTIX_X", own()?).args(shown.then_some("--shown"));
