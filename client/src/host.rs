@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::Frame;
 use quantix_contract::quantix::file::v1 as file;
 use quantix_contract::quantix::node::v1 as node;
+use quantix_contract::quantix::pool::v1 as pool;
 use quantix_contract::quantix::pool::v1::ListFilesResponse;
 use quantix_model::id::{HostId, ImageId, PoolId, VmId};
 use quantix_model::{Fault, FaultCode};
@@ -77,6 +78,12 @@ calls! {
     release_pool / release_pool_with_options(node::ReleasePoolRequest) -> node::ReleasePoolResponse, CHANGE;
     /// Tries a pool again now.
     retry_pool / retry_pool_with_options(node::RetryPoolRequest) -> node::PoolReport, QUICK;
+    /// What an iSCSI portal offers the host.
+    discover_targets / discover_targets_with_options(pool::DiscoverTargetsRequest) -> pool::DiscoverTargetsResponse, CHANGE;
+    /// What an NFS server offers the host.
+    list_exports / list_exports_with_options(pool::ListExportsRequest) -> pool::ListExportsResponse, CHANGE;
+    /// The pools of a Ceph cluster, as the host sees them.
+    list_ceph_pools / list_ceph_pools_with_options(pool::ListCephPoolsRequest) -> pool::ListCephPoolsResponse, CHANGE;
     /// Looks at one file closely.
     get_file / get_file_with_options(file::GetFileRequest) -> file::FileDetails, QUICK;
     /// Makes a folder.
@@ -252,6 +259,17 @@ impl HostClient {
     ) -> Result<(), Fault> {
         let options = CallOptions::default().with_timeout(BULK);
         let told = self.rpc.delete_file_with_options(request, options).await;
+        self.follow(told, progress).await
+    }
+
+    /// Makes a linked clone independent; `progress` is told in bytes. One that stands alone is a success.
+    pub async fn flatten_volume(
+        &self,
+        request: node::FlattenVolumeRequest,
+        progress: impl FnMut(node::Progress) + Send,
+    ) -> Result<(), Fault> {
+        let options = CallOptions::default().with_timeout(BULK);
+        let told = self.rpc.flatten_volume_with_options(request, options).await;
         self.follow(told, progress).await
     }
 

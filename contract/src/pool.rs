@@ -83,7 +83,8 @@ fn chap_to_proto(chap: &Chap) -> wire::Chap {
     wire::Chap { user: chap.user.clone(), password: chap.password.expose().to_owned(), ..Default::default() }
 }
 
-fn chap_from_proto(chap: &wire::Chap) -> Chap {
+/// A name and its secret, as they travelled.
+pub fn chap_from_proto(chap: &wire::Chap) -> Chap {
     Chap { user: chap.user.clone(), password: Secret::new(&chap.password) }
 }
 
@@ -161,6 +162,7 @@ impl From<&Capabilities> for wire::Capabilities {
             snapshots_running: c.snapshots_running,
             grow_running: c.grow_running,
             thick: c.thick,
+            flatten: c.flatten,
             formats: c.formats.iter().copied().map(twin::write).collect(),
             ..Default::default()
         }
@@ -180,6 +182,7 @@ impl From<&wire::Capabilities> for Capabilities {
             snapshots_running: c.snapshots_running,
             grow_running: c.grow_running,
             thick: c.thick,
+            flatten: c.flatten,
             // A format of a newer release is one we cannot ask for.
             formats: c.formats.iter().filter_map(|f| twin::read("formats", *f).ok()).collect(),
         }
@@ -323,6 +326,7 @@ mod tests {
                             snapshots_running: able.0[6],
                             grow_running: able.0[7],
                             thick: able.0[8],
+                            flatten: able.0[9],
                             file_system: able.1,
                             formats: able.2,
                         },

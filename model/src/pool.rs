@@ -112,6 +112,8 @@ pub struct Capabilities {
     pub snapshots_running: bool,
     /// Can clone without copying; the clone then needs its source.
     pub clones: bool,
+    /// Can make a linked clone independent again, while no VM runs on it.
+    pub flatten: bool,
     /// Can grow volumes no VM runs on.
     pub grow: bool,
     /// Can grow them while a VM runs.

@@ -4,6 +4,7 @@
 //! daemon never calls these methods itself, it asks the worker over a socket with a deadline.
 
 use crate::error::Result;
+use crate::explore::Found;
 use quantix_model::Fault;
 use quantix_model::file::KeptFor;
 use quantix_model::id::{ImageId, PoolId, VolumeId};
@@ -61,9 +62,15 @@ pub struct Abilities<'a> {
     /// See the trait.
     pub grow: Option<&'a dyn Grow>,
     /// See the trait.
+    pub flatten: Option<&'a dyn Flatten>,
+    /// See the trait.
     pub snapshots: Option<&'a dyn Snapshots>,
     /// See the trait.
     pub exclusive: Option<&'a dyn Exclusive>,
+    /// See the trait.
+    pub refresh: Option<&'a dyn Refresh>,
+    /// See the trait.
+    pub explore: Option<&'a dyn Explore>,
 }
 
 /// How a pool is let go of.
@@ -83,6 +90,13 @@ pub trait Grow {
     fn volume_grow(&self, id: VolumeId, size_bytes: u64) -> Result<VolumeInfo>;
 }
 
+/// Making linked clones independent. What the clone holds does not change; killed in its middle it is still linked.
+pub trait Flatten {
+    /// Copies what the volume shares with another volume or an image, and forgets that. One that stands alone already
+    /// is a success. Refused while anything has it open.
+    fn volume_flatten(&self, id: VolumeId, progress: &mut dyn FnMut(Progress)) -> Result<VolumeInfo>;
+}
+
 /// Keeping what a volume was at a moment. Names are checked (`check_snapshot_name`) and unique in their volume.
 pub trait Snapshots {
     /// Keeps the volume as it is now; one of that name that is there already is a success.
@@ -99,6 +113,19 @@ pub trait Snapshots {
 pub trait Exclusive {
     /// The VM that had the volume on this host is off; not held is a success.
     fn volume_detach(&self, id: VolumeId) -> Result<()>;
+}
+
+/// Looking for what changed outside: what a person means by "try again" for a pool that works.
+pub trait Refresh {
+    /// Signs in on paths that were missing, looks for a disk's new size, and takes that in when it is our turn: one host
+    /// does. Nothing new is a success.
+    fn pool_refresh(&self, take_in: bool) -> Result<()>;
+}
+
+/// Finding what a pool could be made of. Asked of a backend that was not initialised, whose spec is a question.
+pub trait Explore {
+    /// Looks, and leaves nothing behind.
+    fn explore(&self) -> Result<Found>;
 }
 
 /// Browsing files beneath the pool root. Paths are relative to it.

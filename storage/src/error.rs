@@ -5,6 +5,9 @@ use quantix_model::id::{ImageId, VolumeId};
 use quantix_model::image::ImageFormat;
 use quantix_model::{Fault, FaultCode};
 
+/// Names a sentence may hold.
+const NAMES_MAX: usize = 5;
+
 /// A storage error is a fault from the start: it crosses the worker's socket as one.
 pub type Result<T> = std::result::Result<T, Fault>;
 
@@ -93,13 +96,25 @@ pub fn volume_missing(id: VolumeId) -> Fault {
     )
 }
 
+/// Names of a few, and how many more.
+pub fn some_of(names: &[impl std::fmt::Display]) -> String {
+    let told: Vec<String> = names.iter().take(NAMES_MAX).map(|name| name.to_string()).collect();
+    let more = names.len().saturating_sub(NAMES_MAX);
+    if more > 0 { format!("{} and {more} more", told.join(", ")) } else { told.join(", ") }
+}
+
+/// How many, and names of a few.
+pub fn none_or_some(names: &[impl std::fmt::Display]) -> String {
+    if names.is_empty() { "none".to_owned() } else { format!("{}: {}", names.len(), some_of(names)) }
+}
+
 /// A volume that linked clones read.
-pub fn has_clones(id: VolumeId, count: u32) -> Fault {
-    let clones = if count == 1 { "linked clone needs".to_owned() } else { "linked clones need".to_owned() };
+pub fn has_clones(id: VolumeId, clones: &[VolumeId]) -> Fault {
+    let need = if clones.len() == 1 { "linked clone needs" } else { "linked clones need" };
     Fault::new(
         FaultCode::VolumeHasClones,
-        format!("{count} {clones} the volume {id} as it is."),
-        "Delete those first, or make whole clones instead of linked ones.",
+        format!("{} {need} the volume {id} as it is: {}.", clones.len(), some_of(clones)),
+        "Make those independent of it (flatten them), or delete them first.",
     )
 }
 
@@ -191,12 +206,12 @@ pub fn image_not_there(id: ImageId) -> Fault {
 }
 
 /// An image that linked volumes read.
-pub fn image_in_use(id: ImageId, count: u32) -> Fault {
-    let volumes = if count == 1 { "volume is" } else { "volumes are" };
+pub fn image_in_use(id: ImageId, volumes: &[VolumeId]) -> Fault {
+    let are = if volumes.len() == 1 { "volume is" } else { "volumes are" };
     Fault::new(
         FaultCode::ImageInUse,
-        format!("{count} {volumes} linked to the image {id}."),
-        "Delete those first, or make whole copies of them.",
+        format!("{} {are} linked to the image {id}: {}.", volumes.len(), some_of(volumes)),
+        "Make those independent of it (flatten them), or delete them first.",
     )
 }
 

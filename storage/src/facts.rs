@@ -13,6 +13,7 @@ pub enum Ability {
     Snapshots,
     SnapshotsRunning,
     Clones,
+    Flatten,
     Grow,
     GrowRunning,
     Thick,
@@ -21,12 +22,13 @@ pub enum Ability {
 
 impl Ability {
     /// Every ability, in the order of the table.
-    pub const ALL: [Ability; 9] = [
+    pub const ALL: [Ability; 10] = [
         Ability::Files,
         Ability::Images,
         Ability::Snapshots,
         Ability::SnapshotsRunning,
         Ability::Clones,
+        Ability::Flatten,
         Ability::Grow,
         Ability::GrowRunning,
         Ability::Thick,
@@ -41,6 +43,7 @@ impl Ability {
             Ability::Snapshots => "snapshots of volumes, VM off",
             Ability::SnapshotsRunning => "snapshots while the VM runs",
             Ability::Clones => "linked clones",
+            Ability::Flatten => "make linked clones independent, VM off",
             Ability::Grow => "grow volumes, VM off",
             Ability::GrowRunning => "grow volumes while the VM runs",
             Ability::Thick => "reserve all space at once (thick)",
@@ -82,6 +85,7 @@ pub const ALL: &[Facts] = &[
             "yes",
             "yes",
             "yes",
+            "yes",
             "where the file system has fallocate",
             "on XFS, btrfs and others that can",
         ],
@@ -98,6 +102,7 @@ pub const ALL: &[Facts] = &[
             "yes",
             "yes",
             "yes",
+            "yes",
             "with NFS 4.2, where the server can",
             "with NFS 4.2, where the server can",
         ],
@@ -106,13 +111,13 @@ pub const ALL: &[Facts] = &[
         kind: "ceph",
         name: "Ceph RBD",
         formats: "raw",
-        can: ["no", "no", "yes", "yes", "yes", "yes", "yes", "yes", "no"],
+        can: ["no", "no", "yes", "yes", "yes", "yes", "yes", "yes", "yes", "no"],
     },
     Facts {
         kind: "iscsi",
         name: "iSCSI and LVM",
         formats: "raw",
-        can: ["no", "no", "yes", "yes", "no", "yes", "yes", "yes", "no"],
+        can: ["no", "no", "yes", "yes", "no", "no", "yes", "yes", "yes", "no"],
     },
 ];
 
@@ -132,6 +137,7 @@ pub fn says(can: &Capabilities, ability: Ability) -> bool {
         Ability::Snapshots => can.snapshots,
         Ability::SnapshotsRunning => can.snapshots_running,
         Ability::Clones => can.clones,
+        Ability::Flatten => can.flatten,
         Ability::Grow => can.grow,
         Ability::GrowRunning => can.grow_running,
         Ability::Thick => can.thick,

@@ -6,6 +6,7 @@ mod images;
 mod volumes;
 
 use crate::backend::{Attachment, LettingGo, PoolSetup};
+use crate::explore::Found;
 use crate::error::{self, Result};
 use files::Node;
 use quantix_model::Fault;
@@ -48,6 +49,7 @@ struct Shelf {
     held: BTreeSet<VolumeId>,
     reach: Reach,
     capabilities: Capabilities,
+    found: Option<Found>,
     let_go: Vec<LettingGo>,
     stalled: bool,
     killable: bool,
@@ -72,6 +74,7 @@ impl FakePool {
                     images: true,
                     snapshots: true,
                     clones: true,
+                    flatten: true,
                     grow: true,
                     grow_running: true,
                     thick: true,
@@ -80,6 +83,7 @@ impl FakePool {
                     ..Capabilities::default()
                 },
                 let_go: Vec::new(),
+                found: None,
                 stalled: false,
                 killable: true,
                 slow: Duration::ZERO,
@@ -129,6 +133,11 @@ impl FakePool {
     /// How often and in which way it was let go of.
     pub fn let_go(&self) -> Vec<LettingGo> {
         self.lock().let_go.clone()
+    }
+
+    /// What it answers when it is asked what pools could be made of.
+    pub fn find(&self, found: Found) {
+        self.lock().found = Some(found);
     }
 
     /// Puts a file there.

@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod ceph;
 pub mod error;
+pub mod explore;
 pub mod facts;
 pub mod fake;
 pub mod iscsi;

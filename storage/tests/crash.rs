@@ -304,6 +304,31 @@ fn while_going_back_to_a_snapshot() {
 }
 
 #[test]
+fn while_making_a_linked_clone_independent() {
+    let (source, mut copy) = (blank(VolumeFormat::Qcow2), blank(VolumeFormat::Qcow2));
+    copy.source = VolumeSource::Volume { id: source.id, snapshot: String::new(), linked: true };
+    let deaths = die_everywhere(
+        |pool| {
+            pool.volume_create(&source, &mut no_progress()).unwrap();
+            write(pool, source.id, 3);
+            pool.volume_create(&copy, &mut no_progress()).unwrap();
+        },
+        |pool| {
+            let made = pool.abilities().flatten.unwrap().volume_flatten(copy.id, &mut no_progress());
+            made.is_ok_and(|made| made.parent.is_none())
+        },
+        |pool, files| {
+            assert_eq!(files.len(), 2, "{files:?}");
+            assert_eq!(byte(pool, copy.id), 3);
+            let listed = pool.volume_list().unwrap();
+            let parent = listed.iter().find(|v| v.id == copy.id).unwrap().parent;
+            assert!([None, Some(source.id)].contains(&parent));
+        },
+    );
+    assert!(deaths >= 7, "{deaths}");
+}
+
+#[test]
 fn while_copying_and_linking_a_volume() {
     // Raw: copied as it is; qcow2 with a snapshot: converted; linked: a file that reads it.
     for (format, snapshot, linked) in [

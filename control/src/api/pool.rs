@@ -4,7 +4,7 @@ use crate::api::Assembly;
 use crate::api::auth;
 use crate::api::error::reply;
 use crate::bus::Thing;
-use crate::services::{App, pool};
+use crate::services::{App, explore, pool};
 use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::pool::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
@@ -129,6 +129,30 @@ impl wire::PoolService for Api {
         let asked =
             async { pool::retry(&self.0, request.pool_id.parse()?, super::optional(request.host_id)?).await };
         reply(asked.await.map(|()| wire::RetryPoolResponse::default()))
+    }
+
+    async fn discover_targets(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::DiscoverTargetsRequest>,
+    ) -> ServiceResult<wire::DiscoverTargetsResponse> {
+        reply(explore::targets(&self.0, request.to_owned_message()).await)
+    }
+
+    async fn list_exports(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::ListExportsRequest>,
+    ) -> ServiceResult<wire::ListExportsResponse> {
+        reply(explore::exports(&self.0, request.to_owned_message()).await)
+    }
+
+    async fn list_ceph_pools(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::ListCephPoolsRequest>,
+    ) -> ServiceResult<wire::ListCephPoolsResponse> {
+        reply(explore::ceph_pools(&self.0, request.to_owned_message()).await)
     }
 
     async fn list_files(

@@ -5,7 +5,7 @@ use crate::api::auth;
 use crate::api::error::reply;
 use crate::bus::Thing;
 use crate::services::snapshot::What;
-use crate::services::{App, orphan, snapshot, volume, volume_change};
+use crate::services::{App, orphan, snapshot, volume, volume_change, volume_flatten};
 use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::volume::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
@@ -191,6 +191,15 @@ impl wire::VolumeService for Api {
         let asked =
             async { volume_change::grow(&self.0, user, request.id.parse()?, request.size_bytes).await };
         answer(asked.await)
+    }
+
+    async fn flatten_volume(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::FlattenVolumeRequest>,
+    ) -> ServiceResult<wire::VolumeTask> {
+        let user = &auth::person(&context)?.name;
+        answer(async { volume_flatten::begin(&self.0, user, request.id.parse()?).await }.await)
     }
 
     async fn list_snapshots(

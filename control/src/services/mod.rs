@@ -4,6 +4,7 @@
 //! that is `api/`'s.
 
 pub mod console;
+pub mod explore;
 pub mod file;
 pub mod file_upload;
 pub mod file_work;
@@ -26,6 +27,7 @@ pub mod vm_create;
 pub mod vm_work;
 pub mod volume;
 pub mod volume_change;
+pub mod volume_flatten;
 pub mod volume_work;
 
 use crate::core::Core;
@@ -72,6 +74,7 @@ impl App {
         image_work::register(&app);
         volume_work::register(&app);
         volume_change::register(&app);
+        volume_flatten::register(&app);
         orphan::register(&app);
         snapshot::register(&app);
         file_work::register(&app);

@@ -110,6 +110,7 @@ pub fn capabilities(statuses: &[HostStatus]) -> Option<Capabilities> {
         snapshots: a.snapshots && b.snapshots,
         snapshots_running: a.snapshots_running && b.snapshots_running,
         clones: a.clones && b.clones,
+        flatten: a.flatten && b.flatten,
         grow: a.grow && b.grow,
         grow_running: a.grow_running && b.grow_running,
         thick: a.thick && b.thick,
@@ -396,12 +397,18 @@ pub async fn retry(app: &Arc<App>, id: PoolId, host_id: Option<HostId>) -> Resul
         let message = format!("Pool {} is not on that host, or on none.", pool.name);
         return Err(Fault::new(FaultCode::PoolNotAssigned, message, "Assign it to a host."));
     }
+    // What grew is taken in by one: the host a person chose, else the one that changes volumes anyway.
+    let chosen = match host_id {
+        Some(host) => Some(host),
+        None => lines::to_pool(app, id).await.ok().map(|line| line.id()),
+    };
     let mut asked = Vec::new();
     for host_id in hosts {
+        let take_in = chosen == Some(host_id);
         let (again, (say, said)) = (app.clone(), tokio::sync::oneshot::channel());
         app.core.spawn(async move {
             // Nobody listens any more when it took long: the page tells.
-            let _ = say.send(look_again(&again, id, host_id).await);
+            let _ = say.send(look_again(&again, id, host_id, take_in).await);
         });
         asked.push(said);
     }
@@ -412,9 +419,9 @@ pub async fn retry(app: &Arc<App>, id: PoolId, host_id: Option<HostId>) -> Resul
     }
 }
 
-async fn look_again(app: &App, id: PoolId, host_id: HostId) -> Result<(), Fault> {
+async fn look_again(app: &App, id: PoolId, host_id: HostId, take_in: bool) -> Result<(), Fault> {
     let line = lines::to_host(app, host_id).await?;
-    let ask = node::RetryPoolRequest { pool_id: id.to_string(), ..Default::default() };
+    let ask = node::RetryPoolRequest { pool_id: id.to_string(), take_in, ..Default::default() };
     let said = PoolReport::try_from(&line.retry_pool(ask).await?)?;
     report::take_pool(app, host_id, id, said).await
 }

@@ -147,7 +147,7 @@ async fn needed(app: &App, record: &VolumeRecord, name: &str) -> Result<Option<F
         Fault::new(
             FaultCode::VolumeHasClones,
             format!("The linked clone {} needs snapshot {name} of volume {}.", clone.name, record.name),
-            format!("Delete volume {} first.", clone.name),
+            format!("Make volume {} independent (flatten it), or delete it first.", clone.name),
         )
     }))
 }

@@ -98,6 +98,29 @@ pub async fn standing(app: &App, volume: &VolumeRecord) -> Result<Standing, Faul
     standing_among(app, &mut Around::default(), volume).await
 }
 
+/// What a volume that is there cannot be without.
+async fn linked_to(app: &App, volume: &VolumeRecord) -> Result<Option<String>, Fault> {
+    if volume.phase == VolumePhase::Creating {
+        return Ok(None);
+    }
+    if let Some(id) = volume.parent_id {
+        let name = app.core.store.volume_get(id).await.map_or_else(|_| id.to_string(), |parent| parent.name);
+        return Ok(Some(format!("volume {name}")));
+    }
+    Ok(linked_image(app, volume).await?.map(|name| format!("image {name}")))
+}
+
+/// The name of the image a volume that is there cannot be without.
+async fn linked_image(app: &App, volume: &VolumeRecord) -> Result<Option<String>, Fault> {
+    let Some(id) = volume.needs_image().filter(|_| volume.phase != VolumePhase::Creating) else {
+        return Ok(None);
+    };
+    match app.core.store.image_get(id).await {
+        Err(StoreError::NotFound { .. }) => Ok(Some(id.to_string())),
+        found => Ok(Some(found?.name)),
+    }
+}
+
 async fn standing_among(app: &App, around: &mut Around, volume: &VolumeRecord) -> Result<Standing, Fault> {
     let (pool, pool_usable, can) = around.pool(app, volume.pool_id).await?;
     let vm = match volume.vm_id {
@@ -108,8 +131,10 @@ async fn standing_among(app: &App, around: &mut Around, volume: &VolumeRecord) -
     let reads_it = |child: &&VolumeRecord| matches!(&child.source, VolumeSource::Volume { id, snapshot, linked: true } if *id == volume.id && snapshot.is_empty());
     // A clone that is being made reads its source, whatever becomes of it later.
     let copied = children.iter().any(|child| child.phase == VolumePhase::Creating);
+    let linked_to = linked_to(app, volume).await?;
     Ok(Standing {
         name: volume.name.clone(),
+        linked_to,
         phase: volume.phase,
         busy: copied || task_of(app, volume).is_some(),
         vm,
@@ -156,6 +181,7 @@ async fn view_among(app: &App, around: &mut Around, volume: &VolumeRecord) -> Re
     };
     let (parent_volume_id, parent_volume) =
         parent.map(|(id, name)| (id.to_string(), name)).unwrap_or_default();
+    let linked_image = linked_image(app, volume).await?.unwrap_or_default();
     let allowed_actions = standing.actions().iter().map(AllowedAction::from).collect();
     Ok(wire::Volume {
         id: volume.id.to_string(),
@@ -174,6 +200,7 @@ async fn view_among(app: &App, around: &mut Around, volume: &VolumeRecord) -> Re
         allocation: twin::write(volume.allocation),
         parent_volume_id,
         parent_volume,
+        linked_image,
         task_id: task_of(app, volume).map(|id| id.to_string()).unwrap_or_default(),
         ..Default::default()
     })

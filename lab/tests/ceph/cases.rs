@@ -2,6 +2,7 @@
 
 use super::*;
 use quantix_model::{Fault, FaultCode, Secret};
+use quantix_storage::explore::{Found, Question};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -64,6 +65,8 @@ pub fn foreign(lab: &CephLab) {
     lab.rbd(&["create", "--size", "4M", "taken/vm-100-disk-0"]);
     let listed = open(&again).volume_list().unwrap();
     assert_eq!(listed.iter().map(|v| v.id).collect::<Vec<_>>(), [wish.id]);
+    let facts = open(&again).info().unwrap().facts;
+    assert!(facts.iter().any(|f| f.name == "images of others" && f.value == "1: vm-100-disk-0"), "{facts:?}");
     let empty = PoolSetup { must_exist: true, ..setup_of(lab.pool("made-anew")) };
     assert_eq!(refused(&empty, FaultCode::PoolForeignData).code, FaultCode::PoolForeignData);
 }
@@ -142,6 +145,86 @@ pub fn protected(lab: &CephLab) {
     lab.rbd(&["snap", "protect", &format!("older/quantix-{}@new", wish.id)]);
     assert!(pool.volume_delete(wish.id).unwrap());
     eventually("the background", || lab.rbd(&["ls", "older"]).is_empty());
+}
+
+/// Clones of both formats become independent, with snapshots of their own; the protected snapshot is freed.
+pub fn flatten(lab: &CephLab) {
+    let pool = open(&setup_of(lab.pool("flat")));
+    let able = pool.abilities();
+    let (snapshots, flatten) = (able.snapshots.unwrap(), able.flatten.unwrap());
+    let wish = make(&pool, 8 * MIB, VolumeSource::Blank);
+    write(&pool, &wish, "write -P 7 0 4M");
+    snapshots.snapshot_create(wish.id, "old").unwrap();
+    let (snapshot, clone) = (format!("flat/quantix-{}@old", wish.id), volume_id());
+    lab.rbd(&["snap", "protect", &snapshot]);
+    lab.rbd(&["clone", "--rbd-default-clone-format", "1", &snapshot, &format!("flat/quantix-{clone}")]);
+    snapshots.snapshot_create(clone, "of-the-clone").unwrap();
+    let mut told = Vec::new();
+    flatten.volume_flatten(clone, &mut |at| told.push(at.done_bytes)).unwrap_or_else(|f| panic!("{f:?}"));
+    assert!(told.is_sorted() && told.last().is_some(), "{told:?}");
+    assert!(!lab.rbd(&["info", &snapshot]).contains("protected: True"), "it stays protected");
+    assert!(snapshots.snapshot_delete(wish.id, "old").unwrap());
+    let of = VolumeSource::Volume { id: wish.id, snapshot: String::new(), linked: true };
+    let second = make(&pool, 8 * MIB, of);
+    // Not under whoever has it open.
+    let image = format!("flat/quantix-{}", second.id);
+    let bench = ["bench", "--io-type", "write", "--io-size", "4096", "--io-threads", "1", "--io-total", "8G"];
+    let quiet = std::process::Stdio::null;
+    let mut user = lab.rbd_command().args(bench).arg(&image).stdout(quiet()).stderr(quiet()).spawn().unwrap();
+    eventually("a watcher", || lab.rbd(&["status", &image]).contains("client."));
+    assert_eq!(code(flatten.volume_flatten(second.id, &mut no_progress())), FaultCode::VolumeInUse);
+    user.kill().unwrap();
+    user.wait().unwrap();
+    assert!(pool.volume_list().unwrap().iter().any(|v| v.id == second.id && v.parent == Some(wish.id)));
+}
+
+/// The pool is deleted, or the cluster fills up, while it is in use.
+pub fn under_us(lab: &CephLab) {
+    let setup = setup_of(lab.pool("going"));
+    let pool = open(&setup);
+    let wish = make(&pool, MIB, VolumeSource::Blank);
+    lab.ceph(&["osd", "set-nearfull-ratio", "0.00001"]);
+    write(&pool, &wish, "write 0 1M");
+    let mut fault = None;
+    eventually("nearly full", || {
+        fault = open(&setup).info().ok().and_then(|info| info.fault);
+        fault.as_ref().is_some_and(|fault| fault.message.contains("nearly full"))
+    });
+    assert_eq!(fault.unwrap().code, FaultCode::PoolFull);
+    lab.ceph(&["osd", "set-nearfull-ratio", "0.85"]);
+    eventually("room again", || open(&setup).info().is_ok_and(|info| info.fault.is_none()));
+    lab.ceph(&["config", "set", "mon", "mon_allow_pool_delete", "true"]);
+    lab.ceph(&["osd", "pool", "rm", "going", "going", "--yes-i-really-really-mean-it"]);
+    let mut got = None;
+    eventually("the loss is told", || {
+        got = pool.info().err();
+        got.is_some()
+    });
+    let fault = got.unwrap();
+    assert_eq!(fault.code, FaultCode::PoolExportMissing, "{fault:?}");
+    assert!(fault.remedy.contains("ceph osd pool ls"), "{fault:?}");
+    for got in [
+        code(pool.volume_list()),
+        code(pool.volume_attach(wish.id)),
+        code(pool.volume_create(&super::wish(MIB, VolumeSource::Blank), &mut no_progress())),
+        code(pool.volume_delete(wish.id)),
+    ] {
+        assert_eq!(got, FaultCode::PoolExportMissing);
+    }
+}
+
+/// Who is about to make a pool sees the cluster's pools, or why not.
+pub fn explored(lab: &CephLab) {
+    let spec = lab.pool("to-be-found");
+    let ask = |key: Secret| {
+        let question = Question::CephPools { monitors: spec.monitors.clone(), user: spec.user.clone(), key };
+        CephPool::new(&question.setup().unwrap()).unwrap().abilities().explore.unwrap().explore()
+    };
+    let Found::CephPools(found) = ask(spec.key.clone()).unwrap() else { panic!("pools") };
+    let seen = found.iter().find(|pool| pool.name == "to-be-found").expect("the pool");
+    assert!(seen.available_bytes > 1 << 30, "{found:?}");
+    let other = lab.user("explorer", &["mon", "allow r"]);
+    assert_eq!(code(ask(Secret::new(other))), FaultCode::PoolAuthFailed);
 }
 
 pub fn background(lab: &CephLab) {

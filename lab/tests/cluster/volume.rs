@@ -135,6 +135,43 @@ async fn a_volume_is_made_grown_kept_copied_and_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_linked_clone_becomes_independent() {
+    let cluster = Cluster::start().await;
+    let pool_id = cluster.pool("main").await;
+    let calls = cluster.client.volumes();
+    let flatten = |id: &str| volume::FlattenVolumeRequest { id: id.into(), ..Default::default() };
+    let id = made(&cluster, blank("base", &pool_id)).await;
+    let fault = cluster.refused(calls.flatten_volume(flatten(&id)).await);
+    assert_eq!(fault.code, FaultCode::Conflict, "{fault}");
+    let linked = volume::CloneVolumeRequest { linked: true, ..copy_of(&id, "linked") };
+    let clone = done(&cluster, calls.clone_volume(linked).await.map(|a| a.into_owned())).await;
+    let clone = clone.volume.as_option().unwrap().id.clone();
+    let seen = now(&cluster, &clone).await;
+    assert_eq!((seen.parent_volume_id.as_str(), seen.parent_volume.as_str()), (id.as_str(), "base"));
+    assert!(allowed(&cluster, &clone).await.split(' ').any(|verb| verb == "flatten"));
+    // Who stands in the way is named, and what would help.
+    let delete = volume::DeleteVolumeRequest { id: id.clone(), ..Default::default() };
+    let fault = cluster.refused(calls.delete_volume(delete.clone()).await);
+    assert_eq!(fault.code, FaultCode::VolumeHasClones);
+    assert!(fault.message.contains("linked") && fault.remedy.contains("flatten"), "{fault}");
+    // Not while a VM runs on it.
+    let owner = cluster.vm(wish("web-1", &pool_id)).await.id;
+    cluster.powered(&owner, vm::PowerState::POWER_STATE_OFF).await;
+    done(&cluster, calls.attach_volume(gift(&clone, &owner)).await.map(|a| a.into_owned())).await;
+    cluster.ok(cluster.power(&owner, vm::PowerVerb::POWER_VERB_START).await);
+    cluster.powered(&owner, vm::PowerState::POWER_STATE_RUNNING).await;
+    let fault = cluster.refused(calls.flatten_volume(flatten(&clone)).await);
+    assert_eq!(fault.code, FaultCode::VolumeInUse);
+    assert!(fault.message.contains("web-1"), "{fault}");
+    cluster.ok(cluster.power(&owner, vm::PowerVerb::POWER_VERB_FORCE_STOP).await);
+    cluster.powered(&owner, vm::PowerState::POWER_STATE_OFF).await;
+    done(&cluster, calls.flatten_volume(flatten(&clone)).await.map(|a| a.into_owned())).await;
+    let seen = now(&cluster, &clone).await;
+    assert_eq!((seen.parent_volume_id.as_str(), seen.task_id.as_str()), ("", ""));
+    done(&cluster, calls.delete_volume(delete).await.map(|a| a.into_owned())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_volume_goes_from_vm_to_vm() {
     let cluster = Cluster::start().await;
     let pool_id = cluster.pool("main").await;

@@ -10,6 +10,8 @@ use crate::vm::{AllowedAction, PowerState};
 pub enum VolumeVerb {
     /// Make it larger.
     Grow,
+    /// Make it independent of what it is linked to.
+    Flatten,
     /// Make another with the same contents.
     Clone,
     /// Keep how it is now.
@@ -26,8 +28,9 @@ pub enum VolumeVerb {
 
 impl VolumeVerb {
     /// Every verb there is.
-    pub const ALL: [VolumeVerb; 7] = [
+    pub const ALL: [VolumeVerb; 8] = [
         VolumeVerb::Grow,
+        VolumeVerb::Flatten,
         VolumeVerb::Clone,
         VolumeVerb::Snapshot,
         VolumeVerb::Revert,
@@ -40,6 +43,7 @@ impl VolumeVerb {
     pub fn as_str(self) -> &'static str {
         match self {
             VolumeVerb::Grow => "grow",
+            VolumeVerb::Flatten => "flatten",
             VolumeVerb::Clone => "clone",
             VolumeVerb::Snapshot => "snapshot",
             VolumeVerb::Revert => "revert",
@@ -67,6 +71,8 @@ pub struct Standing {
     pub pool_usable: bool,
     /// What the pool can do; nothing when no host says.
     pub can: Capabilities,
+    /// What it is linked to, for sentences: `volume web` or `image debian-12`.
+    pub linked_to: Option<String>,
     /// Names of linked clones.
     pub clones: Vec<String>,
     /// One of those that reads the volume itself, not a snapshot of it: it must not be written any more.
@@ -104,6 +110,7 @@ impl Standing {
     fn why_not(&self, verb: VolumeVerb) -> Option<Refusal> {
         self.blocked(verb).or_else(|| match verb {
             VolumeVerb::Grow => self.why_not_grow(),
+            VolumeVerb::Flatten => self.why_not_flatten(),
             VolumeVerb::Clone => self.why_not_clone(),
             VolumeVerb::Snapshot => self.why_not_snapshot(),
             VolumeVerb::Revert => self.why_not_revert(),
@@ -157,7 +164,7 @@ impl Standing {
         refusal(
             FaultCode::VolumeHasClones,
             format!("Its linked clone {clone} needs it as it is."),
-            format!("Delete volume {clone} first, or work with a full clone."),
+            format!("Make volume {clone} independent (flatten it) or delete it first, or work with a full clone."),
         )
     }
 
@@ -193,6 +200,17 @@ impl Standing {
         self.frozen().or_else(|| self.while_running(self.can.grow_running, "grow it"))
     }
 
+    fn why_not_flatten(&self) -> Option<Refusal> {
+        if self.linked_to.is_none() {
+            let reason = "It stands alone: it is linked to nothing.";
+            return refusal(FaultCode::Conflict, reason, "Nothing needs to be done.");
+        }
+        if !self.can.flatten {
+            return self.cannot("make linked clones independent");
+        }
+        self.while_running(false, "make it independent")
+    }
+
     fn why_not_clone(&self) -> Option<Refusal> {
         // Of a running VM's disk, a snapshot can be cloned.
         self.while_running(self.can.snapshots, "clone it")
@@ -217,12 +235,13 @@ impl Standing {
             let remedy = format!("Detach it from VM {vm} first.");
             return refusal(FaultCode::VolumeInUse, format!("VM {vm} has it."), remedy);
         }
-        let clone = self.clones.first()?;
-        refusal(
-            FaultCode::VolumeHasClones,
-            format!("Its linked clone {clone} needs it."),
-            format!("Delete volume {clone} first."),
-        )
+        let reason = match self.clones.as_slice() {
+            [] => return None,
+            [clone] => format!("Its linked clone {clone} needs it."),
+            clones => format!("Its linked clones {} need it.", clones.join(", ")),
+        };
+        let remedy = "Make them independent of it (flatten them), or delete them first.";
+        refusal(FaultCode::VolumeHasClones, reason, remedy)
     }
 }
 
@@ -250,13 +269,19 @@ mod tests {
                 snapshots: true,
                 snapshots_running: true,
                 clones: true,
+                flatten: true,
                 grow: true,
                 grow_running: true,
                 ..Capabilities::default()
             },
+            linked_to: None,
             clones: Vec::new(),
             frozen_by: None,
         }
+    }
+
+    fn linked() -> Standing {
+        Standing { linked_to: Some("volume base".into()), ..able() }
     }
 
     fn allowed(standing: &Standing) -> Vec<String> {
@@ -272,6 +297,9 @@ mod tests {
     fn what_is_offered() {
         for (standing, wanted) in [
             (able(), "grow clone snapshot revert attach delete"),
+            (linked(), "grow flatten clone snapshot revert attach delete"),
+            (Standing { vm: of_vm(PowerState::Running).vm, ..linked() }, "grow clone snapshot detach"),
+            (Standing { can: Capabilities::default(), ..linked() }, "clone attach delete"),
             (of_vm(PowerState::Off), "grow clone snapshot revert detach"),
             (of_vm(PowerState::Running), "grow clone snapshot detach"),
             (of_vm(PowerState::Unknown), ""),

@@ -116,7 +116,7 @@ fn report(daemon: &Daemon, path: String, found: FileDetails) -> file::FileDetail
 }
 
 /// Long work with its progress. The work goes on when nobody listens any more: what was begun is ended.
-fn telling<F>(
+pub(super) fn telling<F>(
     pools: Arc<Pools>,
     pool: PoolId,
     work: impl FnOnce(watch::Sender<Progress>) -> F + Send + 'static,

@@ -3,6 +3,7 @@
 
 mod console;
 mod download;
+mod explore;
 mod file;
 mod host;
 mod pool;

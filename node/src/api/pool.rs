@@ -37,7 +37,7 @@ pub async fn release(
 
 pub async fn retry(daemon: &Daemon, request: wire::RetryPoolRequest) -> Result<wire::PoolReport, Fault> {
     let id: PoolId = request.pool_id.parse()?;
-    let report = daemon.pools.retry(id).await?;
+    let report = daemon.pools.retry(id, request.take_in).await?;
     Ok(convert::report_to_proto(id, &report))
 }
 

@@ -11,6 +11,7 @@ use futures::StreamExt as _;
 use quantix_contract::fault::to_connect;
 use quantix_contract::quantix::file::v1 as file_wire;
 use quantix_contract::quantix::node::v1 as wire;
+use quantix_contract::quantix::pool::v1 as pool_wire;
 use quantix_contract::quantix::pool::v1::ListFilesResponse;
 use quantix_model::Fault;
 use std::sync::Arc;
@@ -113,6 +114,9 @@ calls! {
         apply_pool(wire::PoolIntent) -> wire::PoolReport = pool::apply;
         release_pool(wire::ReleasePoolRequest) -> wire::ReleasePoolResponse = pool::release;
         retry_pool(wire::RetryPoolRequest) -> wire::PoolReport = pool::retry;
+        discover_targets(pool_wire::DiscoverTargetsRequest) -> pool_wire::DiscoverTargetsResponse = explore::targets;
+        list_exports(pool_wire::ListExportsRequest) -> pool_wire::ListExportsResponse = explore::exports;
+        list_ceph_pools(pool_wire::ListCephPoolsRequest) -> pool_wire::ListCephPoolsResponse = explore::ceph_pools;
         list_files(wire::ListFilesRequest) -> ListFilesResponse = pool::list_files;
         get_file(file_wire::GetFileRequest) -> file_wire::FileDetails = file::get;
         make_folder(file_wire::MakeFolderRequest) -> file_wire::FileDetails = file::make_folder;
@@ -137,5 +141,6 @@ calls! {
     progress {
         copy_file(file_wire::CopyFileRequest) = file::copy;
         delete_file(file_wire::DeleteFileRequest) = file::delete;
+        flatten_volume(wire::FlattenVolumeRequest) = volume::flatten;
     }
 }

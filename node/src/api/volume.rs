@@ -1,5 +1,6 @@
 //! RPC about volumes.
 
+use super::file::{Told, telling};
 use crate::daemon::Daemon;
 use crate::vm::disk::{Runs, serial};
 use futures::future::BoxFuture;
@@ -102,6 +103,22 @@ pub async fn grow(daemon: &Daemon, request: wire::GrowVolumeRequest) -> Result<w
     let grown = daemon.pools.noting(pool, grown)?;
     daemon.pools.look_again(pool);
     Ok(report(&grown))
+}
+
+/// Makes a linked clone independent. Its VM is looked at in its turn; the pool then keeps it from starting meanwhile.
+pub fn flatten(daemon: &Daemon, request: wire::FlattenVolumeRequest) -> Result<Told, Fault> {
+    let pool: PoolId = request.pool_id.parse()?;
+    let id: VolumeId = request.volume_id.parse()?;
+    let hint = hint(&request.vm_id)?;
+    let (worker, vms) = (daemon.pools.worker(pool)?, Arc::clone(&daemon.vms));
+    Ok(telling(Arc::clone(&daemon.pools), pool, move |tell| async move {
+        let check = |runs: Option<Runs>| -> BoxFuture<'static, Result<(), Fault>> {
+            let refused = runs.map(|runs| runs.refuse("make its disk independent"));
+            Box::pin(std::future::ready(refused.map_or(Ok(()), Err)))
+        };
+        vms.with_volume(id, hint, check).await?;
+        worker.volume_flatten(id, Some(tell)).await.map(drop)
+    }))
 }
 
 /// The VM that has a volume, as far as the asker knows.

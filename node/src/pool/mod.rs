@@ -20,7 +20,8 @@ use quantix_model::id::{ImageId, PoolId, VolumeId};
 use quantix_model::pool::{Capabilities, PoolReport, PoolSpec};
 use quantix_model::{Fault, FaultCode, UnixMs};
 use quantix_storage::backend::{Attachment, LettingGo, VolumeInfo};
-use quantix_storage::worker::{Limits, PoolLauncher, PoolWorker, WorkerState};
+use quantix_storage::explore::{Found, Question};
+use quantix_storage::worker::{Limits, PoolLauncher, PoolWorker, WorkerState, explore};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -70,6 +71,8 @@ pub struct Pools {
     ledger: Ledger,
     owners: Mutex<BTreeMap<PoolId, Owner>>,
     listings: Listings,
+    /// Whoever looks for what pools could be made of.
+    explorer: tokio::sync::Mutex<()>,
     changed: Arc<Notify>,
 }
 
@@ -88,6 +91,7 @@ impl Pools {
             ledger,
             owners: Mutex::default(),
             listings: Listings::default(),
+            explorer: Default::default(),
             changed,
         });
         for (id, entry) in &book.pools {
@@ -254,10 +258,31 @@ impl Pools {
     }
 
     /// Tries the pool again now, and waits a moment for it to come back.
-    pub async fn retry(&self, id: PoolId) -> Result<PoolReport, Fault> {
+    /// `take_in`: also what grew outside.
+    pub async fn retry(&self, id: PoolId, take_in: bool) -> Result<PoolReport, Fault> {
         let owner = self.owners().get(&id).cloned().ok_or_else(|| not_assigned(id))?;
-        owner.view().worker.retry();
+        let worker = owner.view().worker;
+        worker.retry();
+        if worker.status().state == WorkerState::Ready {
+            // It may take longer than anybody waits; the look after it tells.
+            let again = owner.clone();
+            tokio::spawn(async move {
+                if let Err(fault) = worker.refresh(take_in).await {
+                    tracing::info!(%fault, pool = %id, "could not take in what changed outside");
+                }
+                again.look_again();
+            });
+        }
         Ok(owner.look_now(PROMPT).await)
+    }
+
+    /// Finds out what pools could be made of. Two that look at once could sign each other out.
+    pub async fn explore(&self, question: &Question, patience: Duration) -> Result<Found, Fault> {
+        let _alone = self.explorer.try_lock().map_err(|_| {
+            let message = "The host is looking for targets, exports or pools already.";
+            Fault::new(FaultCode::Busy, message, "Wait until that has ended, a minute at most, and ask again.")
+        })?;
+        explore(question, Arc::clone(&self.workers.launcher), patience).await
     }
 
     /// Asks a worker something that changes nothing, and does not wait long.

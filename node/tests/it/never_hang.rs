@@ -34,6 +34,7 @@ const LOOKS: &[&str] = &[
 const CHANGES: &[&str] = &[
     "CreateVolume",
     "GrowVolume",
+    "FlattenVolume",
     "CreateSnapshot",
     "RevertSnapshot",
     "DeleteSnapshot",
@@ -85,6 +86,11 @@ async fn call(line: &HostClient, name: &str) -> Result<(), Fault> {
         }
         "CreateVolume" => line.create_volume(volume_request()).await.map(drop),
         "GrowVolume" => line.grow_volume(grow(2 << 30)).await.map(drop),
+        "FlattenVolume" => {
+            let volume_id = volume_id().to_string();
+            let ask = node::FlattenVolumeRequest { pool_id, volume_id, ..Default::default() };
+            line.flatten_volume(ask, |_| ()).await
+        }
         "ListSnapshots" => line.list_snapshots(snapshot("")).await.map(drop),
         "CreateSnapshot" => line.create_snapshot(snapshot("one")).await.map(drop),
         "RevertSnapshot" => line.revert_snapshot(snapshot("one")).await.map(drop),

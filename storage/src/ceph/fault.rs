@@ -196,6 +196,15 @@ pub fn full(pool: &str) -> Fault {
     )
 }
 
+/// The fault for a pool that still takes data, but not much more.
+pub fn nearly_full(pool: &str) -> Fault {
+    Fault::new(
+        FaultCode::PoolFull,
+        format!("The Ceph pool {pool:?} is nearly full; it still works."),
+        "Delete what is no longer needed, or add OSDs, before it is full: then every write waits.",
+    )
+}
+
 /// The fault for a volume somebody has open.
 pub fn in_use(id: VolumeId, by: &str) -> Fault {
     Fault::new(
@@ -206,11 +215,12 @@ pub fn in_use(id: VolumeId, by: &str) -> Fault {
 }
 
 /// The fault for a volume, or a snapshot of it, that linked clones need.
-pub fn has_clones(what: &str, clones: usize) -> Fault {
+pub fn has_clones(what: &str, clones: &[String]) -> Fault {
+    let linked = if clones.len() == 1 { "linked clone" } else { "linked clones" };
     Fault::new(
         FaultCode::VolumeHasClones,
-        format!("{what} is needed by {clones} linked clone(s)."),
-        "Delete those first; to keep one, make a full copy of it (a full clone needs no source) and delete the linked one.",
+        format!("{what} is needed by {} {linked}: {}.", clones.len(), crate::error::some_of(clones)),
+        "Make those independent of it (flatten them), or delete them first.",
     )
 }
 

@@ -16,6 +16,8 @@
 
 mod command;
 pub mod fault;
+mod explore;
+mod flatten;
 mod names;
 mod snapshots;
 mod state;
@@ -230,6 +232,9 @@ impl Backend for CephPool {
     }
 
     fn volume_attach(&self, id: VolumeId) -> Result<Attachment> {
+        if locked(&self.shared.busy).contains(&id.0) {
+            return Err(error::busy("volume", id));
+        }
         self.find_volume(id)?.ok_or_else(|| error::volume_missing(id))?;
         Ok(Attachment::Rbd {
             monitors: self.spec.monitors.clone(),
@@ -241,7 +246,13 @@ impl Backend for CephPool {
     }
 
     fn abilities(&self) -> Abilities<'_> {
-        Abilities { grow: Some(self), snapshots: Some(self), ..Abilities::default() }
+        Abilities {
+            grow: Some(self),
+            flatten: Some(self),
+            snapshots: Some(self),
+            explore: Some(self),
+            ..Abilities::default()
+        }
     }
 }
 

@@ -41,6 +41,11 @@ pub fn is_gone(image: &str) -> bool {
     image.starts_with(GONE)
 }
 
+/// Whether an image is one of ours, whatever state it is in. Others are never touched.
+pub fn is_ours(image: &str) -> bool {
+    volume_of(image).is_some() || image.starts_with(NEW) || is_gone(image)
+}
+
 /// The snapshot that a linked clone without a named one starts from. Longer than any name people may give.
 pub fn base(clone: VolumeId) -> String {
     format!("{BASE}{clone}")
@@ -79,6 +84,7 @@ mod tests {
         assert!(is_new_of_this_host(&new(id, 7)) && !is_new_of_this_host(&format!("{}x", new(id, 7))));
         assert!(!is_new_of_this_host("quantix-new-ä") && !is_new_of_this_host(&gone(id, 1)));
         assert!(is_gone(&gone(id, 1)) && !is_gone(&volume(id)));
+        assert!(is_ours(&volume(id)) && is_ours(&new(id, 7)) && !is_ours("vm-100-disk-0"));
         assert!(is_base(&base(id)) && !is_base("clone-of-monday"));
         assert!(
             quantix_model::volume::check_snapshot_name("name", &base(id)).is_err(),

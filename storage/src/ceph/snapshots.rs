@@ -78,7 +78,7 @@ impl CephPool {
         Ok(listed.into_iter().filter(|found| !names::is_base(&found.name)).map(info).collect())
     }
 
-    fn snapshot_clones(&self, id: VolumeId, name: &str) -> Result<std::result::Result<usize, Refusal>> {
+    fn snapshot_clones(&self, id: VolumeId, name: &str) -> Result<std::result::Result<Vec<String>, Refusal>> {
         self.children(&self.snapshot(id, name))
     }
 }
@@ -102,10 +102,10 @@ impl Snapshots for CephPool {
         let mut found = self.list_snapshots(id)?;
         let image = self.cluster().image(&names::volume(id));
         // Mostly none has any, and one question tells.
-        let any = !found.is_empty() && self.children(&image)?.is_ok_and(|clones| clones > 0);
+        let any = !found.is_empty() && self.children(&image)?.is_ok_and(|clones| !clones.is_empty());
         for snapshot in found.iter_mut().filter(|_| any) {
-            let clones = self.snapshot_clones(id, &snapshot.name)?.unwrap_or(0);
-            snapshot.clones = u32::try_from(clones).unwrap_or(u32::MAX);
+            let clones = self.snapshot_clones(id, &snapshot.name)?.unwrap_or_default();
+            snapshot.clones = u32::try_from(clones.len()).unwrap_or(u32::MAX);
         }
         Ok(found)
     }
@@ -133,8 +133,10 @@ impl Snapshots for CephPool {
         check_snapshot_name("name", name)?;
         let _busy = self.busy(id)?;
         match self.snapshot_clones(id, name)? {
-            Ok(0) => {}
-            Ok(clones) => return Err(fault::has_clones(&format!("The snapshot {name:?} of {id}"), clones)),
+            Ok(clones) if clones.is_empty() => {}
+            Ok(clones) => {
+                return Err(fault::has_clones(&format!("The snapshot {name:?} of {id}"), &clones));
+            }
             Err(refusal) if refusal.errno == errno::NOENT && !opened_nothing(&refusal) => return Ok(false),
             Err(refusal) => return Err(self.volume_fault(id, &refusal)),
         }

@@ -3,7 +3,8 @@
 use crate::backend::PoolInfo;
 use crate::ceph::command::{Cluster, read_json};
 use crate::ceph::{CephPool, fault, locked, names};
-use crate::error::Result;
+use crate::error::{self, Result};
+use crate::explore::CephPoolSeen;
 use quantix_model::pool::{Capabilities, Capacity, Fact};
 use quantix_model::volume::VolumeFormat;
 use quantix_model::{Fault, FaultCode};
@@ -95,6 +96,16 @@ impl Health {
         Some(check.words())
     }
 
+    /// Said to be nearly full.
+    fn nearly_full(&self, pool: &str) -> Option<String> {
+        let (_, check) = self.checks.iter().find(|(name, check)| match name.as_str() {
+            "OSD_NEARFULL" | "OSD_BACKFILLFULL" => !check.muted,
+            "POOL_NEARFULL" | "POOL_NEAR_FULL" => !check.muted && check.tells_of(pool),
+            _ => false,
+        })?;
+        Some(check.words())
+    }
+
     /// What is wrong with the pool's own data path. A monitor short of disk is no matter of the pool's.
     fn touching(&self, pool: &str) -> Option<String> {
         let shared = ["OSD_", "PG_", "OBJECT_", "SLOW_OPS", "BLUESTORE_", "DEVICE_HEALTH"];
@@ -162,6 +173,18 @@ impl Cluster {
         Ok(State { cluster, capacity, quota_bytes, health })
     }
 
+    /// Every pool of the cluster with its room.
+    pub(super) fn pools(&self) -> Result<Vec<CephPoolSeen>> {
+        let answers = self.ask("asking for the pools", "df detail\n")?;
+        let df = answers.into_iter().next().and_then(|df| serde_json::from_value::<Df>(df).ok());
+        let seen = |pool: DfPool| CephPoolSeen {
+            name: pool.name,
+            stored_bytes: pool.stats.stored,
+            available_bytes: pool.stats.max_avail,
+        };
+        Ok(df.ok_or_else(|| self.untold())?.pools.into_iter().map(seen).collect())
+    }
+
     fn untold(&self) -> Fault {
         let user = &self.names.user;
         Fault::new(
@@ -223,11 +246,13 @@ impl CephPool {
     fn describe(&self, state: &State, images: &[String]) -> PoolInfo {
         let pool = &self.spec.pool;
         let volumes = images.iter().filter(|image| names::volume_of(image).is_some()).count();
-        let fault = match (state.health.full(pool), state.health.touching(pool)) {
-            (Some(words), _) => Some(fault::full(pool).because(words)),
-            (None, Some(words)) => Some(unwell(pool).because(words)),
-            (None, None) => None,
+        let fault = match (state.health.full(pool), state.health.nearly_full(pool), state.health.touching(pool)) {
+            (Some(words), ..) => Some(fault::full(pool).because(words)),
+            (None, Some(words), _) => Some(fault::nearly_full(pool).because(words)),
+            (None, None, Some(words)) => Some(unwell(pool).because(words)),
+            (None, None, None) => None,
         };
+        let foreign: Vec<&String> = images.iter().filter(|image| !names::is_ours(image)).collect();
         let quota = match state.quota_bytes {
             0 => "none".to_owned(),
             bytes => format!("{bytes} bytes"),
@@ -239,6 +264,7 @@ impl CephPool {
                 snapshots: true,
                 snapshots_running: true,
                 clones: true,
+                flatten: true,
                 grow: true,
                 grow_running: true,
                 thick: true,
@@ -253,6 +279,7 @@ impl CephPool {
                 fact("cluster", state.cluster.clone()),
                 fact("health", state.health.summary()),
                 fact("quota", quota),
+                fact("images of others", error::none_or_some(&foreign)),
             ],
         }
     }

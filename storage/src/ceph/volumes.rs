@@ -26,9 +26,12 @@ struct Listed {
 }
 
 #[derive(Deserialize)]
-struct Parent {
+pub(super) struct Parent {
     pool: String,
-    image: String,
+    /// Its name.
+    pub image: String,
+    #[serde(default)]
+    pub snapshot: String,
 }
 
 #[derive(Deserialize)]
@@ -49,13 +52,12 @@ pub(super) struct Image {
     /// As the guest sees it.
     pub size: u64,
     #[serde(default)]
-    parent: Option<Parent>,
+    pub parent: Option<Parent>,
 }
 
 /// A linked clone of an image.
 #[derive(Deserialize)]
 pub(super) struct Child {
-    #[allow(dead_code, reason = "only how many there are matters; the field makes sure it is a child")]
     image: String,
 }
 
@@ -230,7 +232,7 @@ impl CephPool {
         Ok(copied.map(drop))
     }
 
-    fn source(&self, id: VolumeId, snapshot: &str) -> Result<Image> {
+    pub(super) fn source(&self, id: VolumeId, snapshot: &str) -> Result<Image> {
         let image = self.cluster().image(&names::volume(id));
         let image = if snapshot.is_empty() { image } else { format!("{image}@{snapshot}") };
         self.cluster().rbd_json::<Image>("finding the source", &["info", &image])?.map_err(|refusal| {
@@ -290,7 +292,7 @@ impl CephPool {
         }
     }
 
-    fn parent(&self, parent: Option<&Parent>) -> Option<VolumeId> {
+    pub(super) fn parent(&self, parent: Option<&Parent>) -> Option<VolumeId> {
         parent
             .filter(|parent| parent.pool == self.spec.pool)
             .and_then(|parent| names::volume_of(&parent.image))
@@ -405,8 +407,8 @@ impl CephPool {
             Err(refusal) if refusal.is_missing_image() => return self.clear_half_made(id),
             Err(refusal) => return Err(self.cluster().fault(&refusal)),
         };
-        if clones > 0 {
-            return Err(fault::has_clones(&format!("The volume {id}"), clones));
+        if !clones.is_empty() {
+            return Err(fault::has_clones(&format!("The volume {id}"), &clones));
         }
         self.refuse_in_use(id)?;
         self.step("delete: out of sight")?;
@@ -427,11 +429,12 @@ impl CephPool {
         Ok(false)
     }
 
-    /// How many linked clones an image, or one snapshot of it, has; also those in Ceph's trash.
-    pub(super) fn children(&self, image: &str) -> Result<std::result::Result<usize, Refusal>> {
+    /// The linked clones of an image, or of one snapshot of it, by volume where they are ours; also those in Ceph's trash.
+    pub(super) fn children(&self, image: &str) -> Result<std::result::Result<Vec<String>, Refusal>> {
         let args = ["children", "--all", image];
         let children = self.cluster().rbd_json::<Vec<Child>>("looking for linked clones", &args)?;
-        Ok(children.map(|children| children.len()))
+        let name = |child: Child| names::volume_of(&child.image).map_or(child.image, |id| id.to_string());
+        Ok(children.map(|children| children.into_iter().map(name).collect()))
     }
 
     fn watchers(&self, id: VolumeId) -> Result<Vec<String>> {
@@ -453,7 +456,7 @@ impl CephPool {
 }
 
 /// Turns parts of a hundred into bytes.
-fn in_bytes(total_bytes: u64, progress: &mut dyn FnMut(Progress)) -> impl FnMut(u64) {
+pub(super) fn in_bytes(total_bytes: u64, progress: &mut dyn FnMut(Progress)) -> impl FnMut(u64) {
     move |hundredths| {
         progress(Progress { done_bytes: total_bytes / 100 * hundredths.min(100), total_bytes });
     }

@@ -77,9 +77,10 @@ impl Images for FakeBackend {
 
     fn image_delete(&self, id: ImageId) -> Result<bool> {
         let mut shelf = self.shelf()?;
-        let linked = shelf.volumes.values().filter(|v| v.image == Some(id)).count();
-        if linked > 0 {
-            return Err(error::image_in_use(id, u32::try_from(linked).unwrap_or(u32::MAX)));
+        let linked = shelf.volumes.values().filter(|v| v.image == Some(id));
+        let linked: Vec<_> = linked.map(|v| v.info.id).collect();
+        if !linked.is_empty() {
+            return Err(error::image_in_use(id, &linked));
         }
         let (image, upload) = (shelf.images.remove(&id), shelf.uploads.remove(&id));
         Ok(image.is_some() || upload.is_some())

@@ -2,11 +2,13 @@
 
 use super::{FakeBackend, MOUNT_PATH, Reach, Shelf};
 use crate::backend::{
-    Abilities, Attachment, Backend, Exclusive, Grow, LettingGo, PoolInfo, Progress, SnapshotInfo, Snapshots,
+    Abilities, Attachment, Backend, Exclusive, Explore, Flatten, Grow, LettingGo, PoolInfo, Progress, SnapshotInfo, Snapshots,
     VolumeInfo, VolumeWish,
 };
 use crate::error::{self, Result};
+use crate::explore::Found;
 use quantix_model::id::{ImageId, VolumeId};
+use quantix_model::{Fault, FaultCode};
 use quantix_model::pool::Capacity;
 use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource, check_size, check_snapshot_name};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,9 +22,13 @@ pub(super) struct Volume {
 }
 
 impl Shelf {
+    /// Volumes linked to this one.
+    fn readers(&self, id: VolumeId) -> Vec<VolumeId> {
+        self.volumes.values().filter(|v| v.info.parent == Some(id)).map(|v| v.info.id).collect()
+    }
+
     fn clones(&self, id: VolumeId) -> u32 {
-        let clones = self.volumes.values().filter(|v| v.info.parent == Some(id)).count();
-        u32::try_from(clones).unwrap_or(u32::MAX)
+        u32::try_from(self.readers(id).len()).unwrap_or(u32::MAX)
     }
 
     fn info(&self, id: VolumeId) -> Option<VolumeInfo> {
@@ -32,9 +38,9 @@ impl Shelf {
 
     /// A volume that may be written.
     fn writable(&mut self, id: VolumeId) -> Result<&mut Volume> {
-        let clones = self.clones(id);
+        let readers = self.readers(id);
         let volume = self.volumes.get_mut(&id).ok_or_else(|| error::volume_missing(id))?;
-        if clones > 0 { Err(error::has_clones(id, clones)) } else { Ok(volume) }
+        if readers.is_empty() { Ok(volume) } else { Err(error::has_clones(id, &readers)) }
     }
 
     /// The bytes a new volume takes, the volume and the image it is linked to.
@@ -133,13 +139,12 @@ impl Backend for FakeBackend {
 
     fn volume_delete(&self, id: VolumeId) -> Result<bool> {
         let mut shelf = self.shelf()?;
-        match shelf.clones(id) {
-            0 => {
-                shelf.held.remove(&id);
-                Ok(shelf.volumes.remove(&id).is_some())
-            }
-            clones => Err(error::has_clones(id, clones)),
+        let readers = shelf.readers(id);
+        if !readers.is_empty() {
+            return Err(error::has_clones(id, &readers));
         }
+        shelf.held.remove(&id);
+        Ok(shelf.volumes.remove(&id).is_some())
     }
 
     fn volume_list(&self) -> Result<Vec<VolumeInfo>> {
@@ -174,8 +179,11 @@ impl Backend for FakeBackend {
             file_access: Some(self),
             images: Some(self),
             grow: Some(self),
+            flatten: Some(self),
             snapshots: Some(self),
             exclusive: Some(self),
+            refresh: None,
+            explore: Some(self),
         }
     }
 }
@@ -204,6 +212,27 @@ impl Grow for FakeBackend {
             volume.info.allocated_bytes = size_bytes;
         }
         Ok(volume.info.clone())
+    }
+}
+
+impl Explore for FakeBackend {
+    fn explore(&self) -> Result<Found> {
+        let nothing = || {
+            Fault::new(FaultCode::PoolServerUnreachable, "Nobody is there.", "Tell the fake what it finds.")
+        };
+        self.shelf()?.found.clone().ok_or_else(nothing)
+    }
+}
+
+impl Flatten for FakeBackend {
+    fn volume_flatten(&self, id: VolumeId, progress: &mut dyn FnMut(Progress)) -> Result<VolumeInfo> {
+        let mut shelf = self.shelf()?;
+        let volume = shelf.volumes.get_mut(&id).ok_or_else(|| error::volume_missing(id))?;
+        let total_bytes = volume.info.size_bytes;
+        progress(Progress { done_bytes: total_bytes, total_bytes });
+        volume.info.parent = None;
+        volume.image = None;
+        shelf.info(id).ok_or_else(|| error::volume_missing(id))
     }
 }
 

@@ -70,13 +70,13 @@ const LVM_WORDS: &[(&str, FaultCode, &str, &str)] = &[
         "insufficient free space",
         FaultCode::PoolFull,
         "The volume group is full.",
-        "Delete volumes or snapshots, or grow the LUN and run `pvresize` on one host.",
+        "Delete volumes or snapshots, or grow the LUN and press Retry on the pool's page.",
     ),
     (
         "insufficient suitable",
         FaultCode::PoolFull,
         "The volume group is full.",
-        "Delete volumes or snapshots, or grow the LUN and run `pvresize` on one host.",
+        "Delete volumes or snapshots, or grow the LUN and press Retry on the pool's page.",
     ),
     ("in use", FaultCode::VolumeInUse, "The volume is open on this host.", "Stop the VM that uses it."),
     (

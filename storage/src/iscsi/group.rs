@@ -2,7 +2,7 @@
 
 use crate::backend::LettingGo;
 use crate::error::{Result, io};
-use crate::iscsi::lvm::{Group, Pv, Shelf, lv_name, next_name, pool_name, tag_host, tag_pool};
+use crate::iscsi::lvm::{Group, Pv, Shelf, lv_name, next_name, pool_name, tag_host, tag_pool, tag_wwid};
 use crate::iscsi::{IscsiPool, locked, session};
 use quantix_host::program::Program;
 use quantix_model::id::VolumeId;
@@ -87,6 +87,27 @@ impl IscsiPool {
         )
     }
 
+    /// Refuses a LUN that is a copy of the pool's, as a storage array makes them: what is on it is old, or about to part
+    /// from the real one.
+    pub(super) fn refuse_copy(&self, group: Group) -> Result<Group> {
+        let wwid = locked(&self.wwid).clone();
+        let here = tag_wwid(&wwid);
+        match &group.made_on {
+            // Who only lets go has not asked which LUN it is.
+            Some(made_on) if *made_on != here && !wwid.is_empty() => Err(Fault::new(
+                FaultCode::PoolForeignData,
+                format!("LUN {} of {} is a copy of the pool's LUN.", self.spec.lun, self.spec.target),
+                format!(
+                    "Map the real one. If the pool moved here for good: `vgchange --deltag {made_on} --addtag {here} {}`.",
+                    self.spec.volume_group
+                ),
+            )
+            .because(format!("the volume group was made on {made_on}, this is {here}"))
+            .in_phase("look at the volume group")),
+            _ => Ok(group),
+        }
+    }
+
     /// Makes sure that the LUN holds our volume group.
     pub(super) fn open_group(&self) -> Result<()> {
         let name = self.spec.volume_group.as_str();
@@ -141,25 +162,7 @@ impl IscsiPool {
     /// Refuses a LUN with anything on it, known or not.
     fn check_empty(&self, device: &str) -> Result<()> {
         let step = "look at the LUN";
-        let program = Program::new("wipefs").args(["--no-act", "--json", device]).deadline(LOOK);
-        let output = self.run(step, &program)?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let found: serde_json::Result<Wipefs> = serde_json::from_str(&text);
-        let found = match found {
-            _ if !output.succeeded() => Err(output.complaint()),
-            _ if text.trim().is_empty() => Ok(Vec::new()),
-            Ok(found) => Ok(found.signatures),
-            Err(e) => Err(e.to_string()),
-        };
-        let found = found.map_err(|said| {
-            Fault::new(
-                FaultCode::PoolIoFailed,
-                "The host could not tell what is on the LUN.",
-                "Look at the kernel log.",
-            )
-            .because(said)
-            .in_phase(step)
-        })?;
+        let found = self.signatures(step, device)?;
         if !found.is_empty() {
             let remedy = match found.iter().all(|s| s.kind == LVM) {
                 true => "Look with `pvs` on the host; remove it with `pvremove` if nobody needs it.",
@@ -178,6 +181,40 @@ impl IscsiPool {
         Ok(())
     }
 
+    /// What is on a disk, for people: a volume group's name, or signatures.
+    pub(super) fn content(&self, device: &str) -> Result<String> {
+        let found = self.signatures("look at the LUN", device)?;
+        if found.iter().any(|signature| signature.kind == LVM) {
+            let known = self.physical_volumes(&[device.to_owned()])?;
+            if let Some(pv) = known.iter().find(|pv| !pv.group.is_empty()) {
+                return Ok(format!("LVM volume group {}", pv.group));
+            }
+        }
+        Ok(words(&found))
+    }
+
+    fn signatures(&self, step: &'static str, device: &str) -> Result<Vec<Signature>> {
+        let program = Program::new("wipefs").args(["--no-act", "--json", device]).deadline(LOOK);
+        let output = self.run(step, &program)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let found: serde_json::Result<Wipefs> = serde_json::from_str(&text);
+        let found = match found {
+            _ if !output.succeeded() => Err(output.complaint()),
+            _ if text.trim().is_empty() => Ok(Vec::new()),
+            Ok(found) => Ok(found.signatures),
+            Err(e) => Err(e.to_string()),
+        };
+        found.map_err(|said| {
+            Fault::new(
+                FaultCode::PoolIoFailed,
+                "The host could not tell what is on the LUN.",
+                "Look at the kernel log.",
+            )
+            .because(said)
+            .in_phase(step)
+        })
+    }
+
     fn make_physical(&self, device: &str) -> Result<()> {
         self.step("init: physical volume")?;
         let uuid = pv_uuid(self.id);
@@ -189,7 +226,9 @@ impl IscsiPool {
     fn make_group(&self, device: &str) -> Result<()> {
         self.step("init: new group")?;
         let (tag, name) = (tag_pool(self.id), self.spec.volume_group.as_str());
-        let args = ["vgcreate", "--setautoactivation", "n", "--addtag", &tag, name, device];
+        let lun = tag_wwid(&locked(&self.wwid));
+        let args =
+            ["vgcreate", "--setautoactivation", "n", "--addtag", &tag, "--addtag", &lun, name, device];
         self.lvm("make the volume group", &args).map(drop)
     }
 
@@ -200,7 +239,9 @@ impl IscsiPool {
         }
         self.step("init: tag")?;
         let (tag, name) = (tag_pool(self.id), self.spec.volume_group.as_str());
-        self.lvm("tag the volume group", &["vgchange", "--setautoactivation", "n", "--addtag", &tag, name])?;
+        let lun = tag_wwid(&locked(&self.wwid));
+        let args = ["vgchange", "--setautoactivation", "n", "--addtag", &tag, "--addtag", &lun, name];
+        self.lvm("tag the volume group", &args)?;
         // Refuses when another host's pool was faster.
         self.group().map(drop)
     }

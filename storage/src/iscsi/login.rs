@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// The registered port of iSCSI (RFC 7143).
 const PORT: u16 = 3260;
 const CONNECT: Duration = Duration::from_secs(3);
-const DISCOVERY: Duration = Duration::from_secs(8);
+pub(super) const DISCOVERY: Duration = Duration::from_secs(8);
 const LOGIN: Duration = Duration::from_secs(30);
 /// A LUN that was scanned for is known at once; its disk and the name in `/dev` follow.
 const APPEAR: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ const SEVERAL_PATHS: Patience = Patience { replacement_seconds: 15 };
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Portal {
     /// `192.0.2.1:3260,1`; the portal group is left out when unknown.
-    argument: String,
+    pub(super) argument: String,
     /// `192.0.2.1,3260`.
     pub key: String,
 }
@@ -87,7 +87,37 @@ impl IscsiPool {
         self.find_lun().map(drop)
     }
 
-    fn sign_in(&self) -> Result<()> {
+    /// Signs in to portals of the target that have no session, where several are used.
+    pub(super) fn sign_in_missing(&self) -> Result<()> {
+        if !session::multipath_runs(&self.run_dir) {
+            return Ok(());
+        }
+        let offered = self.discover(&self.reach_any()?)?;
+        self.expected.fetch_max(offered.len(), Ordering::SeqCst);
+        let there = session::sessions(&self.sys, &self.spec.target);
+        let missing = offered.iter().filter(|portal| !there.iter().any(|s| s.portal == portal.key));
+        for portal in missing {
+            if let Err(fault) = self.sign_in_at(portal, SEVERAL_PATHS) {
+                tracing::info!(%fault, portal = portal.key, "a path stays away");
+            }
+        }
+        Ok(())
+    }
+
+    /// The portal of the pool, else one with a session.
+    fn reach_any(&self) -> Result<Portal> {
+        self.reach().or_else(|fault| {
+            let there = session::sessions(&self.sys, &self.spec.target);
+            let address = |s: &Session| {
+                let (ip, port) = s.portal.rsplit_once(',')?;
+                Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
+            };
+            let up = there.iter().filter(|s| s.is_up()).find_map(address);
+            up.map(|address| Portal::new(address, None)).ok_or(fault)
+        })
+    }
+
+    pub(super) fn sign_in(&self) -> Result<()> {
         self.step("init: portal")?;
         let first = self.reach()?;
         self.step("init: discovery")?;
@@ -118,7 +148,7 @@ impl IscsiPool {
     }
 
     /// Whether anybody listens at the portal: iscsiadm alone would try for a quarter of a minute.
-    fn reach(&self) -> Result<Portal> {
+    pub(super) fn reach(&self) -> Result<Portal> {
         let portal = &self.spec.portal;
         let unreachable = |cause: String| {
             Fault::new(
@@ -184,7 +214,7 @@ impl IscsiPool {
         self.iscsiadm("sign in", &node(&["--login"]), &[classify::SESSION_EXISTS])
     }
 
-    fn iscsiadm(&self, step: &'static str, program: &Program, fine: &[i32]) -> Result<()> {
+    pub(super) fn iscsiadm(&self, step: &'static str, program: &Program, fine: &[i32]) -> Result<()> {
         let output = self.run(step, program)?;
         if output.succeeded() || output.code.is_some_and(|code| fine.contains(&code)) {
             return Ok(());
@@ -193,7 +223,7 @@ impl IscsiPool {
     }
 
     /// The LUN in every session that shows it, after the kernel looked again.
-    fn find_lun(&self) -> Result<Vec<Disk>> {
+    pub(super) fn find_lun(&self) -> Result<Vec<Disk>> {
         self.step("init: scan")?;
         let end = Instant::now() + APPEAR;
         loop {
@@ -211,6 +241,7 @@ impl IscsiPool {
             let shown = |s: &Session| s.disk(&self.sys, self.spec.lun).filter(|disk| !disk.wwid.is_empty());
             let disks: Vec<Disk> = sessions.iter().filter_map(shown).collect();
             if !disks.is_empty() && disks.iter().all(|disk| Path::new(&disk.device).exists()) {
+                self.join_paths(&disks)?;
                 return Ok(disks);
             }
             let known = sessions.iter().any(|session| session.knows(self.spec.lun));
@@ -231,7 +262,7 @@ impl IscsiPool {
     }
 
     /// Says that this pool uses the session, before there is one: a worker that dies in between leaves no orphan.
-    fn register(&self, adopted: bool) -> Result<()> {
+    pub(super) fn register(&self, adopted: bool) -> Result<()> {
         let folder = self.register_folder();
         let failed = |e: std::io::Error| io("register the session", &e);
         fs::create_dir_all(&folder).map_err(failed)?;
@@ -243,7 +274,7 @@ impl IscsiPool {
     }
 
     /// Takes the pool's name out; whether it stood there and was the last, of a session we made.
-    fn unregister(&self) -> bool {
+    pub(super) fn unregister(&self) -> bool {
         let folder = self.register_folder();
         if fs::remove_file(folder.join(self.id.to_string())).is_err() {
             return false;
@@ -285,7 +316,12 @@ impl IscsiPool {
             }
             return Ok(());
         }
-        if !sessions.is_empty() {
+        self.end_session()
+    }
+
+    /// Signs out, and leaves no record. Not signed in is fine.
+    pub(super) fn end_session(&self) -> Result<()> {
+        if !session::sessions(&self.sys, &self.spec.target).is_empty() {
             let args = ["-m", "node", "-T", self.spec.target.as_str(), "--logout"];
             let program = Program::new("iscsiadm").args(args).deadline(LOGIN);
             let out = self.iscsiadm("sign out", &program, &[classify::NOTHING_FOUND]);

@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_secs(30);
 const CLOSES: Duration = Duration::from_secs(3);
 /// Which pool a volume group belongs to.
 const TAG_POOL: &str = "quantix.pool=";
+/// The LUN a volume group was made on.
+const TAG_WWID: &str = "quantix.wwid=";
 /// Which host has a volume.
 const TAG_HOST: &str = "quantix.host=";
 /// Which host is still making a volume.
@@ -33,6 +35,13 @@ const TAG_SNAPSHOT: &str = "quantix.snapshot=";
 /// Tag for a volume group of a pool.
 pub fn tag_pool(pool: PoolId) -> String {
     format!("{TAG_POOL}{pool}")
+}
+
+/// Tag for a volume group on the LUN of that identity: a copy of the LUN says that it is one.
+pub fn tag_wwid(wwid: &str) -> String {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let word: String = wwid.chars().map(|c| if legal(c) { c } else { '_' }).take(200).collect();
+    format!("{TAG_WWID}{word}")
 }
 
 /// Tag for a volume that a host has.
@@ -224,6 +233,8 @@ impl Shelf {
 pub struct Group {
     /// The pool it belongs to.
     pub pool: Option<String>,
+    /// Tag of the LUN it was made on; see [`tag_wwid`].
+    pub made_on: Option<String>,
     /// Size of an extent.
     pub extent_bytes: u64,
     /// Size.
@@ -236,6 +247,8 @@ pub struct Group {
     pub physical_bytes: u64,
     /// Ours.
     pub shelves: BTreeMap<VolumeId, Shelf>,
+    /// LVs of others. They are never touched.
+    pub foreign: Vec<String>,
     /// LVs on this host that somebody has open, ours or not.
     pub open: Vec<String>,
     /// LVs active on this host.
@@ -246,6 +259,11 @@ impl Group {
     /// Whether somebody on this host has a volume open.
     pub fn is_open(&self, id: VolumeId) -> bool {
         self.shelves.get(&id).is_some_and(Shelf::is_open)
+    }
+
+    /// Whether the disk has room that the group does not know of yet.
+    pub fn disk_grew(&self) -> bool {
+        self.device_bytes > self.physical_bytes.saturating_add(2 * self.extent_bytes)
     }
 
     /// Rounded up to whole extents.
@@ -303,6 +321,7 @@ fn group(name: &str, report: &[BTreeMap<String, Vec<Row>>]) -> Option<Group> {
     let pv = rows(part, "pv").into_iter().next().unwrap_or_default();
     let mut group = Group {
         pool: text(&vg, "vg_tags").split(',').find_map(|tag| tag.strip_prefix(TAG_POOL)).map(str::to_owned),
+        made_on: text(&vg, "vg_tags").split(',').find(|tag| tag.starts_with(TAG_WWID)).map(str::to_owned),
         extent_bytes: number(&vg, "vg_extent_size"),
         size_bytes: number(&vg, "vg_size"),
         free_bytes: number(&vg, "vg_free"),
@@ -317,7 +336,10 @@ fn group(name: &str, report: &[BTreeMap<String, Vec<Row>>]) -> Option<Group> {
         if lv.active {
             group.active.push(lv.name.clone());
         }
-        let Some((id, part)) = parse_name(&lv.name) else { continue };
+        let Some((id, part)) = parse_name(&lv.name) else {
+            group.foreign.push(lv.name);
+            continue;
+        };
         let shelf = group.shelves.entry(id).or_default();
         match part {
             Part::Volume => shelf.volume = Some(lv),
@@ -420,7 +442,7 @@ impl IscsiPool {
         })?;
         match &found.pool {
             Some(pool) if *pool != self.id.to_string() => Err(self.foreign_pool(pool)),
-            _ => Ok(found),
+            _ => self.refuse_copy(found),
         }
     }
 
@@ -497,7 +519,7 @@ mod tests {
         // Recorded from LVM 2.03.16, shortened.
         let json = format!(
             r#"{{"report": [{{
-            "vg": [{{"vg_name":"vg1", "vg_uuid":"WeXMwf-NF9N", "vg_tags":"quantix.pool=p1", "vg_extent_size":"4194304",
+            "vg": [{{"vg_name":"vg1", "vg_uuid":"WeXMwf-NF9N", "vg_tags":"quantix.pool=p1,quantix.wwid=naa.6001405", "vg_extent_size":"4194304",
                 "vg_size":"2139095040", "vg_free":"1988100096"}}],
             "pv": [{{"pv_name":"/dev/sda", "pv_size":"2139095040", "dev_size":"2147483648"}}],
             "lv": [
@@ -519,7 +541,10 @@ mod tests {
             (found.pool.as_deref(), found.extent_bytes, found.free_bytes),
             (Some("p1"), 4 << 20, 1988100096)
         );
+        assert_eq!(found.made_on, Some(tag_wwid("naa.6001405")));
+        assert!(!found.disk_grew());
         assert_eq!(found.open, [format!("quantix-{ID}"), "root".to_owned()]);
+        assert_eq!(found.foreign, ["root"]);
         assert_eq!(found.shelves.len(), 1);
         let shelf = &found.shelves[&ID.parse().expect("an id")];
         let (volume, pool) = shelf.whole().expect("a whole volume");

@@ -16,10 +16,12 @@
 
 pub mod classify;
 mod copy;
+mod explore;
 mod group;
 mod login;
 mod lvm;
 mod record;
+mod refresh;
 mod session;
 mod snapshots;
 mod volumes;
@@ -196,7 +198,10 @@ impl IscsiPool {
     fn facts(&self, sessions: &[Session], paths: &[Disk]) -> (Vec<Fact>, Option<Fault>) {
         let fact = |name: &str, value: String| Fact { name: name.to_owned(), value };
         let session = |s: &Session| format!("{} at {}: {}", s.name, s.portal.replace(',', ":"), s.state);
-        let expected = sessions.len().max(self.expected.load(Ordering::SeqCst));
+        // Records outlive the worker, and stay when a path could not be signed in to.
+        let several = session::multipath_runs(&self.run_dir);
+        let recorded = if several { record::count(&self.spec.target) } else { 0 };
+        let expected = sessions.len().max(self.expected.load(Ordering::SeqCst)).max(recorded);
         let facts = vec![
             fact("target", self.spec.target.clone()),
             fact("lun", self.spec.lun.to_string()),
@@ -210,7 +215,7 @@ impl IscsiPool {
             Fault::new(
                 FaultCode::PoolServerUnreachable,
                 format!("{} of {expected} paths to the target work.", paths.len()),
-                "Look at the portals without a session, or whose session is not LOGGED_IN.",
+                "Look at the portals without a session, or whose session is not LOGGED_IN; Retry signs in there again.",
             )
             .because(sessions.iter().map(session).collect::<Vec<_>>().join("; "))
         });
@@ -269,10 +274,12 @@ impl Backend for IscsiPool {
         let sessions = self.sessions();
         let paths = self.paths(&sessions);
         let (mut facts, fault) = self.facts(&sessions, &paths);
-        if group.device_bytes > group.physical_bytes.saturating_add(2 * group.extent_bytes) {
-            let value = format!("the LUN grew to {} bytes: run `pvresize` on one host", group.device_bytes);
+        if group.disk_grew() {
+            let value = format!("the LUN grew to {} bytes: press Retry", group.device_bytes);
             facts.push(Fact { name: "size".to_owned(), value });
         }
+        let value = error::none_or_some(&group.foreign);
+        facts.push(Fact { name: "volumes of others".to_owned(), value });
         let volumes = group.shelves.values().filter(|shelf| shelf.whole().is_some()).count();
         Ok(PoolInfo {
             capacity: Capacity {
@@ -315,7 +322,14 @@ impl Backend for IscsiPool {
     }
 
     fn abilities(&self) -> Abilities<'_> {
-        Abilities { grow: Some(self), snapshots: Some(self), exclusive: Some(self), ..Abilities::default() }
+        Abilities {
+            grow: Some(self),
+            snapshots: Some(self),
+            exclusive: Some(self),
+            refresh: Some(self),
+            explore: Some(self),
+            ..Abilities::default()
+        }
     }
 }
 

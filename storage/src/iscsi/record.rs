@@ -121,6 +121,70 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
+/// A line of ours in a discovery record: it may go at any time.
+const EXPLORED: &str = "# Quantix: for one question\n";
+
+/// A discovery record with secrets, gone with this value.
+pub struct Discovery(PathBuf, Option<String>);
+
+impl Discovery {
+    /// Has `make` (iscsiadm) make the record of a portal (`address,port`), and puts names and secrets into it. What an
+    /// administrator kept there comes back afterwards.
+    pub fn fill(spec: &IscsiSpec, portal: &str, make: impl FnOnce() -> Result<()>) -> Result<Discovery> {
+        let failed = |e: std::io::Error| io("write the discovery record", &e);
+        let places = || DATABASES.into_iter().map(|database| Path::new(database).join("send_targets").join(portal));
+        let before = places().find_map(|folder| fs::read_to_string(folder.join("st_config")).ok());
+        let before = before.filter(|text| !text.contains(EXPLORED));
+        make()?;
+        let folder = places().find(|folder| folder.join("st_config").is_file());
+        let folder =
+            folder.ok_or_else(|| Fault::internal(format!("iscsiadm made no discovery record of {portal}")))?;
+        let kept = Discovery(folder, before);
+        let path = kept.0.join("st_config");
+        let text = fs::read_to_string(&path).map_err(failed)?;
+        let ends = |line: &str| line.starts_with("# END RECORD");
+        let mut text: String = text
+            .lines()
+            .filter(|line| !ends(line) && !line.starts_with("discovery.sendtargets.auth."))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        text.push_str(EXPLORED);
+        text.push_str("discovery.sendtargets.auth.authmethod = CHAP\n");
+        for (chap, end) in [(&spec.chap, ""), (&spec.mutual_chap, "_in")] {
+            if let Some(chap) = chap {
+                let (user, password) = (&chap.user, chap.password.expose());
+                text.push_str(&format!("discovery.sendtargets.auth.username{end} = {user}\n"));
+                text.push_str(&format!("discovery.sendtargets.auth.password{end} = {password}\n"));
+            }
+        }
+        text.push_str("# END RECORD\n");
+        write(&path, &text).map_err(failed)?;
+        Ok(kept)
+    }
+}
+
+impl Drop for Discovery {
+    fn drop(&mut self) {
+        let path = self.0.join("st_config");
+        // What cannot be removed now is removed before the next question.
+        let _ = match &self.1 {
+            Some(text) => write(&path, text),
+            None => fs::remove_dir_all(&self.0),
+        };
+    }
+}
+
+/// Removes discovery records that a killed worker left. One question is asked at a time, so none is in use.
+pub fn sweep_discoveries() {
+    let places = DATABASES.into_iter().map(|database| Path::new(database).join("send_targets"));
+    for entry in places.filter_map(|place| fs::read_dir(place).ok()).flatten().flatten() {
+        let text = fs::read_to_string(entry.path().join("st_config")).unwrap_or_default();
+        if text.contains(EXPLORED) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// Removes what a killed worker left beside the databases.
 pub fn sweep() {
     for database in DATABASES {
@@ -133,6 +197,11 @@ pub fn sweep() {
             }
         }
     }
+}
+
+/// How many portals of the target this host has records of.
+pub fn count(target: &str) -> usize {
+    folders(target).map(|folder| fs::read_dir(folder).into_iter().flatten().flatten().count()).sum()
 }
 
 /// Whether any record of the target is left.

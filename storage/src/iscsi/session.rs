@@ -102,6 +102,12 @@ impl Session {
         self.disks(sys).into_iter().find(|(number, _)| *number == lun).map(|(_, disk)| disk)
     }
 
+    /// Lets the kernel look for every LUN. Waits for the target: call it only while the session is up.
+    pub fn scan_all(&self, sys: &Path) -> std::io::Result<()> {
+        let host = self.dir.parent().and_then(Path::file_name).unwrap_or_default();
+        fs::write(sys.join("class/scsi_host").join(host).join("scan"), "- - -")
+    }
+
     /// Lets the kernel look for a LUN. Waits for the target: call it only while the session is up.
     pub fn scan(&self, sys: &Path, lun: u32) -> std::io::Result<()> {
         let host = self.dir.parent().and_then(Path::file_name).unwrap_or_default();
@@ -110,6 +116,12 @@ impl Session {
 }
 
 impl Disk {
+    /// Maker and model.
+    pub fn product(&self) -> String {
+        let words = [read(self.dir.join("vendor")), read(self.dir.join("model"))].join(" ");
+        words.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// Lets the kernel read the size again. Waits for the target.
     pub fn rescan(&self) -> std::io::Result<()> {
         fs::write(self.dir.join("rescan"), "1")
@@ -127,10 +139,20 @@ impl Disk {
 }
 
 /// The multipath device above a disk.
-fn multipath(sys: &Path, disk: &str) -> Option<String> {
+pub fn multipath(sys: &Path, disk: &str) -> Option<String> {
     let holders = names(sys.join("block").join(disk).join("holders"));
     let mapped = |name: &String| read(sys.join("block").join(name).join("dm/uuid")).starts_with("mpath-");
     holders.into_iter().find(mapped)
+}
+
+/// Size of a disk in sectors of 512 bytes, as the kernel knows it.
+pub fn sectors(sys: &Path, disk: &str) -> u64 {
+    read(sys.join("block").join(disk).join("size")).parse().unwrap_or(0)
+}
+
+/// What multipathd calls one of its devices.
+pub fn map_name(sys: &Path, map: &str) -> String {
+    read(sys.join("block").join(map).join("dm/name"))
 }
 
 /// Whether multipathd takes our disks: without it, one path is used, and a second would only confuse LVM.

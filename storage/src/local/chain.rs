@@ -177,18 +177,21 @@ impl LocalPool {
         Ok(all)
     }
 
-    /// How many volumes read this one directly.
+    /// Volumes that read this volume or image directly.
+    pub(super) fn readers(&self, base: Base) -> Result<Vec<VolumeId>> {
+        let all = self.all_facts()?;
+        Ok(all.iter().filter(|(.., facts)| facts.base == Some(base)).map(|(id, ..)| *id).collect())
+    }
+
+    /// How many those are.
     pub(super) fn clones(&self, base: Base) -> Result<u32> {
-        let count = self.all_facts()?.iter().filter(|(.., facts)| facts.base == Some(base)).count();
-        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+        Ok(u32::try_from(self.readers(base)?.len()).unwrap_or(u32::MAX))
     }
 
     /// Refuses to change a volume that others read.
     pub(super) fn check_unread(&self, id: VolumeId) -> Result<()> {
-        match self.clones(Base::Volume(id))? {
-            0 => Ok(()),
-            count => Err(error::has_clones(id, count)),
-        }
+        let readers = self.readers(Base::Volume(id))?;
+        if readers.is_empty() { Ok(()) } else { Err(error::has_clones(id, &readers)) }
     }
 
     /// Follows what a volume reads down to the end, and refuses what QEMU must not open. Answers how many files it is.

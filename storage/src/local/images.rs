@@ -438,9 +438,9 @@ impl Images for LocalPool {
 
     fn image_delete(&self, id: ImageId) -> Result<bool> {
         let _busy = self.busy("image", id.0)?;
-        match self.clones(Base::Image(id))? {
-            0 => {}
-            count => return Err(error::image_in_use(id, count)),
+        let readers = self.readers(Base::Image(id))?;
+        if !readers.is_empty() {
+            return Err(error::image_in_use(id, &readers));
         }
         locked(&self.uploads).remove(&id);
         let dir = self.images_dir()?;

@@ -254,7 +254,7 @@ impl LocalPool {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn convert(
+    pub(super) fn convert(
         &self,
         wish: &VolumeWish,
         from: (Source<'_>, VolumeFormat),

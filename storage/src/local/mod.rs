@@ -17,6 +17,7 @@ mod access;
 mod chain;
 mod copy;
 mod files;
+mod flatten;
 mod images;
 mod make;
 pub(crate) mod paths;
@@ -351,6 +352,7 @@ impl Backend for LocalPool {
                 // qcow2 keeps them itself; raw volumes only where extents are shared.
                 snapshots: true,
                 clones: true,
+                flatten: true,
                 grow: true,
                 grow_running: true,
                 thick: self.thick,
@@ -389,8 +391,11 @@ impl Backend for LocalPool {
             file_access: Some(self),
             images: Some(self),
             grow: Some(self),
+            flatten: Some(self),
             snapshots: Some(self),
             exclusive: None,
+            refresh: None,
+            explore: None,
         }
     }
 }

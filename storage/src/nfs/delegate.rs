@@ -1,7 +1,7 @@
 //! The traits of a file pool, each call passed to the local pool on the mount point while that is open.
 
 use crate::backend::{
-    Abilities, Attachment, Backend, FileAccess, FileDetails, FilePage, FileQuery, Files, Grow, Images,
+    Abilities, Attachment, Backend, FileAccess, FileDetails, FilePage, FileQuery, Files, Flatten, Grow, Images,
     LettingGo, PoolInfo, Progress, SnapshotInfo, Snapshots, VolumeInfo, VolumeWish,
 };
 use crate::error::{Result, cannot};
@@ -50,8 +50,11 @@ impl Backend for NfsPool {
             file_access: able(|a| a.file_access.is_some()).then_some(self),
             images: able(|a| a.images.is_some()).then_some(self),
             grow: able(|a| a.grow.is_some()).then_some(self),
+            flatten: able(|a| a.flatten.is_some()).then_some(self),
             snapshots: able(|a| a.snapshots.is_some()).then_some(self),
             exclusive: None,
+            refresh: None,
+            explore: Some(self),
         }
     }
 }
@@ -143,6 +146,12 @@ impl Images for NfsPool {
 impl Grow for NfsPool {
     fn volume_grow(&self, id: VolumeId, size_bytes: u64) -> Result<VolumeInfo> {
         self.with_files(|files| able(files.abilities().grow)?.volume_grow(id, size_bytes))
+    }
+}
+
+impl Flatten for NfsPool {
+    fn volume_flatten(&self, id: VolumeId, progress: &mut dyn FnMut(Progress)) -> Result<VolumeInfo> {
+        self.with_files(|files| able(files.abilities().flatten)?.volume_flatten(id, progress))
     }
 }
 

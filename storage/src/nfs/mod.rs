@@ -17,6 +17,7 @@
 
 mod classify;
 mod delegate;
+mod explore;
 mod mounted;
 mod note;
 mod options;

@@ -152,6 +152,11 @@ impl PoolWorker {
         expect_answer!(self, Call::Info, Info)
     }
 
+    /// Looks for what changed outside: a disk that became larger, paths that were missing.
+    pub async fn refresh(&self, take_in: bool) -> Result<()> {
+        self.done(Call::Refresh { take_in }, None).await
+    }
+
     /// Makes a volume. `progress` moves while an image is copied.
     pub async fn volume_create(
         &self,
@@ -189,6 +194,15 @@ impl PoolWorker {
     /// Grows a volume no VM of this host has open.
     pub async fn volume_grow(&self, id: VolumeId, size_bytes: u64) -> Result<VolumeInfo> {
         expect_answer!(self, Call::VolumeGrow { id, size_bytes }, Volume)
+    }
+
+    /// Makes a linked clone independent; no VM has it open.
+    pub async fn volume_flatten(
+        &self,
+        id: VolumeId,
+        progress: Option<watch::Sender<Progress>>,
+    ) -> Result<VolumeInfo> {
+        expect_answer!(self, Call::VolumeFlatten { id }, Bytes::new(), progress, Volume)
     }
 
     /// Keeps a volume as it is now.

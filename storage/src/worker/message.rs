@@ -4,6 +4,7 @@ use crate::backend::{
     Attachment, FileDetails, FilePage, FileQuery, LettingGo, PoolInfo, PoolSetup, Progress, SnapshotInfo,
     VolumeInfo, VolumeWish,
 };
+use crate::explore::Found;
 use bytes::Bytes;
 use quantix_model::Fault;
 use quantix_model::id::{ImageId, VolumeId};
@@ -23,6 +24,9 @@ pub struct Hello {
     /// pool's server, which may be dead for good.
     #[serde(default)]
     pub let_go: Option<LettingGo>,
+    /// Do not serve it: its spec is a question. Answer that, and end.
+    #[serde(default)]
+    pub explore: bool,
 }
 
 /// A call with its number.
@@ -43,6 +47,9 @@ pub enum Call {
     Destroy {
         how: LettingGo,
     },
+    Refresh {
+        take_in: bool,
+    },
     VolumeCreate {
         wish: VolumeWish,
     },
@@ -59,6 +66,9 @@ pub enum Call {
     VolumeGrow {
         id: VolumeId,
         size_bytes: u64,
+    },
+    VolumeFlatten {
+        id: VolumeId,
     },
     SnapshotCreate {
         id: VolumeId,
@@ -160,6 +170,7 @@ impl Call {
                 Lane::Long
             }
             Call::UploadFinish { .. }
+            | Call::VolumeFlatten { .. }
             | Call::UploadKeep { .. }
             | Call::FileCopy { .. }
             | Call::FileRemove { .. } => Lane::Long,
@@ -167,6 +178,7 @@ impl Call {
             | Call::SnapshotCreate { .. }
             | Call::SnapshotRevert { .. }
             | Call::SnapshotDelete { .. }
+            | Call::Refresh { .. }
             | Call::Destroy { .. } => Lane::Change,
             Call::UploadSync { .. } => Lane::Sync,
             Call::VolumeCreate { .. }
@@ -215,9 +227,12 @@ impl Call {
             | Call::ImageDelete { .. } => 30,
             // qemu-img rewrites what differs, without a word until it is done.
             Call::VolumeGrow { .. }
+            | Call::Refresh { .. }
             | Call::SnapshotCreate { .. }
             | Call::SnapshotRevert { .. }
             | Call::SnapshotDelete { .. } => 120,
+            // Told in hundredths, of which one may be many gigabytes; a pool that stalls is noticed by who looks at it.
+            Call::VolumeFlatten { .. } => 600,
         })
     }
 
@@ -225,12 +240,14 @@ impl Call {
     pub fn what(&self) -> &'static str {
         match self {
             Call::Info => "looking at the pool",
+            Call::Refresh { .. } => "looking for what changed outside the pool",
             Call::VolumeCreate { .. } => "making a volume",
             Call::VolumeDelete { .. } => "deleting a volume",
             Call::VolumeList => "listing volumes",
             Call::VolumeAttach { .. } => "finding a volume",
             Call::VolumeDetach { .. } => "letting go of a volume",
             Call::VolumeGrow { .. } => "growing a volume",
+            Call::VolumeFlatten { .. } => "making a volume independent",
             Call::SnapshotCreate { .. } => "making a snapshot",
             Call::SnapshotList { .. } => "listing snapshots",
             Call::SnapshotRevert { .. } => "reverting to a snapshot",
@@ -291,6 +308,7 @@ pub enum Answer {
     File(FileDetails),
     Snapshot(SnapshotInfo),
     Snapshots(Vec<SnapshotInfo>),
+    Found(Found),
     Length(u64),
     Image(ImageFacts),
     /// Nothing more to say.

@@ -13,6 +13,7 @@
 
 use crate::backend::{LettingGo, PoolSetup, Progress};
 use crate::error::Result;
+use crate::explore::{Found, Question};
 use crate::worker::client::{Limits, WorkerState, WorkerStatus, queue_full, stopped};
 use crate::worker::frame;
 use crate::worker::launch::{Launched, PoolLauncher, WorkerProcess};
@@ -293,11 +294,11 @@ impl Owner {
             PoolSpec::Nfs(_) | PoolSpec::Ceph(_) | PoolSpec::Iscsi(_) => SERVER_GRACE,
         };
         let patience = self.limits.start.saturating_add(grace);
-        let work = hello(self.setup.clone(), Arc::clone(&self.launcher), patience, None);
+        let work = hello(self.setup.clone(), Arc::clone(&self.launcher), patience, Task::Serve);
         tokio::pin!(work);
         loop {
             tokio::select! {
-                done = &mut work => return done,
+                done = &mut work => return done.map(|(link, _)| link),
                 command = self.inbox.recv() => match command {
                     Some(Command::Call(job)) if first || job.letting_go().is_some() => self.enqueue(job),
                     Some(Command::Call(job)) => job.finish(Err(self.refusal())),
@@ -313,7 +314,8 @@ impl Owner {
     /// a new worker would take hold of what is let go of.
     async fn farewell(&mut self, job: Job) {
         let patience = job.call.patience().min(self.limits.patience_max);
-        let done = hello(self.setup.clone(), Arc::clone(&self.launcher), patience, job.letting_go()).await;
+        let task = job.letting_go().map_or(Task::Serve, Task::LetGo);
+        let done = hello(self.setup.clone(), Arc::clone(&self.launcher), patience, task).await;
         job.finish(match done {
             // The worker ends by itself; dropping it makes sure.
             Ok(_) => Ok(Answer::Done),
@@ -467,13 +469,39 @@ fn ended() -> Fault {
     )
 }
 
+/// What a worker is launched for.
+#[derive(Clone, Copy)]
+enum Task {
+    Serve,
+    LetGo(LettingGo),
+    Explore,
+}
+
+/// Has a worker answer a question about what pools could be made of, and end.
+pub async fn explore(
+    question: &Question,
+    launcher: Arc<dyn PoolLauncher>,
+    patience: Duration,
+) -> Result<Found> {
+    match hello(question.setup()?, launcher, patience, Task::Explore).await {
+        Ok((_, Answer::Found(found))) => Ok(found),
+        Ok((_, other)) => Err(Fault::internal(format!("the worker answered a question with {other:?}"))),
+        Err(Down::Failed(fault)) => Err(fault),
+        Err(Down::Stalled { .. } | Down::Stopped(_)) => Err(Fault::new(
+            FaultCode::PoolStalled,
+            format!("There was no answer for {} s.", patience.as_secs()),
+            "Look at the server and the network between, then ask again.",
+        )),
+    }
+}
+
 /// Launches a worker, says hello, waits for its answer.
 async fn hello(
     setup: PoolSetup,
     launcher: Arc<dyn PoolLauncher>,
     patience: Duration,
-    let_go: Option<LettingGo>,
-) -> std::result::Result<Link, Down> {
+    task: Task,
+) -> std::result::Result<(Link, Answer), Down> {
     let end = Instant::now() + patience;
     let stalled = |process| Down::Stalled { what: "starting the pool".to_owned(), silent: patience, process };
     let to_launch = setup.clone();
@@ -484,11 +512,17 @@ async fn hello(
         Err(_) => return Err(stalled(None)),
     };
     let mut link = attach(stream, process).map_err(|e| Down::Failed(Fault::internal(e)))?;
-    let hello = Hello { version: env!("CARGO_PKG_VERSION").to_owned(), setup, let_go };
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let (let_go, explore) = match task {
+        Task::Serve => (None, false),
+        Task::LetGo(how) => (Some(how), false),
+        Task::Explore => (None, true),
+    };
+    let hello = Hello { version, setup, let_go, explore };
     let head = frame::encode(&hello, 0).map_err(Down::Failed)?;
     link.frames.try_send((head, Vec::new())).map_err(|_| Down::Failed(ended()))?;
     match tokio::time::timeout_at(end, link.replies.recv()).await {
-        Ok(Some(Reply { number: 0, said: Said::Done(_) })) => Ok(link),
+        Ok(Some(Reply { number: 0, said: Said::Done(answer) })) => Ok((link, answer)),
         Ok(Some(Reply { number: 0, said: Said::Failed(fault) })) => Err(Down::Failed(*fault)),
         Ok(Some(other)) => {
             Err(Down::Failed(Fault::internal(format!("the pool worker began with {other:?}"))))

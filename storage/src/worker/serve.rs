@@ -83,7 +83,7 @@ pub fn serve(
     let backend = match start(&hello, open) {
         Ok((backend, answer)) => {
             mouth.say(0, Said::Done(answer))?;
-            if hello.let_go.is_some() {
+            if hello.let_go.is_some() || hello.explore {
                 return Ok(());
             }
             backend
@@ -131,6 +131,10 @@ fn start(
         ));
     }
     let mut backend = open(&hello.setup)?;
+    if hello.explore {
+        let found = able(backend.abilities().explore, "be looked for")?.explore()?;
+        return Ok((backend, Answer::Found(found)));
+    }
     if let Some(how) = hello.let_go {
         backend.destroy(how)?;
         return Ok((backend, Answer::Done));
@@ -183,6 +187,10 @@ fn carry_out(
     let can = backend.abilities();
     Ok(match call {
         Call::Info => Answer::Info(backend.info()?),
+        // Most pools see what changed by themselves.
+        Call::Refresh { take_in } => {
+            can.refresh.map_or(Ok(()), |r| r.pool_refresh(*take_in)).map(|()| Answer::Done)?
+        }
         Call::Destroy { how } => backend.destroy(*how).map(|()| Answer::Done)?,
         Call::VolumeCreate { wish } => Answer::Volume(backend.volume_create(wish, progress)?),
         Call::VolumeDelete { id } => Answer::Existed(backend.volume_delete(*id)?),
@@ -195,6 +203,9 @@ fn carry_out(
         Call::VolumeGrow { id, size_bytes } => {
             Answer::Volume(able(can.grow, "grow volumes")?.volume_grow(*id, *size_bytes)?)
         }
+        Call::VolumeFlatten { id } => Answer::Volume(
+            able(can.flatten, "make linked clones independent")?.volume_flatten(*id, progress)?,
+        ),
         Call::SnapshotCreate { .. }
         | Call::SnapshotList { .. }
         | Call::SnapshotRevert { .. }

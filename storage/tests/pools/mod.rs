@@ -190,8 +190,11 @@ impl Backend for Through {
             file_access: Some(self),
             images: Some(self),
             grow: Some(self),
+            flatten: Some(self),
             snapshots: Some(self),
             exclusive: Some(self),
+            refresh: Some(self),
+            explore: None,
         }
     }
 }
@@ -199,6 +202,15 @@ impl Backend for Through {
 impl Grow for Through {
     fn volume_grow(&self, id: VolumeId, size_bytes: u64) -> Result<VolumeInfo> {
         self.runtime.block_on(self.worker.volume_grow(id, size_bytes))
+    }
+}
+
+impl Flatten for Through {
+    fn volume_flatten(&self, id: VolumeId, progress: &mut dyn FnMut(Progress)) -> Result<VolumeInfo> {
+        let (tell, mut told) = tokio::sync::watch::channel(Progress::default());
+        let made = self.runtime.block_on(self.worker.volume_flatten(id, Some(tell)));
+        progress(*told.borrow_and_update());
+        made
     }
 }
 
@@ -214,6 +226,12 @@ impl Snapshots for Through {
     }
     fn snapshot_delete(&self, id: VolumeId, name: &str) -> Result<bool> {
         self.runtime.block_on(self.worker.snapshot_delete(id, name.to_owned()))
+    }
+}
+
+impl Refresh for Through {
+    fn pool_refresh(&self, take_in: bool) -> Result<()> {
+        self.runtime.block_on(self.worker.refresh(take_in))
     }
 }
 

@@ -120,3 +120,68 @@ pub fn linked(bench: &Bench) {
     bench.expect(&whole, 3, 0x66);
     bench.delete(&whole);
 }
+
+/// A linked clone that was made independent holds what it held, and what it was linked to can go.
+pub fn flatten(bench: &Bench) {
+    let able = bench.pool.abilities().flatten;
+    if !bench.can.flatten {
+        return cannot(able.map(|flatten| flatten.volume_flatten(volume_id(), &mut no_progress())));
+    }
+    let able = able.unwrap();
+    assert_eq!(code(able.volume_flatten(volume_id(), &mut no_progress())), FaultCode::VolumeMissing);
+    let source = bench.wish(16 * MIB, VolumeSource::Blank);
+    bench.make(&source);
+    bench.write(&source, 3, 0x33);
+    let clone = bench.wish(32 * MIB, of(source.id, true));
+    bench.make(&clone);
+    bench.write(&clone, 4, 0x44);
+    let above = bench.wish(32 * MIB, of(clone.id, true));
+    bench.make(&above);
+    // Whoever must stay says for whom, and what would help.
+    let fault = bench.pool.volume_delete(source.id).unwrap_err();
+    assert_eq!(fault.code, FaultCode::VolumeHasClones, "{fault}");
+    assert!(fault.message.contains(&clone.id.to_string()) && fault.remedy.contains("flatten"), "{fault}");
+    let mut last = Progress::default();
+    for _ in 0..2 {
+        let made = able.volume_flatten(clone.id, &mut |p| last = p).unwrap_or_else(|fault| panic!("{fault:?}"));
+        assert_eq!((made.size_bytes, made.format, made.parent), (32 * MIB, clone.format, None));
+    }
+    assert!(last.done_bytes <= last.total_bytes && last.total_bytes > 0, "{last:?}");
+    assert_eq!((bench.find(&source).clones, bench.find(&clone).clones), (0, 1));
+    bench.delete(&source);
+    bench.expect(&above, 3, 0x33);
+    bench.expect(&above, 4, 0x44);
+    able.volume_flatten(above.id, &mut no_progress()).unwrap_or_else(|fault| panic!("{fault:?}"));
+    bench.write(&clone, 3, 0x55);
+    for (at, byte) in [(3, 0x33), (4, 0x44), (20, 0)] {
+        bench.expect(&above, at, byte);
+    }
+    bench.delete(&clone);
+    bench.expect(&above, 3, 0x33);
+    bench.delete(&above);
+    // One that stands alone stays as it is.
+    let alone = bench.wish(16 * MIB, VolumeSource::Blank);
+    bench.make(&alone);
+    bench.write(&alone, 1, 0x11);
+    assert_eq!(able.volume_flatten(alone.id, &mut no_progress()).unwrap().parent, None);
+    bench.expect(&alone, 1, 0x11);
+    bench.delete(&alone);
+    flatten_from_image(bench, able);
+}
+
+fn flatten_from_image(bench: &Bench, able: &dyn Flatten) {
+    if !bench.can.images {
+        return;
+    }
+    let Some(images) = bench.pool.abilities().images else { return };
+    let disk = image_id();
+    upload(images, disk, &raw_disk(4 * MIB)).unwrap();
+    let wish = bench.wish(16 * MIB, VolumeSource::Image { id: disk, linked: true });
+    bench.make(&wish);
+    let fault = images.image_delete(disk).unwrap_err();
+    assert!(fault.message.contains(&wish.id.to_string()) && fault.remedy.contains("flatten"), "{fault}");
+    able.volume_flatten(wish.id, &mut no_progress()).unwrap();
+    assert!(images.image_delete(disk).unwrap());
+    holds(bench, &wish, &raw_disk(4 * MIB));
+    bench.delete(&wish);
+}

@@ -42,6 +42,7 @@ const CASES: &[(&str, Case)] = &[
     ("linked volumes from images", clones::from_images),
     ("full clones", clones::full),
     ("linked clones", clones::linked),
+    ("flatten", clones::flatten),
     ("snapshots", snapshots::snapshots),
     ("clones of snapshots", snapshots::clones),
     ("files", files::files),
@@ -96,6 +97,7 @@ fn facts(bench: &Bench) {
     agree(can.images, able.images.is_some(), "keep images");
     agree(can.snapshots, able.snapshots.is_some(), "make snapshots");
     agree(can.grow, able.grow.is_some(), "grow volumes");
+    agree(can.flatten, able.flatten.is_some(), "make linked clones independent");
     let kind = bench.label.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
     if let Some(facts) = quantix_storage::facts::ALL.iter().find(|facts| facts.kind == kind) {
         for (ability, may) in facts.abilities() {

@@ -98,7 +98,7 @@ export function abilities(can: Capabilities): string {
     can.files && "files",
     can.images && "images",
     can.snapshots && (can.snapshotsRunning ? "snapshots, also of running VMs" : "snapshots"),
-    can.clones && "linked clones",
+    can.clones && (can.flatten ? "linked clones, to be made independent later" : "linked clones"),
     can.grow && (can.growRunning ? "growing, also under running VMs" : "growing"),
     can.thick && "reserved space",
     can.reflink && "reflink copies",

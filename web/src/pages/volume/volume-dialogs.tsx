@@ -10,7 +10,7 @@ import { SelectField, TextField } from "../../ui/field";
 import { formatBytes, GIB } from "../../ui/quantity";
 import { useRun } from "../../ui/run";
 
-export type VolumeVerb = "grow" | "clone" | "attach" | "detach" | "delete";
+export type VolumeVerb = "grow" | "flatten" | "clone" | "attach" | "detach" | "delete";
 
 interface Props {
   volume: Volume;
@@ -21,6 +21,8 @@ export function VolumeDialog({ verb, ...props }: Props & { verb: VolumeVerb }) {
   switch (verb) {
     case "grow":
       return <Grow {...props} />;
+    case "flatten":
+      return <Flatten {...props} />;
     case "clone":
       return <Clone {...props} snapshot="" />;
     case "attach":
@@ -61,6 +63,27 @@ function Grow({ volume, onClose }: Props) {
         help={`${formatBytes(volume.sizeBytes)} now. The guest sees the new size at once, or at its next start; its file system must be grown in the guest.`}
         autoFocus
       />
+    </Dialog>
+  );
+}
+
+function Flatten({ volume, onClose }: Props) {
+  const client = useClient(VolumeService);
+  const { busy, fault, run } = useRun(onClose);
+  return (
+    <Dialog
+      title={`Make volume "${volume.name}" independent?`}
+      size="small"
+      submit="Make independent"
+      busy={busy}
+      fault={fault}
+      onSubmit={() => run(() => client.flattenVolume({ id: volume.id }))}
+      onClose={onClose}
+    >
+      <p>
+        What it shares with {volume.linkedImage ? `the image ${volume.linkedImage}` : `the volume ${volume.parentVolume || volume.parentVolumeId}`} is copied, up to{" "}
+        {formatBytes(volume.sizeBytes)} in pool {volume.pool}. After that it can be kept without it. What the guest sees does not change.
+      </p>
     </Dialog>
   );
 }

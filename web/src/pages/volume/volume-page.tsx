@@ -49,6 +49,7 @@ export function VolumePage() {
           <>
             {button("grow", "Grow")}
             {button("clone", "Clone")}
+            {(volume.parentVolumeId || volume.linkedImage) && button("flatten", "Make independent")}
             {volume.vmId ? button("detach", "Detach") : button("attach", "Attach to a VM")}
             {button("delete", "Delete")}
           </>
@@ -83,6 +84,8 @@ function Overview({ volume }: { volume: Volume }) {
                 <Link key="p" to="/volumes/$id" params={{ id: volume.parentVolumeId }}>
                   {volume.parentVolume || volume.parentVolumeId}
                 </Link>
+              ) : volume.linkedImage ? (
+                `the image ${volume.linkedImage}`
               ) : (
                 "nothing: it stands alone"
               ),
