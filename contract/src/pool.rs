@@ -298,7 +298,7 @@ mod tests {
         use quantix_model::volume::VolumeFormat;
         let formats =
             prop::collection::vec(prop_oneof![Just(VolumeFormat::Qcow2), Just(VolumeFormat::Raw)], 0..3);
-        let able = (any::<[bool; 9]>(), "[a-z0-9]{0,6}", formats);
+        let able = (any::<[bool; 10]>(), "[a-z0-9]{0,6}", formats);
         (
             (any::<u64>(), health(), prop::option::of(fault), ".{0,20}"),
             (0i64..4_000_000_000_000, 0i64..4_000_000_000_000),

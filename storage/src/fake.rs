@@ -6,8 +6,8 @@ mod images;
 mod volumes;
 
 use crate::backend::{Attachment, LettingGo, PoolSetup};
-use crate::explore::Found;
 use crate::error::{self, Result};
+use crate::explore::Found;
 use files::Node;
 use quantix_model::Fault;
 use quantix_model::id::{ImageId, VolumeId};

@@ -320,6 +320,46 @@ fn a_copy_keeps_its_holes() {
 }
 
 #[test]
+fn a_sparse_upload_of_5_gb_stays_sparse_and_resumes() {
+    const PIECE: u64 = 8 << 20;
+    let dir = scratch();
+    let root = dir.path().join("pool");
+    let (id, size) = (image_id(), 5 << 30);
+    let pool = open(&setup(&root));
+    let images = pool.abilities().images.unwrap();
+    assert_eq!(images.upload_open(id, size).unwrap(), 0);
+    let zeroes = vec![0; PIECE as usize];
+    let mut first = zeroes.clone();
+    first[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let mut at = images.upload_write(id, 0, &first).unwrap();
+    while at < size / 2 {
+        at = images.upload_write(id, at, &zeroes).unwrap();
+    }
+    images.upload_sync(id).unwrap();
+    // The worker dies; the next one goes on where this one was, in the middle of a hole.
+    drop(pool);
+    let pool = open(&setup(&root));
+    let images = pool.abilities().images.unwrap();
+    assert_eq!(images.upload_open(id, size).unwrap(), at);
+    // Pieces of odd sizes, and data at the very end.
+    at = images.upload_write(id, at, &zeroes[..1000]).unwrap();
+    while at + PIECE < size {
+        at = images.upload_write(id, at, &zeroes).unwrap();
+    }
+    let mut last = vec![0; (size - at) as usize];
+    last.last_mut().map(|byte| *byte = 7).unwrap();
+    assert_eq!(images.upload_write(id, at, &last).unwrap(), size);
+    let facts = images.upload_finish(id, size, None, &mut no_progress()).unwrap();
+    assert_eq!(facts.virtual_size_bytes, size);
+    let file = fs::File::open(root.join(format!("images/{id}.raw"))).unwrap();
+    let meta = file.metadata().unwrap();
+    assert!(meta.len() == size && meta.blocks() * 512 < MIB, "{} bytes taken", meta.blocks() * 512);
+    let mut end = [0; 2];
+    file.read_exact_at(&mut end, size - 2).unwrap();
+    assert_eq!(end, [0, 7]);
+}
+
+#[test]
 fn details_look_and_do_not_follow() {
     let dir = scratch();
     let root = dir.path().join("pool");

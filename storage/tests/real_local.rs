@@ -19,6 +19,8 @@ mod pools;
 mod suite;
 
 use pools::*;
+use quantix_model::FaultCode;
+use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource};
 use quantix_storage::backend::*;
 use quantix_storage::local::LocalPool;
 
@@ -50,4 +52,41 @@ fn ext4() {
 #[test]
 fn btrfs() {
     on("btrfs", &["mkfs.btrfs", "-q"], true);
+}
+
+/// A quota of the folder's project: its own size is what the pool shows, and an end of it is told as a full pool.
+#[test]
+fn a_quota_is_a_full_pool() {
+    lab::require();
+    let place = lab::LoopFs::make_with(&["mkfs.xfs", "-q"], SIZE, "prjquota");
+    let (root, mount) = (place.path().join("pool"), place.path().to_str().unwrap().to_owned());
+    std::fs::create_dir(&root).unwrap();
+    let project = format!("project -s -p {} 42", root.display());
+    run_program("xfs_quota", &["-x", "-c", &project, &mount]);
+    run_program("xfs_quota", &["-x", "-c", "limit -p bhard=64m 42", &mount]);
+    let mut pool = LocalPool::new(&setup(&root)).unwrap();
+    pool.init().unwrap();
+    assert_eq!(pool.info().unwrap().capacity.total_bytes, 64 * MIB);
+    let wish = VolumeWish {
+        id: volume_id(),
+        size_bytes: 128 * MIB,
+        format: VolumeFormat::Raw,
+        allocation: Allocation::Thick,
+        source: VolumeSource::Blank,
+    };
+    let fault = pool.volume_create(&wish, &mut no_progress()).unwrap_err();
+    assert_eq!(fault.code, FaultCode::PoolFull, "{fault:?}");
+    assert!(pool.volume_list().unwrap().is_empty());
+    let image = image_id();
+    let images = pool.abilities().images.unwrap();
+    let mut got = images.upload_open(image, 60 * MIB);
+    let piece = vec![1; MIB as usize];
+    let small = VolumeWish { id: volume_id(), size_bytes: 32 * MIB, ..wish };
+    pool.volume_create(&small, &mut no_progress()).unwrap();
+    while let Ok(at) = got {
+        got = images.upload_write(image, at, &piece);
+    }
+    assert_eq!(got.unwrap_err().code, FaultCode::PoolFull);
+    assert!(images.image_delete(image).unwrap() && pool.volume_delete(small.id).unwrap());
+    pool.info().unwrap();
 }

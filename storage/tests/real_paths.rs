@@ -167,7 +167,8 @@ fn a_copy_of_the_lun_is_not_the_pool() {
     // As an array makes snapshots: the same bytes, another identity, the same UUIDs in LVM's eyes.
     run_program("cp", &["--sparse=always", "/srv/iscsi/lun0.img", "/srv/iscsi/lun1.img"]);
     let PoolSpec::Iscsi(spec) = real.spec.clone() else { panic!("iSCSI") };
-    let copy = PoolSetup { spec: PoolSpec::Iscsi(IscsiSpec { lun: 1, ..spec }), must_exist: true, ..real.clone() };
+    let copy =
+        PoolSetup { spec: PoolSpec::Iscsi(IscsiSpec { lun: 1, ..spec }), must_exist: true, ..real.clone() };
     let fault = open(&copy).map(drop).unwrap_err();
     eprintln!("{fault}");
     assert_eq!(fault.code, FaultCode::PoolForeignData, "{fault:?}");
@@ -215,7 +216,10 @@ fn two_paths_are_one_disk_and_a_missing_one_is_told() {
     let fault = fault.unwrap();
     assert_eq!(fault.code, FaultCode::PoolServerUnreachable, "{fault:?}");
     assert!(fault.message.contains("1 of 2 paths") && fault.remedy.contains("Retry"), "{fault:?}");
-    run_program("dd", &["if=/dev/zero", &format!("of={path}"), "bs=64k", "count=16", "oflag=direct", "conv=notrunc"]);
+    run_program(
+        "dd",
+        &["if=/dev/zero", &format!("of={path}"), "bs=64k", "count=16", "oflag=direct", "conv=notrunc"],
+    );
     // A worker that starts now knows that there should be two.
     let again = open(&PoolSetup { must_exist: true, ..setup.clone() }).unwrap();
     assert_eq!(fact(&again, "paths"), "1 of 2");
@@ -256,7 +260,10 @@ fn nobody_types_a_target() {
     let luns = of(&targets(TARGET, chap()).unwrap()).luns;
     eprintln!("{luns:?}");
     assert_eq!(luns.iter().map(|lun| lun.number).collect::<Vec<_>>(), [0, 1]);
-    assert!(luns.iter().all(|lun| lun.size_bytes >= GIB && lun.wwid.starts_with("naa.") && !lun.product.is_empty()));
+    assert!(
+        luns.iter()
+            .all(|lun| lun.size_bytes >= GIB && lun.wwid.starts_with("naa.") && !lun.product.is_empty())
+    );
     assert_eq!(left(), Vec::<String>::new());
     let wrong = Some(Chap { user: "u1".into(), password: Secret::new("not-the-secret") });
     assert_eq!(code(targets(TARGET, wrong)), FaultCode::PoolAuthFailed);

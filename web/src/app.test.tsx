@@ -214,6 +214,31 @@ describe("pools", () => {
     expect(spec?.backend.value).toMatchObject({ server: "nas", export: "/srv/vms", version: NfsVersion.NFS_VERSION_4_1 });
   });
 
+  it("has a host find exports, targets and LUNs, so that nobody types their names", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.hosts = [host("host-1"), host("host-2")];
+    const { user, container } = renderApp(vdc, "/pools?new=true");
+    const dialog = await screen.findByRole("dialog", { name: "Create pool" });
+    const of = within(dialog);
+    await user.selectOptions(of.getByLabelText("Kind"), "nfs");
+    expect(of.getByText("Choose a host first: it looks.")).toBeTruthy();
+    await user.click(of.getByLabelText("All hosts"));
+    await user.type(of.getByLabelText("Server"), "nas");
+    await user.click(of.getByRole("button", { name: "Find exports" }));
+    await user.click(await of.findByRole("button", { name: "/srv/vms (for *)" }));
+    expect(of.getByLabelText<HTMLInputElement>("Export").value).toBe("/srv/vms");
+    await user.selectOptions(of.getByLabelText("Kind"), "iscsi");
+    await user.type(of.getByLabelText("Portal"), "192.0.2.20");
+    await user.click(of.getByRole("button", { name: "Find targets" }));
+    await user.click(await of.findByRole("button", { name: /iqn.2026-01.org.example:vms/ }));
+    expect(of.getByLabelText<HTMLInputElement>("Target").value).toBe("iqn.2026-01.org.example:vms");
+    await user.click(of.getByRole("button", { name: "Find LUNs" }));
+    await user.click(await of.findByRole("button", { name: /LUN 3: 1 TiB, LIO-ORG vms/ }));
+    expect(of.getByLabelText<HTMLInputElement>("LUN").value).toBe("3");
+    expect(of.getByLabelText<HTMLInputElement>("Volume group").value).toBe("vms");
+    await expectAccessible(container);
+  });
+
   it("says the error on the pool's own row", async () => {
     const vdc = signIn(new FakeVdc());
     vdc.pools = [create(PoolSchema, { id: "p", name: "main", phase: PoolPhase.ERROR, fault: { code: FaultCode.POOL_IO_FAILED, message: "The pool cannot be read.", cause: "Input/output error", host: "host-1" } })];

@@ -57,9 +57,15 @@ async fn nobody_types_a_name() {
     // What would go to a program of the host is checked first.
     for bad in ["", "-e", "nas;reboot", "nas /x", "../x"] {
         let fault = cluster.refused(pools.list_exports(server(bad)).await);
-        assert_eq!((fault.code, fault.field.as_str()), (FaultCode::InvalidArgument, "spec.nfs.server"), "{bad}");
+        assert_eq!(
+            (fault.code, fault.field.as_str()),
+            (FaultCode::InvalidArgument, "spec.nfs.server"),
+            "{bad}"
+        );
     }
-    for (bad, target) in [("-p", ""), ("192.0.2.1:x", ""), ("192.0.2.1", "--logout"), ("192.0.2.1", "iqn.x y")] {
+    for (bad, target) in
+        [("-p", ""), ("192.0.2.1:x", ""), ("192.0.2.1", "--logout"), ("192.0.2.1", "iqn.x y")]
+    {
         let fault = cluster.refused(pools.discover_targets(portal(bad, target)).await);
         assert_eq!(fault.code, FaultCode::InvalidArgument, "{bad} {target}");
     }

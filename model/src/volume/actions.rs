@@ -164,7 +164,9 @@ impl Standing {
         refusal(
             FaultCode::VolumeHasClones,
             format!("Its linked clone {clone} needs it as it is."),
-            format!("Make volume {clone} independent (flatten it) or delete it first, or work with a full clone."),
+            format!(
+                "Make volume {clone} independent (flatten it) or delete it first, or work with a full clone."
+            ),
         )
     }
 

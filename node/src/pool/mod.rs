@@ -280,7 +280,11 @@ impl Pools {
     pub async fn explore(&self, question: &Question, patience: Duration) -> Result<Found, Fault> {
         let _alone = self.explorer.try_lock().map_err(|_| {
             let message = "The host is looking for targets, exports or pools already.";
-            Fault::new(FaultCode::Busy, message, "Wait until that has ended, a minute at most, and ask again.")
+            Fault::new(
+                FaultCode::Busy,
+                message,
+                "Wait until that has ended, a minute at most, and ask again.",
+            )
         })?;
         explore(question, Arc::clone(&self.workers.launcher), patience).await
     }

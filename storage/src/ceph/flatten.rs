@@ -17,8 +17,7 @@ impl Flatten for CephPool {
             self.step("flatten")?;
             let image = self.cluster().image(&names::volume(id));
             let tell = &mut in_bytes(before.size, progress);
-            let done =
-                self.cluster().rbd_long("making an image independent", &["flatten", &image], tell)?;
+            let done = self.cluster().rbd_long("making an image independent", &["flatten", &image], tell)?;
             done.map_err(|refusal| self.volume_fault(id, &refusal))?;
             if let Some(known) = locked(&self.shared.known).get_mut(&id) {
                 known.parent = None;

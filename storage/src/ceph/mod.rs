@@ -15,8 +15,8 @@
 //! The cluster itself guards what is open somewhere: each open image has a watcher.
 
 mod command;
-pub mod fault;
 mod explore;
+pub mod fault;
 mod flatten;
 mod names;
 mod snapshots;

@@ -246,12 +246,13 @@ impl CephPool {
     fn describe(&self, state: &State, images: &[String]) -> PoolInfo {
         let pool = &self.spec.pool;
         let volumes = images.iter().filter(|image| names::volume_of(image).is_some()).count();
-        let fault = match (state.health.full(pool), state.health.nearly_full(pool), state.health.touching(pool)) {
-            (Some(words), ..) => Some(fault::full(pool).because(words)),
-            (None, Some(words), _) => Some(fault::nearly_full(pool).because(words)),
-            (None, None, Some(words)) => Some(unwell(pool).because(words)),
-            (None, None, None) => None,
-        };
+        let fault =
+            match (state.health.full(pool), state.health.nearly_full(pool), state.health.touching(pool)) {
+                (Some(words), ..) => Some(fault::full(pool).because(words)),
+                (None, Some(words), _) => Some(fault::nearly_full(pool).because(words)),
+                (None, None, Some(words)) => Some(unwell(pool).because(words)),
+                (None, None, None) => None,
+            };
         let foreign: Vec<&String> = images.iter().filter(|image| !names::is_ours(image)).collect();
         let quota = match state.quota_bytes {
             0 => "none".to_owned(),

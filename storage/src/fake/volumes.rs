@@ -2,15 +2,15 @@
 
 use super::{FakeBackend, MOUNT_PATH, Reach, Shelf};
 use crate::backend::{
-    Abilities, Attachment, Backend, Exclusive, Explore, Flatten, Grow, LettingGo, PoolInfo, Progress, SnapshotInfo, Snapshots,
-    VolumeInfo, VolumeWish,
+    Abilities, Attachment, Backend, Exclusive, Explore, Flatten, Grow, LettingGo, PoolInfo, Progress,
+    SnapshotInfo, Snapshots, VolumeInfo, VolumeWish,
 };
 use crate::error::{self, Result};
 use crate::explore::Found;
 use quantix_model::id::{ImageId, VolumeId};
-use quantix_model::{Fault, FaultCode};
 use quantix_model::pool::Capacity;
 use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource, check_size, check_snapshot_name};
+use quantix_model::{Fault, FaultCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A volume; how many need it is counted when somebody asks.

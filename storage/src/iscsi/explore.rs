@@ -71,7 +71,8 @@ impl IscsiPool {
         let portal = self.reach()?;
         let kept = match &self.spec.chap {
             Some(_) => Some(record::Discovery::fill(&self.spec, &portal.key, || {
-                let args = ["-m", "discoverydb", "-t", "sendtargets", "-o", "new", "-p", portal.argument.as_str()];
+                let args =
+                    ["-m", "discoverydb", "-t", "sendtargets", "-o", "new", "-p", portal.argument.as_str()];
                 self.iscsiadm(step, &Program::new("iscsiadm").args(args).deadline(DISCOVERY), &[])
             })?),
             None => None,
@@ -114,7 +115,8 @@ impl IscsiPool {
         let end = Instant::now() + APPEAR;
         let (mut count, mut since) = (0, Instant::now());
         loop {
-            let disks: Vec<Disk> = there.iter().flat_map(|s| s.disks(&self.sys)).map(|(_, disk)| disk).collect();
+            let disks: Vec<Disk> =
+                there.iter().flat_map(|s| s.disks(&self.sys)).map(|(_, disk)| disk).collect();
             if disks.len() != count || !disks.iter().all(|disk| Path::new(&disk.device).exists()) {
                 (count, since) = (disks.len(), Instant::now());
             }

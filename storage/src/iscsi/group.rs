@@ -227,8 +227,7 @@ impl IscsiPool {
         self.step("init: new group")?;
         let (tag, name) = (tag_pool(self.id), self.spec.volume_group.as_str());
         let lun = tag_wwid(&locked(&self.wwid));
-        let args =
-            ["vgcreate", "--setautoactivation", "n", "--addtag", &tag, "--addtag", &lun, name, device];
+        let args = ["vgcreate", "--setautoactivation", "n", "--addtag", &tag, "--addtag", &lun, name, device];
         self.lvm("make the volume group", &args).map(drop)
     }
 

@@ -132,13 +132,14 @@ impl Discovery {
     /// administrator kept there comes back afterwards.
     pub fn fill(spec: &IscsiSpec, portal: &str, make: impl FnOnce() -> Result<()>) -> Result<Discovery> {
         let failed = |e: std::io::Error| io("write the discovery record", &e);
-        let places = || DATABASES.into_iter().map(|database| Path::new(database).join("send_targets").join(portal));
+        let places =
+            || DATABASES.into_iter().map(|database| Path::new(database).join("send_targets").join(portal));
         let before = places().find_map(|folder| fs::read_to_string(folder.join("st_config")).ok());
         let before = before.filter(|text| !text.contains(EXPLORED));
         make()?;
         let folder = places().find(|folder| folder.join("st_config").is_file());
-        let folder =
-            folder.ok_or_else(|| Fault::internal(format!("iscsiadm made no discovery record of {portal}")))?;
+        let folder = folder
+            .ok_or_else(|| Fault::internal(format!("iscsiadm made no discovery record of {portal}")))?;
         let kept = Discovery(folder, before);
         let path = kept.0.join("st_config");
         let text = fs::read_to_string(&path).map_err(failed)?;

@@ -43,7 +43,8 @@ impl IscsiPool {
         let known = Program::new("multipath").args(["-a", &disks[0].device]).deadline(MULTIPATH);
         self.run(step, &known)?;
         for disk in disks.iter().filter(|disk| !joined(disk)) {
-            let add = Program::new("multipathd").args(["add", "path", disk.name.as_str()]).deadline(MULTIPATH);
+            let add =
+                Program::new("multipathd").args(["add", "path", disk.name.as_str()]).deadline(MULTIPATH);
             self.run(step, &add)?;
         }
         let holders = |disk: &Disk| self.sys.join("block").join(&disk.name).join("holders");
@@ -51,7 +52,9 @@ impl IscsiPool {
         while !disks.iter().all(|disk| session::multipath(&self.sys, &disk.name).is_some()) {
             if std::time::Instant::now() >= end {
                 let names: Vec<&str> = disks.iter().map(|disk| disk.name.as_str()).collect();
-                let held = disks.iter().filter(|disk| holders(disk).read_dir().is_ok_and(|mut d| d.next().is_some()));
+                let held = disks
+                    .iter()
+                    .filter(|disk| holders(disk).read_dir().is_ok_and(|mut d| d.next().is_some()));
                 return Err(Fault::new(
                     FaultCode::PoolMountFailed,
                     "The paths to the LUN do not become one device.",
@@ -76,7 +79,8 @@ impl IscsiPool {
         }
         let name = session::map_name(&self.sys, &map);
         let args = ["resize", "map", name.as_str()];
-        let output = self.run("grow the multipath device", &Program::new("multipathd").args(args).deadline(MULTIPATH))?;
+        let output = self
+            .run("grow the multipath device", &Program::new("multipathd").args(args).deadline(MULTIPATH))?;
         if output.succeeded() && !String::from_utf8_lossy(&output.stdout).contains("fail") {
             return Ok(());
         }

@@ -14,6 +14,29 @@ const PIECE_BYTES: u64 = 4 << 20;
 /// Written back so often, so that the sync at the end is short and a stall is seen when it happens.
 pub const SYNC_EVERY_BYTES: u64 = 64 << 20;
 
+/// Holes smaller than this save little and cost a call each.
+const HOLE_BYTES: usize = 64 << 10;
+/// What is like it becomes a hole.
+static ZEROES: [u8; HOLE_BYTES] = [0; HOLE_BYTES];
+
+/// Appends at the end of a file, leaving holes where there are whole blocks of zeroes.
+pub fn write_sparse(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+    let block = HOLE_BYTES as u64;
+    let head = usize::try_from((block - offset % block) % block).unwrap_or(0).min(bytes.len());
+    let (mut from, mut at) = (0, head);
+    while at < bytes.len() {
+        let end = (at + HOLE_BYTES).min(bytes.len());
+        if bytes[at..end] == ZEROES[..end - at] {
+            file.write_all_at(&bytes[from..at], offset + from as u64)?;
+            from = end;
+        }
+        at = end;
+    }
+    file.write_all_at(&bytes[from..], offset + from as u64)?;
+    // A hole at the end is only a length.
+    if from == bytes.len() { file.set_len(offset + bytes.len() as u64) } else { Ok(()) }
+}
+
 /// Copies all of `from` into the empty `to`. `progress` is told the bytes passed, and may end the copy.
 pub fn copy(from: &File, to: &Arc<File>, progress: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
     let failed = |e: Error| io("copy", &e);

@@ -9,7 +9,7 @@
 use crate::backend::{Attachment, Images, Progress};
 use crate::error::{self, Result, io};
 use crate::local::chain::Base;
-use crate::local::copy::Syncer;
+use crate::local::copy::{Syncer, write_sparse};
 use crate::local::qcow2;
 use crate::local::root::{open_in, remove, rename_new};
 use crate::local::sniff::{self, Content, HEAD_BYTES};
@@ -372,7 +372,7 @@ impl Images for LocalPool {
                 return Err(error::offset(id, offset, upload.length));
             }
             self.step("write upload")?;
-            if let Err(e) = upload.file.write_all_at(bytes, offset) {
+            if let Err(e) = write_sparse(&upload.file, bytes, offset) {
                 // Half a piece would be counted as received after a restart.
                 let _ = upload.file.set_len(upload.length);
                 return Err(io("write upload", &e));

@@ -1,8 +1,8 @@
 //! The traits of a file pool, each call passed to the local pool on the mount point while that is open.
 
 use crate::backend::{
-    Abilities, Attachment, Backend, FileAccess, FileDetails, FilePage, FileQuery, Files, Flatten, Grow, Images,
-    LettingGo, PoolInfo, Progress, SnapshotInfo, Snapshots, VolumeInfo, VolumeWish,
+    Abilities, Attachment, Backend, FileAccess, FileDetails, FilePage, FileQuery, Files, Flatten, Grow,
+    Images, LettingGo, PoolInfo, Progress, SnapshotInfo, Snapshots, VolumeInfo, VolumeWish,
 };
 use crate::error::{Result, cannot};
 use crate::nfs::NfsPool;

@@ -19,6 +19,6 @@ mod owner;
 pub mod serve;
 
 pub use client::{Limits, PoolWorker, WorkerState, WorkerStatus};
-pub use owner::explore;
 pub use launch::{FakeLauncher, Launched, PoolLauncher, ProcessLauncher, WorkerProcess};
+pub use owner::explore;
 pub use serve::{main, serve};

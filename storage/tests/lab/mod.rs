@@ -26,13 +26,18 @@ pub struct LoopFs {
 impl LoopFs {
     /// Makes one of `size_bytes` with `mkfs` (`["mkfs.xfs", "-q"]`) and mounts it.
     pub fn make(mkfs: &[&str], size_bytes: u64) -> LoopFs {
+        LoopFs::make_with(mkfs, size_bytes, "defaults")
+    }
+
+    /// The same with mount options.
+    pub fn make_with(mkfs: &[&str], size_bytes: u64, options: &str) -> LoopFs {
         let dir = crate::pools::scratch();
         let (image, mount) = (dir.path().join("image"), dir.path().join("mount"));
         std::fs::File::create(&image).unwrap().set_len(size_bytes).unwrap();
         std::fs::create_dir(&mount).unwrap();
         let (image, place) = (image.to_str().unwrap(), mount.to_str().unwrap());
         run_program(mkfs[0], &[&mkfs[1..], &[image]].concat());
-        run_program("mount", &["-o", "loop", image, place]);
+        run_program("mount", &["-o", &format!("loop,{options}"), image, place]);
         LoopFs { mount, dir }
     }
 

@@ -143,7 +143,8 @@ pub fn flatten(bench: &Bench) {
     assert!(fault.message.contains(&clone.id.to_string()) && fault.remedy.contains("flatten"), "{fault}");
     let mut last = Progress::default();
     for _ in 0..2 {
-        let made = able.volume_flatten(clone.id, &mut |p| last = p).unwrap_or_else(|fault| panic!("{fault:?}"));
+        let made =
+            able.volume_flatten(clone.id, &mut |p| last = p).unwrap_or_else(|fault| panic!("{fault:?}"));
         assert_eq!((made.size_bytes, made.format, made.parent), (32 * MIB, clone.format, None));
     }
     assert!(last.done_bytes <= last.total_bytes && last.total_bytes > 0, "{last:?}");

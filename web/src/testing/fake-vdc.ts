@@ -31,6 +31,7 @@ export class FakeVdc {
   volumes: Volume[] = [];
   snapshots: Snapshot[] = [];
   grown: [string, bigint][] = [];
+  flattened: string[] = [];
   createdPools: CreatePoolRequest[] = [];
   vms: Vm[] = [];
   tasks: Task[] = [];
@@ -177,6 +178,13 @@ export class FakeVdc {
           this.pools.push(pool);
           return { pool, taskId: "" };
         }),
+      listExports: (r: { server: string }) => this.#guard(() => ({ exports: [{ path: "/srv/vms", clients: "*" }], note: `Asked ${r.server}.`, host: "host-1" })),
+      discoverTargets: (r: { target: string }) =>
+        this.#guard(() => ({
+          targets: [{ name: "iqn.2026-01.org.example:vms", portals: ["192.0.2.20:3260"], luns: r.target ? [{ number: 3, sizeBytes: 1024n ** 4n, product: "LIO-ORG vms", content: "LVM volume group vms" }] : [] }],
+          host: "host-1",
+        })),
+      listCephPools: () => this.#guard(() => ({ pools: [{ name: "vms", availableBytes: 1024n ** 4n }], host: "host-1" })),
     };
   }
 
@@ -187,6 +195,10 @@ export class FakeVdc {
       getVolume: (r: { id: string }) => this.#guard(() => found(this.volumes, r.id)),
       growVolume: (r: { id: string; sizeBytes: bigint }) => {
         this.grown.push([r.id, r.sizeBytes]);
+        return task(r.id);
+      },
+      flattenVolume: (r: { id: string }) => {
+        this.flattened.push(r.id);
         return task(r.id);
       },
       listSnapshots: () => this.#guard(() => ({ snapshots: this.snapshots, host: "host-1", observedAt: timestampFromMs(Date.now()) })),

@@ -2,6 +2,7 @@
 import { Checkbox } from "@patternfly/react-core";
 import { Controller, useFormContext } from "react-hook-form";
 import { SelectField, TextField } from "../../ui/field";
+import { FindCephPools, FindExports, FindLuns, FindTargets } from "./find-names";
 import { NFS_VERSIONS, type PoolInput } from "./pool-form";
 
 export function BackendFields() {
@@ -51,6 +52,7 @@ function NfsFields() {
         <Line name="server" label="Server" placeholder="nas.example.org" />
         <Line name="exportPath" label="Export" placeholder="/srv/vms" />
       </div>
+      <FindExports />
       <div className="q-row">
         <Controller
           control={control}
@@ -73,6 +75,7 @@ function CephFields() {
         <Line name="cephUser" label="CephX user" placeholder="quantix" />
       </div>
       <Line name="cephKey" label="Key" secret help="What `ceph auth print-key client.<user>` prints. It is never shown again." />
+      <FindCephPools />
     </>
   );
 }
@@ -86,6 +89,7 @@ function IscsiFields() {
         <Line name="lun" label="LUN" type="number" />
       </div>
       <Line name="target" label="Target" placeholder="iqn.2026-01.org.example:vms" />
+      <FindTargets />
       <Tick name="chap" label="The target asks who we are (CHAP)" />
       {watch("chap") && (
         <>
@@ -102,6 +106,7 @@ function IscsiFields() {
           )}
         </>
       )}
+      <FindLuns />
       <Line name="volumeGroup" label="Volume group" help="LVM's name for the LUN; the same on every host." placeholder="quantix_vms" />
       <Tick name="createVolumeGroup" label="Make the volume group if the LUN is empty" note="A LUN with anything on it is refused, with what was found." />
     </>
