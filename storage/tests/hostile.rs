@@ -325,7 +325,8 @@ fn a_sparse_upload_of_5_gb_stays_sparse_and_resumes() {
     let dir = scratch();
     let root = dir.path().join("pool");
     let (id, size) = (image_id(), 5 << 30);
-    let pool = open(&setup(&root));
+    let setup = setup(&root);
+    let pool = open(&setup);
     let images = pool.abilities().images.unwrap();
     assert_eq!(images.upload_open(id, size).unwrap(), 0);
     let zeroes = vec![0; PIECE as usize];
@@ -338,7 +339,7 @@ fn a_sparse_upload_of_5_gb_stays_sparse_and_resumes() {
     images.upload_sync(id).unwrap();
     // The worker dies; the next one goes on where this one was, in the middle of a hole.
     drop(pool);
-    let pool = open(&setup(&root));
+    let pool = open(&setup);
     let images = pool.abilities().images.unwrap();
     assert_eq!(images.upload_open(id, size).unwrap(), at);
     // Pieces of odd sizes, and data at the very end.
