@@ -192,9 +192,16 @@ fn two_paths_are_one_disk_and_a_missing_one_is_told() {
     eventually("multipathd runs", || Path::new("/run/multipathd.pid").exists());
     let setup = setup_of(PATHS, 0, "qxpaths");
     let pool = open(&setup).unwrap_or_else(|fault| panic!("{fault:?}"));
-    let info = pool.info().unwrap();
-    eprintln!("{:?}", info.facts);
-    assert_eq!((fact(&pool, "paths").as_str(), info.fault), ("2 of 2", None));
+    let mut fault = pool.info().unwrap().fault;
+    for _ in 0..10 {
+        // On a starved machine udev looks at a new disk for long.
+        if fault.is_some() {
+            eprintln!("{fault:?}");
+            pool.abilities().refresh.unwrap().pool_refresh(false).unwrap();
+            fault = pool.info().unwrap().fault;
+        }
+    }
+    assert_eq!((fact(&pool, "paths").as_str(), fault), ("2 of 2", None));
     assert!(fact(&pool, "device").starts_with("/dev/dm-"), "{:?}", pool.info().unwrap().facts);
     let made = pool.volume_create(&wish(16 * MIB), &mut no_progress()).unwrap();
     let Attachment::Block { path } = pool.volume_attach(made.id).unwrap() else { panic!("a device") };

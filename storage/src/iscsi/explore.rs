@@ -6,10 +6,11 @@
 use crate::backend::Explore;
 use crate::error::{Result, io};
 use crate::explore::{ANY_TARGET, Found, Lun, Target};
-use crate::iscsi::login::DISCOVERY;
+use crate::iscsi::login::{DISCOVERY, Portal};
 use crate::iscsi::session::{self, Disk, Session};
 use crate::iscsi::{IscsiPool, classify, record};
 use quantix_host::program::Program;
+use quantix_model::FaultCode;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -63,25 +64,36 @@ fn targets(text: &str) -> Vec<Target> {
 }
 
 impl IscsiPool {
-    /// Every target the portal tells of. With CHAP its secrets go by a file, as at signing in.
+    /// Every target the portal tells of. Most tell everybody, and some of those refuse who comes with CHAP: so it is
+    /// tried without first.
     fn offered(&self) -> Result<Vec<Target>> {
         record::sweep();
         record::sweep_discoveries();
-        let step = "discovery";
         let portal = self.reach()?;
-        let kept = match &self.spec.chap {
-            Some(_) => Some(record::Discovery::fill(&self.spec, &portal.key, || {
-                let args =
-                    ["-m", "discoverydb", "-t", "sendtargets", "-o", "new", "-p", portal.argument.as_str()];
-                self.iscsiadm(step, &Program::new("iscsiadm").args(args).deadline(DISCOVERY), &[])
-            })?),
-            None => None,
+        match self.ask(&portal, false) {
+            Err(fault) if fault.code == FaultCode::PoolAuthFailed && self.spec.chap.is_some() => {
+                self.ask(&portal, true)
+            }
+            told => told,
+        }
+    }
+
+    /// With CHAP the secrets go by a file, as at signing in.
+    fn ask(&self, portal: &Portal, with_chap: bool) -> Result<Vec<Target>> {
+        let (step, at) = ("discovery", portal.argument.as_str());
+        let make = || {
+            let args = ["-m", "discoverydb", "-t", "sendtargets", "-o", "new", "-p", at];
+            self.iscsiadm(step, &Program::new("iscsiadm").args(args).deadline(DISCOVERY), &[])
+        };
+        let kept = match with_chap {
+            true => Some(record::Discovery::fill(&self.spec, &portal.key, make)?),
+            false => None,
         };
         let mut args = match kept {
             Some(_) => vec!["-m", "discoverydb", "-t", "sendtargets", "--discover"],
             None => vec!["-m", "discovery", "-t", "sendtargets"],
         };
-        args.extend(["-o", "nonpersistent", "-p", portal.argument.as_str()]);
+        args.extend(["-o", "nonpersistent", "-p", at]);
         let output = self.run(step, &Program::new("iscsiadm").args(args).deadline(DISCOVERY))?;
         drop(kept);
         match output.code {

@@ -159,8 +159,10 @@ impl IscsiPool {
     /// The device to open now. Its name is looked up by the LUN's identity each time.
     fn device(&self) -> Result<String> {
         let sessions = self.sessions();
-        if let Some(path) = self.paths(&sessions).into_iter().next() {
-            return Ok(path.device);
+        let paths = self.paths(&sessions);
+        // A disk that is part of a multipath device cannot be opened beside it.
+        if let Some(path) = paths.iter().find(|path| path.is_joined()).or(paths.first()) {
+            return Ok(path.device.clone());
         }
         if !sessions.iter().any(Session::is_up) {
             return Err(self.no_session(&sessions));
@@ -211,6 +213,14 @@ impl IscsiPool {
             fact("sessions", sessions.iter().map(session).collect::<Vec<_>>().join("; ")),
             fact("host", self.host.clone()),
         ];
+        let apart = several && paths.len() > 1 && !paths.iter().all(Disk::is_joined);
+        let split = || {
+            Fault::new(
+                FaultCode::PoolMountFailed,
+                "The paths to the LUN are not one device: I/O uses one of them only.",
+                "Press Retry; if it stays so, look at `multipath -ll` and /etc/multipath.conf on the host.",
+            )
+        };
         let fault = (paths.len() < expected).then(|| {
             Fault::new(
                 FaultCode::PoolServerUnreachable,
@@ -219,7 +229,7 @@ impl IscsiPool {
             )
             .because(sessions.iter().map(session).collect::<Vec<_>>().join("; "))
         });
-        (facts, fault)
+        (facts, fault.or_else(|| apart.then(split)))
     }
 
     /// Takes a dead target's devices away without asking it: what waits for it gets an error.

@@ -5,15 +5,16 @@
 use crate::backend::Refresh;
 use crate::error::Result;
 use crate::iscsi::session::{self, Disk};
-use crate::iscsi::{IscsiPool, appears, locked};
+use crate::iscsi::{IscsiPool, locked};
 use quantix_host::program::Program;
 use quantix_model::{Fault, FaultCode};
-use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-const MULTIPATH: Duration = Duration::from_secs(10);
+const MULTIPATH: Duration = Duration::from_secs(5);
 /// multipathd makes a device of two paths within a second or two.
-const JOINED: Duration = Duration::from_secs(8);
+const JOINED: Duration = Duration::from_secs(6);
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(500);
 
 impl Refresh for IscsiPool {
     fn pool_refresh(&self, take_in: bool) -> Result<()> {
@@ -33,40 +34,25 @@ impl Refresh for IscsiPool {
 
 impl IscsiPool {
     /// Lets multipathd make one device of several paths. It takes only disks it was told of (`find_multipaths strict`).
+    /// Paths that stay apart are told with the pool's paths, and tried again at Retry: one of them is enough to work.
     pub(super) fn join_paths(&self, disks: &[Disk]) -> Result<()> {
-        let joined = |disk: &Disk| disk.device != format!("/dev/{}", disk.name);
-        if disks.len() < 2 || !session::multipath_runs(&self.run_dir) || disks.iter().all(joined) {
+        let apart = |disk: &&Disk| session::multipath(&self.sys, &disk.name).is_none();
+        if disks.len() < 2 || !session::multipath_runs(&self.run_dir) || !disks.iter().any(|d| apart(&d)) {
             return Ok(());
         }
         let step = "join the paths";
         self.step("init: paths")?;
-        let known = Program::new("multipath").args(["-a", &disks[0].device]).deadline(MULTIPATH);
-        self.run(step, &known)?;
-        for disk in disks.iter().filter(|disk| !joined(disk)) {
-            let add =
-                Program::new("multipathd").args(["add", "path", disk.name.as_str()]).deadline(MULTIPATH);
-            self.run(step, &add)?;
-        }
-        let holders = |disk: &Disk| self.sys.join("block").join(&disk.name).join("holders");
-        let end = std::time::Instant::now() + JOINED;
-        while !disks.iter().all(|disk| session::multipath(&self.sys, &disk.name).is_some()) {
-            if std::time::Instant::now() >= end {
-                let names: Vec<&str> = disks.iter().map(|disk| disk.name.as_str()).collect();
-                let held = disks
-                    .iter()
-                    .filter(|disk| holders(disk).read_dir().is_ok_and(|mut d| d.next().is_some()));
-                return Err(Fault::new(
-                    FaultCode::PoolMountFailed,
-                    "The paths to the LUN do not become one device.",
-                    "Look at `multipath -ll` and /etc/multipath.conf on the host, or stop multipathd to use one path.",
-                )
-                .because(format!("{} have no common multipath device; {} in use", names.join(", "), held.count()))
-                .in_phase(step));
+        let device = format!("/dev/{}", disks[0].name);
+        self.run(step, &Program::new("multipath").args(["-a", device.as_str()]).deadline(MULTIPATH))?;
+        let end = Instant::now() + JOINED;
+        // udev may still be looking at a disk that has just come: then multipathd does not take it yet.
+        while disks.iter().any(|disk| apart(&disk)) && Instant::now() < end {
+            for disk in disks.iter().filter(apart) {
+                let args = ["add", "path", disk.name.as_str()];
+                self.run(step, &Program::new("multipathd").args(args).deadline(MULTIPATH))?;
             }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(AGAIN);
         }
-        let map = session::multipath(&self.sys, &disks[0].name).unwrap_or_default();
-        appears(Path::new(&format!("/dev/{map}")), JOINED);
         Ok(())
     }
 

@@ -116,6 +116,11 @@ impl Session {
 }
 
 impl Disk {
+    /// Whether multipathd made it part of a device with other paths.
+    pub fn is_joined(&self) -> bool {
+        self.device != format!("/dev/{}", self.name)
+    }
+
     /// Maker and model.
     pub fn product(&self) -> String {
         let words = [read(self.dir.join("vendor")), read(self.dir.join("model"))].join(" ");

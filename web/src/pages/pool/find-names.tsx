@@ -108,13 +108,8 @@ function chapOf(v: PoolInput) {
 export function FindTargets() {
   const client = useClient(PoolService);
   const { watch, getValues } = useFormContext<PoolInput>();
-  const ask = async (hostId: string, withChap: boolean) => client.discoverTargets({ hostId, portal: getValues("portal").trim(), ...(withChap ? chapOf(getValues()) : {}) });
   const look = async (hostId: string) => {
-    // Most portals tell everybody; what is on the form is for the target itself, and for those that do not.
-    const { targets, host } = await ask(hostId, false).catch((error: unknown) => {
-      if (getValues("chap")) return ask(hostId, true);
-      throw error;
-    });
+    const { targets, host } = await client.discoverTargets({ hostId, portal: getValues("portal").trim(), ...chapOf(getValues()) });
     return { note: "", host, choices: targets.map((t) => ({ key: t.name, label: `${t.name} (at ${t.portals.join(", ")})`, fill: { target: t.name } })) };
   };
   return <Find label="Find targets" missing={watch("portal").trim() === "" ? "Enter the portal first." : ""} none="The portal offers this host no target." look={look} />;
