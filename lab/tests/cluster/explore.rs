@@ -53,7 +53,26 @@ async fn nobody_types_a_name() {
     };
     let found = cluster.ok(pools.list_ceph_pools(cluster_of).await).into_owned();
     assert_eq!(found.pools[0].name, "vms");
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_nobody_can_ask() {
+    let cluster = Cluster::start().await;
+    let hosts = cluster.client.hosts().list_hosts(host::ListHostsRequest::default()).await;
+    let host_id = cluster.ok(hosts).into_owned().hosts[0].id.clone();
+    let pools = cluster.client.pools();
+    let fake = cluster.launcher.pool(PoolId(Default::default()));
+    let portal = |portal: &str, target: &str| pool::DiscoverTargetsRequest {
+        host_id: host_id.clone(),
+        portal: portal.into(),
+        target: target.into(),
+        ..Default::default()
+    };
+    let server = |server: &str| pool::ListExportsRequest {
+        host_id: host_id.clone(),
+        server: server.into(),
+        ..Default::default()
+    };
     // What would go to a program of the host is checked first.
     for bad in ["", "-e", "nas;reboot", "nas /x", "../x"] {
         let fault = cluster.refused(pools.list_exports(server(bad)).await);

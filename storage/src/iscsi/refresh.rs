@@ -40,16 +40,18 @@ impl IscsiPool {
         if disks.len() < 2 || !session::multipath_runs(&self.run_dir) || !disks.iter().any(|d| apart(&d)) {
             return Ok(());
         }
-        let step = "join the paths";
         self.step("init: paths")?;
+        let run = |program: Program| {
+            let done = self.run("join the paths", &program.deadline(MULTIPATH));
+            done.inspect_err(|fault| tracing::info!(%fault, "the paths stay apart")).is_ok()
+        };
         let device = format!("/dev/{}", disks[0].name);
-        self.run(step, &Program::new("multipath").args(["-a", device.as_str()]).deadline(MULTIPATH))?;
+        let mut goes_on = run(Program::new("multipath").args(["-a", device.as_str()]));
         let end = Instant::now() + JOINED;
         // udev may still be looking at a disk that has just come: then multipathd does not take it yet.
-        while disks.iter().any(|disk| apart(&disk)) && Instant::now() < end {
+        while goes_on && disks.iter().any(|disk| apart(&disk)) && Instant::now() < end {
             for disk in disks.iter().filter(apart) {
-                let args = ["add", "path", disk.name.as_str()];
-                self.run(step, &Program::new("multipathd").args(args).deadline(MULTIPATH))?;
+                goes_on &= run(Program::new("multipathd").args(["add", "path", disk.name.as_str()]));
             }
             std::thread::sleep(AGAIN);
         }
