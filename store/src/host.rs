@@ -123,9 +123,7 @@ impl Row for HostRecord {
 impl Store {
     /// Adds a host. [`StoreError::Taken`] names `name` or `key`.
     pub async fn host_insert(&self, host: &HostRecord) -> Result<(), StoreError> {
-        let tx = self.begin().await?;
-        row::insert(&tx, host).await?;
-        Ok(tx.commit().await?)
+        self.add(host).await
     }
 
     /// The host with this id.
@@ -136,7 +134,7 @@ impl Store {
     /// The host with this public key.
     pub async fn host_find_by_key(&self, key_sha256: &[u8; 32]) -> Result<Option<HostRecord>, StoreError> {
         let wanted = Condition::all().add(Expr::col("key_sha256").eq(hex(key_sha256)));
-        Ok(row::all(self.reader(), wanted).await?.pop())
+        Ok(self.list(wanted).await?.pop())
     }
 
     /// By name.
@@ -146,7 +144,7 @@ impl Store {
 
     /// Every host.
     pub async fn host_all(&self) -> Result<Vec<HostRecord>, StoreError> {
-        row::all(self.reader(), Condition::all()).await
+        self.list(Condition::all()).await
     }
 
     /// Reads, changes and writes a host in one transaction; writes nothing when nothing changed.
@@ -155,10 +153,7 @@ impl Store {
         id: HostId,
         change: impl FnOnce(&mut HostRecord) -> Result<(), E> + Send,
     ) -> Result<HostRecord, E> {
-        let tx = self.begin().await?;
-        let host = row::alter(&tx, &id.to_string(), change).await?;
-        tx.commit().await.map_err(StoreError::from)?;
-        Ok(host)
+        self.change(id, change).await
     }
 
     /// Forgets a host. While VMs or pools are on it: [`StoreError::InUse`], or with `force` they are forgotten

@@ -154,13 +154,13 @@ impl Store {
 
     /// Every image.
     pub async fn image_all(&self) -> Result<Vec<ImageRecord>, StoreError> {
-        row::all(self.reader(), Condition::all()).await
+        self.list(Condition::all()).await
     }
 
     /// Images on a pool.
     pub async fn image_of_pool(&self, pool: PoolId) -> Result<Vec<ImageRecord>, StoreError> {
         let wanted = Condition::all().add(Expr::col("pool_id").eq(pool.to_string()));
-        row::all(self.reader(), wanted).await
+        self.list(wanted).await
     }
 
     /// Reads, changes and writes an image in one transaction; writes nothing when nothing changed.
@@ -169,10 +169,7 @@ impl Store {
         id: ImageId,
         change: impl FnOnce(&mut ImageRecord) -> Result<(), E> + Send,
     ) -> Result<ImageRecord, E> {
-        let tx = self.begin().await?;
-        let image = row::alter(&tx, &id.to_string(), change).await?;
-        tx.commit().await.map_err(StoreError::from)?;
-        Ok(image)
+        self.change(id, change).await
     }
 
     /// Marks an image as going away. While it is in a VM's drive: [`StoreError::InUse`], naming the VM.
@@ -210,9 +207,6 @@ impl Store {
 
     /// Forgets an image; whether it was there.
     pub async fn image_delete(&self, id: ImageId) -> Result<bool, StoreError> {
-        let tx = self.begin().await?;
-        let existed = row::delete::<ImageRecord>(&tx, &id.to_string()).await?;
-        tx.commit().await?;
-        Ok(existed)
+        self.forget::<ImageRecord>(id).await
     }
 }

@@ -299,17 +299,17 @@ impl Store {
 
     /// Every pool.
     pub async fn pool_all(&self) -> Result<Vec<PoolRecord>, StoreError> {
-        row::all(self.reader(), Condition::all()).await
+        self.list(Condition::all()).await
     }
 
     /// Hosts that have or should have the pool.
     pub async fn pool_assignments(&self, id: PoolId) -> Result<Vec<PoolAssignmentRecord>, StoreError> {
-        row::all(self.reader(), of_pool(id)).await
+        self.list(of_pool(id)).await
     }
 
     /// Every assignment of every pool.
     pub async fn pool_assignment_all(&self) -> Result<Vec<PoolAssignmentRecord>, StoreError> {
-        row::all(self.reader(), Condition::all()).await
+        self.list(Condition::all()).await
     }
 
     /// Pools a host has or should have.
@@ -441,7 +441,7 @@ impl Store {
 
     /// What the hosts said of every pool, as far as it was kept.
     pub async fn pool_status_all(&self) -> Result<Vec<PoolStatusRecord>, StoreError> {
-        row::all(self.reader(), Condition::all()).await
+        self.list(Condition::all()).await
     }
 
     /// What stands on the pool.

@@ -1,5 +1,6 @@
 //! What all tables have in common: text ids, a row that reads as a record, and the few statements over both.
 
+use crate::connection::Store;
 use crate::error::{StoreError, write_error};
 use crate::page::{Key, Mark, Page, PageRequest, token};
 use quantix_model::UnixMs;
@@ -123,6 +124,42 @@ pub(crate) async fn all<R: Row>(
 /// The statement behind [`all`].
 pub(crate) fn select_all<R: Row>(condition: Condition) -> Select<R::Entity> {
     R::Entity::find().filter(condition).order_by(Expr::col("id"), Order::Asc)
+}
+
+impl Store {
+    /// Adds one row, in a transaction of its own.
+    pub(crate) async fn add<R: Row>(&self, record: &R) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        insert(&tx, record).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// [`alter`] in a transaction of its own.
+    pub(crate) async fn change<R: Row, E: From<StoreError>>(
+        &self,
+        id: impl ToString,
+        change: impl FnOnce(&mut R) -> Result<(), E> + Send,
+    ) -> Result<R, E> {
+        let id = id.to_string();
+        let tx = self.begin().await?;
+        let after = alter(&tx, &id, change).await?;
+        tx.commit().await.map_err(StoreError::from)?;
+        Ok(after)
+    }
+
+    /// [`delete`] in a transaction of its own.
+    pub(crate) async fn forget<R: Row>(&self, id: impl ToString) -> Result<bool, StoreError> {
+        let id = id.to_string();
+        let tx = self.begin().await?;
+        let existed = delete::<R>(&tx, &id).await?;
+        tx.commit().await?;
+        Ok(existed)
+    }
+
+    /// Every row that meets `condition`, by id.
+    pub(crate) async fn list<R: Row>(&self, condition: Condition) -> Result<Vec<R>, StoreError> {
+        all(self.reader(), condition).await
+    }
 }
 
 /// How many rows meet `condition`.

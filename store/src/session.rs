@@ -110,9 +110,7 @@ pub(crate) async fn delete_of(
 impl Store {
     /// Adds a session.
     pub async fn session_insert(&self, session: &SessionRecord) -> Result<(), StoreError> {
-        let tx = self.begin().await?;
-        row::insert(&tx, session).await?;
-        Ok(tx.commit().await?)
+        self.add(session).await
     }
 
     /// The session with this id.
@@ -123,7 +121,7 @@ impl Store {
     /// The session whose token has this hash.
     pub async fn session_find(&self, token_sha256: &[u8; 32]) -> Result<Option<SessionRecord>, StoreError> {
         let wanted = Condition::all().add(Expr::col("token_sha256").eq(hex(token_sha256)));
-        Ok(row::all(self.reader(), wanted).await?.pop())
+        Ok(self.list(wanted).await?.pop())
     }
 
     /// Notes that the session was used.
@@ -139,10 +137,7 @@ impl Store {
 
     /// Ends a session; whether it was there.
     pub async fn session_delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        let tx = self.begin().await?;
-        let existed = row::delete::<SessionRecord>(&tx, &id.to_string()).await?;
-        tx.commit().await?;
-        Ok(existed)
+        self.forget::<SessionRecord>(id).await
     }
 
     /// Ends what is past its end or was not used since `idle_since`; how many.

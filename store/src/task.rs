@@ -170,9 +170,7 @@ impl Row for TaskRecord {
 impl Store {
     /// Adds a task on its own; most are added together with the object they work on.
     pub async fn task_insert(&self, task: &TaskRecord) -> Result<(), StoreError> {
-        let tx = self.begin().await?;
-        row::insert(&tx, task).await?;
-        Ok(tx.commit().await?)
+        self.add(task).await
     }
 
     /// The task with this id.
@@ -186,10 +184,7 @@ impl Store {
         id: TaskId,
         change: impl FnOnce(&mut TaskRecord) -> Result<(), E> + Send,
     ) -> Result<TaskRecord, E> {
-        let tx = self.begin().await?;
-        let task = row::alter(&tx, &id.to_string(), change).await?;
-        tx.commit().await.map_err(StoreError::from)?;
-        Ok(task)
+        self.change(id, change).await
     }
 
     /// Newest first, unless asked otherwise. `object_id` empty: of all objects.
@@ -207,7 +202,7 @@ impl Store {
 
     /// All that are queued or running, oldest first.
     pub async fn task_unfinished(&self) -> Result<Vec<TaskRecord>, StoreError> {
-        row::all(self.reader(), Condition::all().add(Expr::col("is_final").eq(false))).await
+        self.list(Condition::all().add(Expr::col("is_final").eq(false))).await
     }
 
     /// Forgets all finished tasks but the newest `keep`; how many went.

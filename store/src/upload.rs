@@ -130,7 +130,7 @@ impl Store {
 
     /// Every upload.
     pub async fn upload_all(&self) -> Result<Vec<UploadRecord>, StoreError> {
-        row::all(self.reader(), Condition::all()).await
+        self.list(Condition::all()).await
     }
 
     /// Reads, changes and writes an upload in one transaction; writes nothing when nothing changed.
@@ -139,17 +139,11 @@ impl Store {
         id: ImageId,
         change: impl FnOnce(&mut UploadRecord) -> Result<(), E> + Send,
     ) -> Result<UploadRecord, E> {
-        let tx = self.begin().await?;
-        let upload = row::alter(&tx, &id.to_string(), change).await?;
-        tx.commit().await.map_err(StoreError::from)?;
-        Ok(upload)
+        self.change(id, change).await
     }
 
     /// Forgets an upload; whether it was there.
     pub async fn upload_delete(&self, id: ImageId) -> Result<bool, StoreError> {
-        let tx = self.begin().await?;
-        let existed = row::delete::<UploadRecord>(&tx, &id.to_string()).await?;
-        tx.commit().await?;
-        Ok(existed)
+        self.forget::<UploadRecord>(id).await
     }
 }

@@ -89,9 +89,7 @@ impl Row for UserRecord {
 impl Store {
     /// Adds a person.
     pub async fn user_insert(&self, user: &UserRecord) -> Result<(), StoreError> {
-        let tx = self.begin().await?;
-        row::insert(&tx, user).await?;
-        Ok(tx.commit().await?)
+        self.add(user).await
     }
 
     /// The person with this id.
@@ -102,7 +100,7 @@ impl Store {
     /// The person with this name, in any case.
     pub async fn user_find(&self, name: &str) -> Result<Option<UserRecord>, StoreError> {
         let wanted = Condition::all().add(Expr::col("name_key").eq(name_key(name)));
-        Ok(row::all(self.reader(), wanted).await?.pop())
+        Ok(self.list(wanted).await?.pop())
     }
 
     /// How many people there are.

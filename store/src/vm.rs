@@ -197,12 +197,12 @@ impl Store {
 
     /// Every VM.
     pub async fn vm_all(&self) -> Result<Vec<VmRecord>, StoreError> {
-        row::all(self.reader(), Condition::all()).await
+        self.list(Condition::all()).await
     }
 
     /// VMs on a host.
     pub async fn vm_of_host(&self, host: HostId) -> Result<Vec<VmRecord>, StoreError> {
-        row::all(self.reader(), of_host(host)).await
+        self.list(of_host(host)).await
     }
 
     /// Reads, changes and writes a VM in one transaction; writes nothing when nothing changed.
@@ -211,10 +211,7 @@ impl Store {
         id: VmId,
         change: impl FnOnce(&mut VmRecord) -> Result<(), E> + Send,
     ) -> Result<VmRecord, E> {
-        let tx = self.begin().await?;
-        let vm = row::alter(&tx, &id.to_string(), change).await?;
-        tx.commit().await.map_err(StoreError::from)?;
-        Ok(vm)
+        self.change(id, change).await
     }
 
     /// The same, and adds the task that carries the change out.

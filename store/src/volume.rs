@@ -207,7 +207,7 @@ impl Store {
 
     /// Volumes that cannot be without this one.
     pub async fn volume_children(&self, id: VolumeId) -> Result<Vec<VolumeRecord>, StoreError> {
-        row::all(self.reader(), children(id)).await
+        self.list(children(id)).await
     }
 
     /// Gives a free volume to a VM, as its last disk, with a new generation of the VM, and adds the task. The pool
@@ -266,18 +266,18 @@ impl Store {
 
     /// Every volume.
     pub async fn volume_all(&self) -> Result<Vec<VolumeRecord>, StoreError> {
-        row::all(self.reader(), Condition::all()).await
+        self.list(Condition::all()).await
     }
 
     /// Volumes on a pool.
     pub async fn volume_of_pool(&self, pool: PoolId) -> Result<Vec<VolumeRecord>, StoreError> {
         let wanted = Condition::all().add(Expr::col("pool_id").eq(pool.to_string()));
-        row::all(self.reader(), wanted).await
+        self.list(wanted).await
     }
 
     /// Volumes a VM has.
     pub async fn volume_of_vm(&self, vm: VmId) -> Result<Vec<VolumeRecord>, StoreError> {
-        row::all(self.reader(), of_vm(vm)).await
+        self.list(of_vm(vm)).await
     }
 
     /// Reads, changes and writes a volume in one transaction; writes nothing when nothing changed.
@@ -286,10 +286,7 @@ impl Store {
         id: VolumeId,
         change: impl FnOnce(&mut VolumeRecord) -> Result<(), E> + Send,
     ) -> Result<VolumeRecord, E> {
-        let tx = self.begin().await?;
-        let volume = row::alter(&tx, &id.to_string(), change).await?;
-        tx.commit().await.map_err(StoreError::from)?;
-        Ok(volume)
+        self.change(id, change).await
     }
 
     /// Marks a volume as going away and adds the task. While a VM has it: [`StoreError::InUse`], naming the VM.
@@ -317,9 +314,6 @@ impl Store {
 
     /// Forgets a volume; whether it was there.
     pub async fn volume_delete(&self, id: VolumeId) -> Result<bool, StoreError> {
-        let tx = self.begin().await?;
-        let existed = row::delete::<VolumeRecord>(&tx, &id.to_string()).await?;
-        tx.commit().await?;
-        Ok(existed)
+        self.forget::<VolumeRecord>(id).await
     }
 }

@@ -92,7 +92,7 @@ export async function leaveSteps(b, step) {
   await step("pool is deleted only with its name and a word about what is on it", async () => {
     await b.button("Delete pool").click();
     const dialog = await question(b, 'Delete pool "main"?');
-    await dialog.getByText(/images? (is|are) on it/).waitFor();
+    await dialog.getByText(/images? (is|are) on it\. /).waitFor();
     await dialog.getByRole("textbox").fill("main");
     await b.look("pool-delete");
     await dialog.getByRole("button", { name: "Delete pool" }).click();

@@ -212,7 +212,7 @@ async function run() {
     await page.waitForFunction(() => document.fullscreenElement?.getAttribute("aria-label") === "Console of web-1");
     await screenFills();
     await b.look("vm-console-full");
-    await page.evaluate(() => document.exitFullscreen());
+    await b.button("Leave full screen").click();
     await page.waitForFunction(() => document.fullscreenElement === null);
     await page.getByRole("tab", { name: "Overview" }).click();
     await status("Running").waitFor({ timeout: SLOW_MS });

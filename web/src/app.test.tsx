@@ -4,7 +4,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { screen, waitFor, within } from "@testing-library/react";
 import axe from "axe-core";
 import { describe, expect, it } from "vitest";
-import { FaultCode } from "./api/gen/quantix/fault/v1/fault_pb";
+import { FaultCode, FaultDetailSchema } from "./api/gen/quantix/fault/v1/fault_pb";
 import { HostPhase, HostSchema, Phase, PhaseState } from "./api/gen/quantix/host/v1/host_pb";
 import { ImageFormat, ImagePhase, ImageSchema } from "./api/gen/quantix/image/v1/image_pb";
 import { SortBy } from "./api/gen/quantix/list/v1/list_pb";
@@ -360,6 +360,19 @@ describe("VMs", () => {
     await user.click(within(dialog).getByRole("button", { name: "Force stop" }));
     await waitFor(() => expect(vdc.powered.map((p) => p.verb)).toEqual([PowerVerb.FORCE_STOP]));
     await expectAccessible(container);
+  });
+
+  it("says what its host could not do for it, and since when, until the host could", async () => {
+    const vdc = signIn(new FakeVdc());
+    const held = "The VM is off, but its host could not let go of its volumes yet: The LUN does not answer.";
+    const off = { ...vm("web-1", PowerState.OFF, ["start"]), observedAt: now() };
+    vdc.vms = [{ ...off, hostFault: create(FaultDetailSchema, { code: FaultCode.POOL_IO_FAILED, message: held, remedy: "Look at the target.", host: "host-1" }), hostFaultSince: timestampFromMs(Date.now() - 300_000) }];
+    renderApp(vdc, "/vms/id-web-1");
+    const panel = await screen.findByRole("alert", { name: "Error POOL_IO_FAILED" });
+    expect(panel.textContent).toContain(held);
+    expect(panel.textContent).toContain("5 min ago");
+    vdc.tell({ event: { case: "vm", value: off } });
+    await waitFor(() => expect(screen.queryByRole("alert")).toBeNull());
   });
 
   it("says why there is no screen", async () => {

@@ -38,7 +38,7 @@ struct Probe {
     registration: Registration,
     contact: Contact,
     discovery: Discovery,
-    /// What the host was told when its answer was lost: asked again, it takes nothing else.
+    /// What the host was told last: if it heard and its answer was lost, it takes nothing else.
     told: Option<(HostRecord, Completion)>,
 }
 
@@ -331,7 +331,7 @@ async fn add_probed(app: &App, probe: &mut Probe, name: &str) -> Result<HostReco
     }
     app.core.store.host_delete(host.id, true).await?;
     app.live.remove(host.id);
-    probe.told = fault.retryable().then_some((host, completion));
+    probe.told = Some((host, completion));
     Err(fault)
 }
 

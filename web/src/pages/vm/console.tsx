@@ -39,6 +39,7 @@ export function Console({ vm }: { vm: Vm }) {
   const [line, setLine] = useState<Line>({ kind: "idle" });
   const [scale, setScale] = useState(true);
   const [attempt, setAttempt] = useState(0);
+  const [full, setFull] = useState(false);
   const action = allowedOf(vm.allowedActions, "console");
   const { allowed } = action;
 
@@ -85,6 +86,12 @@ export function Console({ vm }: { vm: Vm }) {
     if (rfb.current) rfb.current.scaleViewport = scale;
   }, [scale, line]);
 
+  useEffect(() => {
+    const look = () => setFull(document.fullscreenElement !== null);
+    document.addEventListener("fullscreenchange", look);
+    return () => document.removeEventListener("fullscreenchange", look);
+  }, []);
+
   const again = useCallback(() => setAttempt((n) => n + 1), []);
   const connected = line.kind === "connected";
   const when = { verb: "console", allowed: connected, reasonIfNot: "The console is not connected." };
@@ -95,8 +102,8 @@ export function Console({ vm }: { vm: Vm }) {
         <ActionButton action={when} onClick={() => rfb.current?.sendCtrlAltDel()}>
           Send Ctrl-Alt-Del
         </ActionButton>
-        <ActionButton action={when} onClick={() => void frame.current?.requestFullscreen()}>
-          Full screen
+        <ActionButton action={when} onClick={() => void (full ? document.exitFullscreen() : frame.current?.requestFullscreen())}>
+          {full ? "Leave full screen" : "Full screen"}
         </ActionButton>
         <Switch id="console-scale" label="Fit to the page" isChecked={scale} onChange={(_, on) => setScale(on)} />
         {connected && <span className="q-muted">Keys go to the guest while its screen has the focus.</span>}
