@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use bytes::Bytes;
+use futures::StreamExt;
 use quantix_model::id::{ImageId, PoolId, VolumeId};
 use quantix_model::pool::PoolSpec;
 use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource};
@@ -18,6 +19,8 @@ use uuid::Uuid;
 
 const ROUNDS: usize = 15;
 const UPLOAD_BYTES: u64 = 1 << 30;
+const PIECE_BYTES: usize = 1 << 20;
+const PIECES_UNDER_WAY: usize = 4;
 
 fn main() {
     let arg = std::env::args().nth(1).unwrap_or_else(|| "/var/tmp".to_owned());
@@ -196,11 +199,13 @@ async fn upload(worker: &PoolWorker, folder: &Path) {
     let id = ImageId(Uuid::now_v7());
     let began = Instant::now();
     worker.upload_open(id, UPLOAD_BYTES).await.unwrap();
-    let mut at = 0;
-    while at < UPLOAD_BYTES {
-        let piece = bytes.slice(at as usize..(at as usize + (1 << 20)));
-        at = worker.upload_write(id, at, piece).await.unwrap();
-    }
+    // As the daemon does it: a few pieces are under way at a time.
+    let pieces = (0..UPLOAD_BYTES).step_by(PIECE_BYTES).map(|at| {
+        let piece = bytes.slice(at as usize..at as usize + PIECE_BYTES);
+        async move { worker.upload_write(id, at, piece).await.unwrap() }
+    });
+    let mut answers = futures::stream::iter(pieces).buffered(PIECES_UNDER_WAY);
+    while answers.next().await.is_some() {}
     let streamed = began.elapsed();
     worker.upload_finish(id, UPLOAD_BYTES, None, None).await.unwrap();
     compare("upload of 1 GiB, streaming, against cp into the cache", streamed, cached);

@@ -9,6 +9,7 @@ pub mod error;
 pub mod explore;
 pub mod facts;
 pub mod fake;
+mod home;
 pub mod iscsi;
 pub mod local;
 pub mod nfs;

@@ -187,9 +187,12 @@ describe("pools", () => {
     expect(await within(dialog).findByText(/Use a-z, 0-9 and -/)).toBeTruthy();
     await user.clear(within(dialog).getByLabelText("Name"));
     await user.type(within(dialog).getByLabelText("Name"), "main");
-    await user.type(within(dialog).getByLabelText("Path on the host"), "/srv/q{Enter}");
+    const path = within(dialog).getByLabelText<HTMLInputElement>("Path on the host");
+    expect(path.value).toBe("/var/lib/quantix/pools/main");
+    await user.clear(path);
+    await user.type(path, "/srv/q{Enter}");
     expect(await within(dialog).findByRole("alert", { name: "Error NAME_TAKEN" })).toBeTruthy();
-    expect(within(dialog).getByLabelText<HTMLInputElement>("Path on the host").value).toBe("/srv/q");
+    expect(path.value).toBe("/srv/q");
     expect(vdc.pools.length).toBe(1);
   });
 

@@ -51,6 +51,7 @@ pub fn task(words: impl Iterator<Item = String>, root: &Path) -> Result<()> {
 /// A local pool against qemu-img, rm, ls and cp on the disk of the build folder.
 fn storage(root: &Path) -> Result<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let example = ["run", "--release", "--package", "quantix-storage", "--example", "pool_bench", "--"];
-    run(cargo.current_dir(root).args(example).arg(root.join("target")))
+    let example = ["build", "--workspace", "--release", "--example", "pool_bench"];
+    run(cargo.current_dir(root).args(example))?;
+    run(Command::new(root.join("target/release/examples/pool_bench")).arg(root.join("target")))
 }

@@ -20,7 +20,7 @@ const HELP: &str = "\
 ./x up [--dir D] [--port P] [--api-port P] [--host-port P] [--libvirt-uri U] [--reset [--yes]]
                      builds and starts vDC and node daemon here, and follows their logs
 ./x test [tier…]     runs tidy, fmt, web, clippy, unit, lab and e2e, or those named
-./x bench [what…]    measures start, memory, vm, upload, storage and web, or those named
+./x bench [what…]    measures start, memory, vm, upload, stall, storage and web, or those named
 ./x tidy             checks what a reviewer would otherwise have to say
 ./x libvirt --dir D [--cache D] [--stop-guests]
                      runs a libvirt of its own in D and prints READY once it answers

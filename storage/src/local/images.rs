@@ -29,6 +29,8 @@ use std::sync::Arc;
 const FORMATS: [ImageFormat; 3] = [ImageFormat::Iso, ImageFormat::Qcow2, ImageFormat::Raw];
 /// Uploads kept open; an idle one is closed for a new one and opened again when it goes on.
 const OPEN_UPLOADS_MAX: usize = 64;
+/// A thread costs less than hashing so many bytes.
+const HASH_BESIDE_BYTES_MIN: usize = 256 << 10;
 /// Bytes read at a time when a file is hashed again.
 const HASH_PIECE_BYTES: usize = 1 << 20;
 
@@ -95,6 +97,20 @@ fn virtual_size(format: ImageFormat, length: u64) -> u64 {
 }
 
 impl Upload {
+    /// Writes at the end and hashes. Either takes about as long, so a large piece does both at once.
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let (file, at) = (&self.file, self.length);
+        let Some(digest) = &mut self.digest else { return write_sparse(file, bytes, at) };
+        if bytes.len() < HASH_BESIDE_BYTES_MIN {
+            digest.update(bytes);
+            return write_sparse(file, bytes, at);
+        }
+        std::thread::scope(|scope| {
+            std::thread::Builder::new().name("hash".into()).spawn_scoped(scope, || digest.update(bytes))?;
+            write_sparse(file, bytes, at)
+        })
+    }
+
     /// Forgets what was written and may never have reached the disk.
     fn take_back(&mut self) {
         // If this fails too, the next look at the file finds out what is there.
@@ -372,17 +388,15 @@ impl Images for LocalPool {
                 return Err(error::offset(id, offset, upload.length));
             }
             self.step("write upload")?;
-            if let Err(e) = write_sparse(&upload.file, bytes, offset) {
+            if let Err(e) = upload.append(bytes) {
                 // Half a piece would be counted as received after a restart.
                 let _ = upload.file.set_len(upload.length);
+                upload.digest = None;
                 return Err(io("write upload", &e));
             }
             if let Err(e) = upload.syncer.wrote(&upload.file, bytes.len() as u64) {
                 upload.take_back();
                 return Err(io("sync upload", &e));
-            }
-            if let Some(digest) = &mut upload.digest {
-                digest.update(bytes);
             }
             upload.length += bytes.len() as u64;
             Ok(upload.length)

@@ -1,6 +1,7 @@
 //! The pool's root, and opening things beneath it by the kernel's own rules (openat2(2)).
 
 use crate::error::{Result, io};
+use crate::home;
 use crate::local::path_invalid;
 use quantix_model::pool::check_path;
 use quantix_model::{Fault, FaultCode};
@@ -94,9 +95,12 @@ pub fn names(dir: impl AsFd) -> std::io::Result<Vec<String>> {
 }
 
 impl Root {
-    /// Opens the folder. `make`: makes it when only its last part is missing.
+    /// Opens the folder. `make`: makes it when only its last part is missing, or it stands in our own folder.
     pub fn open_or_make(path: &str, make: bool) -> Result<Root> {
         if make {
+            if home::holds(path) {
+                home::open(true).map_err(|e| refused(path, e.into()))?;
+            }
             match DirBuilder::new().mode(0o755).create(path) {
                 Ok(()) => {}
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}

@@ -1,19 +1,16 @@
 //! The folder a pool is mounted on. Found and made without ever touching what is mounted there, which may be dead.
 
 use crate::error::{Result, io};
+use crate::home;
 use quantix_model::id::PoolId;
 use quantix_model::pool::NfsSpec;
 use quantix_model::{Fault, FaultCode};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, chmodat, mkdirat, openat, openat2, statat,
-    unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// Below it pools are mounted when nobody chose a place.
-const OUR_FOLDER: &str = "/var/lib/quantix";
-const POOLS: &str = "pools";
 /// Everybody may pass, only root changes; what counts is the mode of the export's own root.
 const MODE: u32 = 0o755;
 
@@ -33,11 +30,11 @@ impl Place {
     pub fn find(spec: &NfsSpec, id: PoolId, make: bool) -> Result<Option<Place>> {
         let standard = spec.mount_path.is_empty();
         let (above, name) = if standard {
-            (our_folder(make), id.to_string())
+            (home::open(make), id.to_string())
         } else {
             let (above, name) = spec.mount_path.rsplit_once('/').unwrap_or(("", &spec.mount_path));
             let above = if above.is_empty() { "/" } else { above };
-            (open(CWD, above, ResolveFlags::NO_SYMLINKS), name.to_owned())
+            (home::folder(CWD, above, ResolveFlags::NO_SYMLINKS), name.to_owned())
         };
         let above = match above {
             Ok(above) => above,
@@ -98,34 +95,8 @@ impl Place {
     }
 }
 
-fn open(at: impl std::os::fd::AsFd, path: &str, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    openat2(at, path, flags, Mode::empty(), resolve | ResolveFlags::NO_MAGICLINKS)
-}
-
-fn our_folder(make: bool) -> rustix::io::Result<OwnedFd> {
-    let mode = Mode::from_raw_mode(MODE);
-    let or_there = |made: rustix::io::Result<()>| match made {
-        Err(Errno::EXIST) => Ok(()),
-        other => other,
-    };
-    if make {
-        or_there(mkdirat(CWD, OUR_FOLDER, mode))?;
-    }
-    let ours = open(CWD, OUR_FOLDER, ResolveFlags::empty())?;
-    if make {
-        // QEMU's user passes through here too; a daemon of an older release made it for root alone.
-        let has = statat(&ours, "", AtFlags::EMPTY_PATH)?.st_mode;
-        if has & 0o011 != 0o011 {
-            chmodat(&ours, ".", Mode::from_raw_mode(has & 0o7777 | 0o011), AtFlags::empty())?;
-        }
-        or_there(mkdirat(&ours, POOLS, mode))?;
-    }
-    open(&ours, POOLS, ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH)
-}
-
 fn refused(spec: &NfsSpec, err: Errno) -> Fault {
-    let path = if spec.mount_path.is_empty() { OUR_FOLDER } else { &spec.mount_path };
+    let path = if spec.mount_path.is_empty() { home::OUR_FOLDER } else { &spec.mount_path };
     let (message, remedy) = match err {
         Errno::LOOP | Errno::XDEV => {
             (format!("A link stands on the way to {path}."), "Give the folder's own path, without links.")

@@ -41,7 +41,7 @@ function Tick({ name, label, note }: { name: "chap" | "mutual" | "createVolumeGr
 }
 
 function LocalFields() {
-  return <Line name="path" label="Path on the host" help="Absolute. It is made if its parent exists. It must not belong to another pool." placeholder="/var/lib/quantix/pools/main" />;
+  return <Line name="path" label="Path on the host" help="Absolute. It is made if its parent exists. It must not belong to another pool." />;
 }
 
 function NfsFields() {

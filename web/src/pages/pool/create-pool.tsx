@@ -15,7 +15,7 @@ import { SelectField, TextField } from "../../ui/field";
 import { Empty } from "../../ui/parts";
 import { hostStatus } from "../host/words";
 import { BackendFields } from "./backend-fields";
-import { KINDS, NAME_HELP, POOL_DEFAULTS, poolRule, specOf, type Kind, type PoolInput, type PoolValues } from "./pool-form";
+import { KINDS, NAME_HELP, placeOf, POOL_DEFAULTS, poolRule, specOf, type Kind, type PoolInput, type PoolValues } from "./pool-form";
 
 export function CreatePoolDialog({ onClose }: { onClose: () => void }) {
   const { queries } = useApi();
@@ -54,11 +54,16 @@ export function CreatePoolDialog({ onClose }: { onClose: () => void }) {
     // A local directory is on one host.
     if (next === "local") form.setValue("hostIds", form.getValues("hostIds").slice(0, 1));
   };
+  // The place follows the name until somebody says another one.
+  const followName = () => {
+    const { path } = form.formState.dirtyFields;
+    if (!path) form.setValue("path", placeOf(form.getValues("name")));
+  };
   return (
     <Dialog title="Create pool" note="A place for disks and images." submit="Create pool" busy={isSubmitting} fault={fault} onSubmit={() => void submit()} onClose={onClose}>
       <FormProvider {...form}>
         <div className="q-row">
-          <TextField label="Name" help={NAME_HELP} error={errors.name?.message} autoFocus autoComplete="off" {...form.register("name")} />
+          <TextField label="Name" help={NAME_HELP} error={errors.name?.message} autoFocus autoComplete="off" {...form.register("name", { onChange: followName })} />
           <SelectField label="Kind" value={kind} onChange={choose} help={KINDS.find((k) => k.value === kind)?.note} options={KINDS.map((k) => ({ value: k.value, label: k.label }))} />
         </div>
         <Controller

@@ -10,6 +10,9 @@ export const nameRule = z
   .max(63, "63 characters at most.")
   .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, "Use a-z, 0-9 and -, starting and ending with a letter or digit.");
 
+/** Where a local pool of that name stands when nobody says otherwise; the host makes our folder itself. */
+export const placeOf = (name: string) => (name === "" ? "" : `/var/lib/quantix/pools/${name}`);
+
 export const KINDS = [
   { value: "local", label: "Local directory", note: "A folder on one host." },
   { value: "nfs", label: "NFS", note: "An export of a server, mounted by each host." },

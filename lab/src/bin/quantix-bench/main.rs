@@ -1,6 +1,8 @@
 //! Measures what the promises say, beside the bare tool where there is one. Prints figures; judges nothing.
 //!
-//! `quantix-bench [start] [memory] [vm] [upload]`, all when none is named. `./x bench` builds and calls it.
+//! `quantix-bench [start] [memory] [vm] [upload] [stall]`, all when none is named. `./x bench` builds and calls it.
+
+mod stall;
 
 use quantix_contract::quantix::vm::v1 as vm;
 use quantix_contract::quantix::volume::v1::VolumeFormat;
@@ -21,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(10);
 #[allow(clippy::print_stdout, reason = "the figures are the output")]
 async fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["start", "memory", "vm", "upload"];
+    let all = ["start", "memory", "vm", "upload", "stall"];
     if let Some(unknown) = wanted.iter().find(|word| !all.contains(&word.as_str())) {
         eprintln!("{unknown}: no such measurement; there are {}", all.join(", "));
         std::process::exit(2);
@@ -30,6 +32,9 @@ async fn main() {
     let folder = rig::folder();
     if asked("start") {
         start(&folder.path().join("start"));
+    }
+    if asked("stall") {
+        stall::stall().await;
     }
     if !(asked("memory") || asked("vm") || asked("upload")) {
         return;
