@@ -4,6 +4,8 @@ use crate::dial::{Dial, HostUrl};
 use crate::transport::{Transport, rpc, rpc_fault};
 use connectrpc::ConnectError;
 use connectrpc::client::{CallOptions, ClientConfig};
+use quantix_contract::quantix::alert::v1::AlertServiceClient;
+use quantix_contract::quantix::event::v1::EventServiceClient;
 use quantix_contract::quantix::file::v1::FileServiceClient;
 use quantix_contract::quantix::host::v1::HostServiceClient;
 use quantix_contract::quantix::image::v1::ImageServiceClient;
@@ -82,6 +84,10 @@ impl VdcClient {
     }
 
     services! {
+        /// What somebody should look at.
+        alerts: AlertServiceClient;
+        /// What happened.
+        events: EventServiceClient;
         /// Files of pools.
         files: FileServiceClient;
         /// Hosts.

@@ -1,7 +1,7 @@
 //! Who changed: a broadcast of noun and id inside this process. Listeners read the view themselves, so that a
 //! burst of changes of one object costs one read.
 
-use quantix_model::id::{HostId, ImageId, PoolId, TaskId, VmId, VolumeId};
+use quantix_model::id::{AlertId, EventId, HostId, ImageId, PoolId, TaskId, VmId, VolumeId};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -23,10 +23,14 @@ pub enum Thing {
     Vm(VmId),
     /// A task.
     Task(TaskId),
+    /// Something that happened.
+    Event(EventId),
+    /// Something somebody should look at.
+    Alert(AlertId),
 }
 
 impl Thing {
-    /// `host`, `pool`, `image`, `volume`, `vm`, `task`: also a task's `object_kind`.
+    /// `host`, `pool`, `image`, `volume`, `vm`, `task`, `event`, `alert`: also a task's `object_kind`.
     pub fn kind(self) -> &'static str {
         match self {
             Thing::Host(_) => "host",
@@ -35,6 +39,8 @@ impl Thing {
             Thing::Volume(_) => "volume",
             Thing::Vm(_) => "vm",
             Thing::Task(_) => "task",
+            Thing::Event(_) => "event",
+            Thing::Alert(_) => "alert",
         }
     }
 
@@ -46,7 +52,9 @@ impl Thing {
             | Thing::Image(ImageId(id))
             | Thing::Volume(VolumeId(id))
             | Thing::Vm(VmId(id))
-            | Thing::Task(TaskId(id)) => id,
+            | Thing::Task(TaskId(id))
+            | Thing::Event(EventId(id))
+            | Thing::Alert(AlertId(id)) => id,
         }
     }
 
@@ -60,6 +68,8 @@ impl Thing {
             "volume" => Thing::Volume(VolumeId(id)),
             "vm" => Thing::Vm(VmId(id)),
             "task" => Thing::Task(TaskId(id)),
+            "event" => Thing::Event(EventId(id)),
+            "alert" => Thing::Alert(AlertId(id)),
             _ => return None,
         })
     }

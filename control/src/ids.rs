@@ -1,6 +1,6 @@
 //! The one place that makes ids and secrets. Ids are UUIDv7: newer ones sort after older ones.
 
-use quantix_model::id::{HostId, ImageId, PoolId, SessionId, TaskId, UserId, VmId, VolumeId};
+use quantix_model::id::{EventId, HostId, ImageId, PoolId, SessionId, TaskId, UserId, VmId, VolumeId};
 use rand::RngCore as _;
 use uuid::Uuid;
 
@@ -26,6 +26,8 @@ makers! {
     vm -> VmId;
     /// A new task id.
     task -> TaskId;
+    /// A new event id.
+    event -> EventId;
     /// A new user id.
     user -> UserId;
     /// A new session id.

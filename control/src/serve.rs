@@ -88,6 +88,7 @@ impl Vdc {
         core.tasks.resume().await?;
         core.spawn(sweep(core.clone(), sessions.clone()));
         reconcilers::host::start(&app);
+        reconcilers::event::start(&app);
 
         let mut servers = Vec::new();
         let dev_address = dev_listener.as_ref().and_then(|l| l.local_addr().ok());
@@ -240,6 +241,7 @@ fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assem
     api::volume::mount(&mut assembly, app);
     api::vm::mount(&mut assembly, app);
     api::console::mount(&mut assembly, app);
+    api::event::mount(&mut assembly, app);
     let counted = app.clone();
     assembly.summary = Some(Arc::new(move || {
         let app = counted.clone();

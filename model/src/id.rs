@@ -51,6 +51,10 @@ ids! {
     VmId = "vm";
     /// A piece of long work.
     TaskId = "task";
+    /// Something that happened.
+    EventId = "event";
+    /// Something somebody should look at.
+    AlertId = "alert";
     /// A person.
     UserId = "user";
     /// A person's signed-in session.

@@ -3,6 +3,8 @@
 //! Everything here is pure. Time and ids are arguments; there is no async, clock, randomness, SQL or wire
 //! format, so each rule can be tested with nothing running.
 
+pub mod alert;
+pub mod event;
 pub mod fault;
 pub mod file;
 pub mod host;

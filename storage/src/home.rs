@@ -52,7 +52,9 @@ mod tests {
     #[test]
     fn only_what_stands_right_below_is_held() {
         assert!(holds("/var/lib/quantix/pools/main"));
-        for other in ["/var/lib/quantix/pools", "/var/lib/quantix/pools/a/b", "/var/lib/quantixx/pools/a", "/srv/a"] {
+        for other in
+            ["/var/lib/quantix/pools", "/var/lib/quantix/pools/a/b", "/var/lib/quantixx/pools/a", "/srv/a"]
+        {
             assert!(!holds(other), "{other}");
         }
     }

@@ -4,8 +4,8 @@ use crate::error::StoreError;
 use crate::page::{Key, Mark, PageRequest, token};
 use crate::row::{Row, select_all, select_page};
 use crate::{
-    HostRecord, ImageRecord, PoolAssignmentRecord, PoolRecord, PoolStatusRecord, SessionRecord, Store,
-    TaskRecord, UploadRecord, UserRecord, VmRecord, VolumeRecord,
+    AlertRecord, EventRecord, HostRecord, ImageRecord, PoolAssignmentRecord, PoolRecord, PoolStatusRecord,
+    SessionRecord, Store, TaskRecord, UploadRecord, UserRecord, VmRecord, VolumeRecord,
 };
 use quantix_model::list::Order;
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -61,6 +61,11 @@ async fn every_list_has_an_index() {
     check_pages::<VmRecord>(&store, &is("host_id")).await;
     check_pages::<TaskRecord>(&store, &all).await;
     check_pages::<TaskRecord>(&store, &is("object_id")).await;
+    check_pages::<EventRecord>(&store, &all).await;
+    check_pages::<EventRecord>(&store, &is("object_id")).await;
+    check_pages::<EventRecord>(&store, &is("severity_rank")).await;
+    check(&store, crate::event::select_last("a", "host")).await;
+    check(&store, select_all::<AlertRecord>(is("object_id"))).await;
     let unfinished = Condition::all().add(Expr::col("is_final").eq(false));
     check(&store, select_all::<TaskRecord>(unfinished)).await;
     check(&store, select_all::<UserRecord>(is("name_key"))).await;

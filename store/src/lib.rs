@@ -4,8 +4,10 @@
 //! transaction; what cannot be is a value of [`StoreError`]. Nothing here decides: callers bring rules, time and ids.
 //! Writes are durable when they return. Moving figures (load, beats) stay in memory and never come here.
 
+mod alert;
 mod connection;
 mod error;
+mod event;
 mod host;
 mod image;
 #[cfg(test)]
@@ -22,8 +24,10 @@ mod user;
 mod vm;
 mod volume;
 
+pub use alert::AlertRecord;
 pub use connection::Store;
 pub use error::StoreError;
+pub use event::{EventFilter, EventRecord};
 pub use host::HostRecord;
 pub use image::ImageRecord;
 pub use page::{Page, PageRequest};

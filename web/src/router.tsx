@@ -21,6 +21,8 @@ export interface PageSearch {
   q?: string;
   sort?: string;
   tab?: string;
+  /** Events this bad and worse. */
+  severity?: string;
   /** Folder in a pool's files. */
   path?: string;
   /** The create dialog is open. */
@@ -29,7 +31,7 @@ export interface PageSearch {
 
 function pageSearch(raw: Record<string, unknown>): PageSearch {
   const text = (key: string) => (typeof raw[key] === "string" && raw[key] !== "" ? raw[key] : undefined);
-  return { q: text("q"), sort: text("sort"), tab: text("tab"), path: text("path"), new: raw["new"] === true || undefined };
+  return { q: text("q"), sort: text("sort"), tab: text("tab"), severity: text("severity"), path: text("path"), new: raw["new"] === true || undefined };
 }
 
 /** Only an address inside the app: never another site. */
@@ -89,6 +91,8 @@ function buildRoutes(api: Api) {
       page("/volumes/$id", lazyRouteComponent(() => import("./pages/volume/volume-page"), "VolumePage")),
       page("/vms", lazyRouteComponent(() => import("./pages/vm/vms-page"), "VmsPage")),
       page("/vms/$id", lazyRouteComponent(() => import("./pages/vm/vm-page"), "VmPage")),
+      page("/alerts", lazyRouteComponent(() => import("./pages/event/alerts-page"), "AlertsPage")),
+      page("/events", lazyRouteComponent(() => import("./pages/event/events-page"), "EventsPage")),
       page("/tasks", lazyRouteComponent(() => import("./pages/task/tasks-page"), "TasksPage")),
     ]),
   ]);

@@ -4,6 +4,7 @@ pub mod assembly;
 pub mod auth;
 pub mod console;
 pub mod error;
+pub mod event;
 pub mod file;
 pub mod host;
 pub mod image;

@@ -1,3 +1,4 @@
 //! What is put right without anybody asking, by noun: on a timer, on request, bounded, repeatable.
 
+pub mod event;
 pub mod host;

@@ -3,7 +3,9 @@
 //! `live` holds what hosts said last, `lines` the connections to them. Nothing here reads a request or a cookie;
 //! that is `api/`'s.
 
+pub mod alert;
 pub mod console;
+pub mod event;
 pub mod explore;
 pub mod file;
 pub mod file_upload;

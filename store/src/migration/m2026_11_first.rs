@@ -41,7 +41,7 @@ impl Columns {
         self.table.col(ColumnDef::new(name).big_integer().not_null());
         self
     }
-    fn int_opt(mut self, name: &'static str) -> Self {
+    pub(super) fn int_opt(mut self, name: &'static str) -> Self {
         self.table.col(ColumnDef::new(name).big_integer().null());
         self
     }

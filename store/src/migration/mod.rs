@@ -1,5 +1,6 @@
 //! How the tables came to be. One set for both engines; a step once released is never edited.
 
+mod m2026_11_events;
 mod m2026_11_first;
 mod m2026_11_lists;
 mod m2026_11_storage;
@@ -15,6 +16,7 @@ impl MigratorTrait for Migrator {
             Box::new(m2026_11_first::Migration),
             Box::new(m2026_11_storage::Migration),
             Box::new(m2026_11_lists::Migration),
+            Box::new(m2026_11_events::Migration),
         ]
     }
 }

@@ -1,14 +1,19 @@
 //! Records to test with.
 
 use quantix_model::UnixMs;
-use quantix_model::id::{HostId, ImageId, PoolId, SessionId, TaskId, UserId, VmId, VolumeId};
+use quantix_model::alert::AlertRule;
+use quantix_model::event::{EventKind, Severity};
+use quantix_model::id::{
+    AlertId, EventId, HostId, ImageId, PoolId, SessionId, TaskId, UserId, VmId, VolumeId,
+};
 use quantix_model::image::ImagePhase;
 use quantix_model::pool::{Capabilities, PoolHealth, PoolReport, PoolSpec};
 use quantix_model::task::TaskState;
 use quantix_model::vm::{Disk, Firmware, PowerState, VmPhase, VmSpec};
 use quantix_model::volume::{Allocation, VolumeFormat, VolumePhase, VolumeSource};
 use quantix_store::{
-    HostRecord, ImageRecord, PoolRecord, SessionRecord, TaskRecord, UserRecord, VmRecord, VolumeRecord,
+    AlertRecord, EventRecord, HostRecord, ImageRecord, PoolRecord, SessionRecord, TaskRecord, UserRecord,
+    VmRecord, VolumeRecord,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
@@ -42,6 +47,38 @@ pub fn task(object_id: &str) -> TaskRecord {
         cancellable: true,
         cancel_requested: false,
         input: serde_json::json!({"a": 1}),
+    }
+}
+
+pub fn event(object_id: &str, kind: EventKind) -> EventRecord {
+    EventRecord {
+        id: EventId(uuid()),
+        at: UnixMs(1),
+        kind,
+        severity: kind.severity(),
+        object_kind: "host".into(),
+        object_id: object_id.into(),
+        object_name: "Rack-7".into(),
+        host: String::new(),
+        user_name: String::new(),
+        message: kind.sentence("Rack-7"),
+        fault: None,
+    }
+}
+
+pub fn alert(object_id: &str) -> AlertRecord {
+    AlertRecord {
+        id: AlertId(uuid()),
+        rule: AlertRule::PoolFull,
+        severity: Severity::Warning,
+        object_kind: "pool".into(),
+        object_id: object_id.into(),
+        object_name: "p".into(),
+        message: "Pool p is 90 % full.".into(),
+        fault: None,
+        raised_at: UnixMs(5),
+        acknowledged_at: None,
+        acknowledged_by: String::new(),
     }
 }
 

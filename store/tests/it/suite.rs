@@ -2,11 +2,12 @@
 
 use crate::make;
 use quantix_model::UnixMs;
+use quantix_model::event::{EventKind, Severity};
 use quantix_model::list::{Order, SortBy};
 use quantix_model::task::TaskState;
 use quantix_model::vm::{Cdrom, PowerState, VmPhase};
 use quantix_model::volume::VolumePhase;
-use quantix_store::{PageRequest, PoolStatusRecord, Store, StoreError};
+use quantix_store::{EventFilter, PageRequest, PoolStatusRecord, Store, StoreError};
 
 /// Every check, on an empty store.
 pub async fn run(store: &Store) {
@@ -16,6 +17,8 @@ pub async fn run(store: &Store) {
     vms_take_their_volumes_whole_or_not(store).await;
     changes_do_not_get_lost(store).await;
     tasks(store).await;
+    events(store).await;
+    alerts(store).await;
     store.setting_put("k", "1").await.unwrap();
     store.setting_put("k", "2").await.unwrap();
 }
@@ -319,4 +322,52 @@ async fn tasks(store: &Store) {
     assert_eq!(pruned as usize, open.len() - 2, "what is unfinished stays");
     assert_eq!(store.task_unfinished().await.unwrap().len(), 3);
     assert_eq!(store.task_prune(2).await.unwrap(), 0);
+}
+
+async fn events(store: &Store) {
+    let kinds =
+        [EventKind::HostReady, EventKind::HostDisconnected, EventKind::TaskFailed, EventKind::HostReady];
+    let made: Vec<_> = kinds.iter().map(|kind| make::event("h1", *kind)).collect();
+    store.event_insert(&made).await.unwrap();
+    store.event_insert(&[make::event("h2", EventKind::HostDegraded)]).await.unwrap();
+    let twice = store.event_insert(&[make::event("h3", EventKind::HostReady), made[0].clone()]).await;
+    assert!(matches!(twice, Err(StoreError::Taken { .. })), "{twice:?}");
+    assert_eq!(store.event_get(made[1].id).await.unwrap(), made[1]);
+    assert_eq!(store.event_last("h1", "host").await.unwrap().unwrap(), made[3]);
+    assert_eq!(store.event_last("h1", "task").await.unwrap().unwrap(), made[2]);
+    assert_eq!(store.event_last("h3", "host").await.unwrap(), None, "all or none");
+
+    let of = |object_id: &str, severity| EventFilter { object_id: object_id.into(), severity };
+    let first = PageRequest { limit: 3, ..PageRequest::default() };
+    let page = store.event_page(&first, &of("h1", None)).await.unwrap();
+    assert_eq!((page.rows.len(), page.total, &page.rows[0]), (3, 4, &made[3]));
+    let next = PageRequest { token: page.next_token, ..first };
+    let page = store.event_page(&next, &of("h1", None)).await.unwrap();
+    assert_eq!((page.rows, page.next_token.as_str()), (vec![made[0].clone()], ""));
+    let bad = store.event_page(&PageRequest::default(), &of("", Some(Severity::Warning))).await.unwrap();
+    assert_eq!(bad.total, 3);
+    let found = PageRequest { filter: "rack-7 IS SILENT".into(), ..PageRequest::default() };
+    assert_eq!(store.event_page(&found, &of("", None)).await.unwrap().rows, vec![made[1].clone()]);
+
+    assert_eq!(store.event_prune(2).await.unwrap(), 3);
+    assert_eq!(store.event_page(&PageRequest::default(), &of("", None)).await.unwrap().total, 2);
+    assert_eq!(store.event_prune(2).await.unwrap(), 0);
+}
+
+async fn alerts(store: &Store) {
+    let (a, b) = (make::alert("p1"), make::alert("p2"));
+    store.alert_settle(&[a.clone(), b.clone()], &[]).await.unwrap();
+    assert_eq!(store.alert_of("p1").await.unwrap(), vec![a.clone()]);
+    let seen = store
+        .alert_update(a.id, |alert| {
+            alert.acknowledged_at = Some(UnixMs(9));
+            alert.acknowledged_by = "admin".into();
+            Ok::<(), StoreError>(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(store.alert_get(a.id).await.unwrap(), seen);
+    let worse = quantix_store::AlertRecord { severity: Severity::Error, ..seen };
+    store.alert_settle(std::slice::from_ref(&worse), &[b.id]).await.unwrap();
+    assert_eq!(store.alert_all().await.unwrap(), vec![worse]);
 }

@@ -2,6 +2,8 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import { createConnectQueryKey } from "@connectrpc/connect-query";
 import type { InfiniteData, QueryClient } from "@tanstack/react-query";
+import { AlertService } from "./gen/quantix/alert/v1/alert_pb";
+import { EventService } from "./gen/quantix/event/v1/event_pb";
 import { HostService } from "./gen/quantix/host/v1/host_pb";
 import { ImageService } from "./gen/quantix/image/v1/image_pb";
 import { PoolService } from "./gen/quantix/pool/v1/pool_pb";
@@ -83,8 +85,16 @@ export class CachePatcher {
       case "task":
         this.#put(event.case, event.value);
         break;
+      // Both are sorted by the vDC; a new one changes the order.
+      case "happened":
+        this.#soon(EventService.method.listEvents);
+        break;
+      case "alert":
+        this.#soon(AlertService.method.listAlerts);
+        break;
       case "removed":
-        this.#remove(event.value.kind, event.value.id);
+        if (event.value.kind === "alert") this.#soon(AlertService.method.listAlerts);
+        else this.#remove(event.value.kind, event.value.id);
         break;
       case "resync":
         this.resync();

@@ -1,7 +1,9 @@
 // Server-paged lists: filter and order travel to the vDC, further pages are read as they scroll into view.
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import { useInfiniteQuery } from "@connectrpc/connect-query";
+import { useInfiniteQuery, useQuery } from "@connectrpc/connect-query";
 import { useMemo } from "react";
+import { AlertService } from "./gen/quantix/alert/v1/alert_pb";
+import { EventService, Severity } from "./gen/quantix/event/v1/event_pb";
 import { HostService } from "./gen/quantix/host/v1/host_pb";
 import { ImageService } from "./gen/quantix/image/v1/image_pb";
 import { SortBy } from "./gen/quantix/list/v1/list_pb";
@@ -92,6 +94,7 @@ const pickImages = (a: AnswerOf<typeof ImageService.method.listImages>) => a.ima
 const pickVolumes = (a: AnswerOf<typeof VolumeService.method.listVolumes>) => a.volumes;
 const pickVms = (a: AnswerOf<typeof VmService.method.listVms>) => a.vms;
 const pickTasks = (a: AnswerOf<typeof TaskService.method.listTasks>) => a.tasks;
+const pickEvents = (a: AnswerOf<typeof EventService.method.listEvents>) => a.events;
 const pickFiles = (a: AnswerOf<typeof PoolService.method.listFiles>) => a.files;
 
 export const useHosts = (wish: Wish = {}) => useList(HostService.method.listHosts, asked(ORDERS.hosts, wish), pickHosts);
@@ -103,5 +106,9 @@ export const useVms = (wish: Wish & { hostId?: string } = {}) =>
   useList(VmService.method.listVms, { ...asked(ORDERS.vms, wish), hostId: wish.hostId ?? "" }, pickVms);
 export const useTasks = (wish: Wish & { objectId?: string } = {}) =>
   useList(TaskService.method.listTasks, { ...asked(ORDERS.tasks, wish), objectId: wish.objectId ?? "" }, pickTasks);
+export const useEvents = (filter = "", objectId = "", severity = Severity.UNSPECIFIED) =>
+  useList(EventService.method.listEvents, { filter, objectId, severity }, pickEvents);
+/** All alerts: there are never many. */
+export const useAlerts = () => useQuery(AlertService.method.listAlerts, {});
 export const useFiles = (input: MessageInitShape<typeof PoolService.method.listFiles.input> & Partial<ListFilesRequest>) =>
   useList(PoolService.method.listFiles, { ...input }, pickFiles);

@@ -15,9 +15,11 @@ export function usePageState() {
   return {
     filter: search.q ?? "",
     sort: parseSort(search.sort),
+    severity: search.severity ?? "",
     tab: search.tab,
     path: search.path ?? "",
     isCreating: search.new === true,
+    setSearch: set,
     setFilter: useCallback((q: string) => set({ q: q || undefined }), [set]),
     setSort: useCallback((sort: Sort) => set({ sort: printSort(sort) }), [set]),
     setTab: useCallback((tab: string | undefined) => set({ tab, q: undefined, sort: undefined, path: undefined }, false), [set]),

@@ -7,10 +7,14 @@ import DesktopIcon from "@patternfly/react-icons/dist/esm/icons/desktop-icon";
 import HddIcon from "@patternfly/react-icons/dist/esm/icons/hdd-icon";
 import HomeIcon from "@patternfly/react-icons/dist/esm/icons/home-icon";
 import ServerIcon from "@patternfly/react-icons/dist/esm/icons/server-icon";
+import BellIcon from "@patternfly/react-icons/dist/esm/icons/bell-icon";
+import ListIcon from "@patternfly/react-icons/dist/esm/icons/list-icon";
 import TasksIcon from "@patternfly/react-icons/dist/esm/icons/tasks-icon";
 import { Button } from "@patternfly/react-core";
 import { lazy, Suspense, useEffect, useRef, useState } from "react";
 import { useApi, useLine } from "../api/context";
+import { Severity } from "../api/gen/quantix/event/v1/event_pb";
+import { useAlerts } from "../api/lists";
 import { formatDuration, useNow } from "../ui/time";
 import { StatusIcon } from "../ui/status";
 import { Wordmark } from "../ui/wordmark";
@@ -28,6 +32,8 @@ const PLACES = [
   { to: "/volumes", label: "Volumes", icon: <HddIcon /> },
   { to: "/images", label: "Images", icon: <CubeIcon /> },
   { to: "/tasks", label: "Tasks", icon: <TasksIcon /> },
+  { to: "/alerts", label: "Alerts", icon: <BellIcon /> },
+  { to: "/events", label: "Events", icon: <ListIcon /> },
 ] as const;
 
 const NAV_KEY = "quantix.nav";
@@ -83,6 +89,7 @@ export function Shell() {
               <Link to={p.to} activeOptions={{ exact: p.to === "/", includeSearch: false }} title={narrow ? p.label : undefined}>
                 <span aria-hidden="true">{p.icon}</span>
                 <span className="q-nav__label">{p.label}</span>
+                {p.to === "/alerts" && <OpenAlerts />}
               </Link>
             </li>
           ))}
@@ -99,6 +106,18 @@ export function Shell() {
         </Suspense>
       )}
     </div>
+  );
+}
+
+/** How many alerts nobody looks after yet. */
+function OpenAlerts() {
+  const open = useAlerts().data?.alerts.filter((a) => !a.acknowledgedAt) ?? [];
+  if (open.length === 0) return null;
+  const isError = open.some((a) => a.severity === Severity.ERROR);
+  return (
+    <span className={isError ? "q-nav__count q-nav__count--error" : "q-nav__count"} title={`${open.length} that nobody looks after`}>
+      {open.length}
+    </span>
   );
 }
 

@@ -2,6 +2,8 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createRouterTransport, type Transport } from "@connectrpc/connect";
+import { AlertService, type Alert } from "../api/gen/quantix/alert/v1/alert_pb";
+import { EventService, type Event } from "../api/gen/quantix/event/v1/event_pb";
 import { FaultCode, FaultDetailSchema } from "../api/gen/quantix/fault/v1/fault_pb";
 import { HostSchema, HostService, type Host, type ProbeHostResponseSchema } from "../api/gen/quantix/host/v1/host_pb";
 import { ImageService, type Image } from "../api/gen/quantix/image/v1/image_pb";
@@ -38,6 +40,8 @@ export class FakeVdc {
   askedTasks: ListTasksRequest[] = [];
   files: PoolFile[] = [];
   unassigned: UnassignPoolRequest[] = [];
+  events: Event[] = [];
+  alerts: Alert[] = [];
   offers: { url: string; version: string }[] = [];
   placements: Placement[] = [];
   probe: MessageInitShape<typeof ProbeHostResponseSchema>[] = [];
@@ -81,6 +85,11 @@ export class FakeVdc {
               return { tasks: this.tasks, total: BigInt(this.tasks.length) };
             }),
         });
+        service(EventService, { listEvents: (r) => this.#guard(() => this.#events(r)) });
+        service(AlertService, {
+          listAlerts: () => this.#guard(() => ({ alerts: this.alerts })),
+          acknowledgeAlert: (r) => this.#guard(() => this.#acknowledge(r.id, r.undo)),
+        });
         service(WatchService, { watch: (_, context) => this.#watch(context.signal) });
       },
       { transport: { interceptors: [sessionInterceptor] } },
@@ -121,6 +130,20 @@ export class FakeVdc {
           return this.#sessionView();
         }),
     };
+  }
+
+  #events(r: { filter: string; objectId: string; severity: number }) {
+    const rows = this.events.filter((e) => (!r.objectId || e.objectId === r.objectId) && e.severity >= r.severity && e.message.toLowerCase().includes(r.filter.toLowerCase()));
+    return { events: rows, total: BigInt(rows.length) };
+  }
+
+  #acknowledge(id: string, undo: boolean): Alert {
+    const alert = this.alerts.find((a) => a.id === id);
+    if (!alert) throw refusal(Code.NotFound, { code: FaultCode.NOT_FOUND, message: "There is no such alert.", remedy: "It is over." });
+    const changed = { ...alert, acknowledgedAt: undo ? undefined : timestampFromMs(Date.now()), acknowledgedBy: undo ? "" : "admin" };
+    this.alerts = this.alerts.map((a) => (a.id === id ? changed : a));
+    this.tell({ event: { case: "alert", value: changed } });
+    return changed;
   }
 
   #summary() {

@@ -43,7 +43,8 @@ pub async fn stall() {
         }
     }
     shelf.stall(false);
-    for (at, what) in ["median of others' calls", "p99 of others' calls", "between two beats"].iter().enumerate()
+    for (at, what) in
+        ["median of others' calls", "p99 of others' calls", "between two beats"].iter().enumerate()
     {
         let (healthy, hanging) = (&seen[0][at], &seen[1][at]);
         println!("stall   {what:<24} healthy  {:.2?}", healthy.median());

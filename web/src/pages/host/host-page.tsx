@@ -17,6 +17,7 @@ import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
 import { Tabs } from "../../ui/tabs";
 import { Age, formatDuration, formatExact, Reported } from "../../ui/time";
+import { ObjectEvents } from "../event/event-table";
 import { poolHealth } from "../pool/words";
 import { Absent, present } from "../task/gone";
 import { vmStatus } from "../vm/words";
@@ -26,6 +27,7 @@ import { acceleratorName, hostStatus, isSilent, ms } from "./words";
 const TABS = [
   { id: "overview", label: "Overview" },
   { id: "hardware", label: "Hardware" },
+  { id: "events", label: "Events" },
 ];
 
 export function HostPage() {
@@ -55,7 +57,9 @@ export function HostPage() {
         </div>
       )}
       <Tabs label="Host" tabs={TABS} active={tab} onSelect={(t) => page.setTab(t === "overview" ? undefined : t)} />
-      {tab === "hardware" ? <Hardware host={host} /> : <Overview host={host} />}
+      {tab === "hardware" && <Hardware host={host} />}
+      {tab === "events" && <ObjectEvents objectId={host.id} />}
+      {tab === "overview" && <Overview host={host} />}
       {removing && <RemoveHost host={host} onClose={() => setRemoving(false)} />}
     </>
   );

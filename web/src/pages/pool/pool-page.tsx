@@ -16,6 +16,7 @@ import { formatBytes, formatCount } from "../../ui/quantity";
 import { Tabs } from "../../ui/tabs";
 import { Age } from "../../ui/time";
 import { ms } from "../host/words";
+import { ObjectEvents } from "../event/event-table";
 import { Absent, present } from "../task/gone";
 import { TaskTable } from "../task/task-table";
 import { VolumeTable } from "../volume/volume-table";
@@ -31,6 +32,7 @@ const TABS = [
   { id: "hosts", label: "Hosts" },
   { id: "volumes", label: "Volumes" },
   { id: "orphans", label: "Orphans" },
+  { id: "events", label: "Events" },
 ];
 
 export function PoolPage() {
@@ -65,6 +67,7 @@ export function PoolPage() {
       {tab === "hosts" && <PoolHosts pool={pool} />}
       {tab === "volumes" && <VolumeTable poolId={pool.id} page={page} />}
       {tab === "orphans" && <PoolOrphans pool={pool} />}
+      {tab === "events" && <ObjectEvents objectId={pool.id} />}
       {deleting && <DeletePool pool={pool} onClose={() => setDeleting(false)} />}
     </>
   );

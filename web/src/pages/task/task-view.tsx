@@ -1,7 +1,6 @@
 // One task in words: state, step, progress, rate and time left.
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Button } from "@patternfly/react-core";
-import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { useClient } from "../../api/context";
 import { faultOf, viewOf } from "../../api/fault";
@@ -11,6 +10,7 @@ import { Progress } from "../../ui/parts";
 import { formatBytes, formatRate } from "../../ui/quantity";
 import type { StatusView } from "../../ui/status";
 import { formatDuration, useNow } from "../../ui/time";
+import { ObjectLink } from "../event/object-link";
 
 export function isOpen(task: Task): boolean {
   return task.state === TaskState.QUEUED || task.state === TaskState.RUNNING;
@@ -66,18 +66,7 @@ export function TaskProgress({ task }: { task: Task }) {
 }
 
 export function TaskObject({ task }: { task: Task }) {
-  const name = task.objectName || task.objectId;
-  const params = { id: task.objectId };
-  switch (task.objectKind) {
-    case "vm":
-      return <Link to="/vms/$id" params={params}>{name}</Link>;
-    case "host":
-      return <Link to="/hosts/$id" params={params}>{name}</Link>;
-    case "pool":
-      return <Link to="/pools/$id" params={params}>{name}</Link>;
-    default:
-      return <>{name}</>;
-  }
+  return <ObjectLink kind={task.objectKind} id={task.objectId} name={task.objectName} />;
 }
 
 export function CancelTask({ task }: { task: Task }) {

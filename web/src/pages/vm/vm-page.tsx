@@ -16,6 +16,7 @@ import { Status } from "../../ui/status";
 import { Tabs } from "../../ui/tabs";
 import { Age, Reported } from "../../ui/time";
 import { ms } from "../host/words";
+import { ObjectEvents } from "../event/event-table";
 import { Absent, present } from "../task/gone";
 import { TaskTable } from "../task/task-table";
 import { TaskProgress } from "../task/task-view";
@@ -30,6 +31,7 @@ const TABS = [
   { id: "console", label: "Console" },
   { id: "disks", label: "Disks" },
   { id: "tasks", label: "Tasks" },
+  { id: "events", label: "Events" },
 ];
 
 export function VmPage() {
@@ -99,6 +101,7 @@ export function VmPage() {
       )}
       {tab === "disks" && <VmDisks vm={vm} />}
       {tab === "tasks" && <VmTasks id={vm.id} />}
+      {tab === "events" && <ObjectEvents objectId={vm.id} />}
       {deleting && <DeleteVm vm={vm} onClose={() => setDeleting(false)} />}
     </>
   );

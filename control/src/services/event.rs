@@ -1,0 +1,241 @@
+//! Writes down what happened: one look at a thing, one event when its state says something new.
+
+use crate::bus::Thing;
+use crate::ids;
+use crate::services::{App, alert, host, pool, vm};
+use quantix_contract::quantix::event::v1 as wire;
+use quantix_contract::{time, twin};
+use quantix_model::alert::HostFacts;
+use quantix_model::event::{self, EventKind, Severity};
+use quantix_model::id::{EventId, HostId, PoolId, TaskId, VmId};
+use quantix_model::pool::capacity;
+use quantix_model::{Fault, FaultCode, UnixMs};
+use quantix_store::{AlertRecord, EventFilter, EventRecord, Page, PageRequest, StoreError};
+use uuid::Uuid;
+
+/// Events that are kept.
+const EVENTS_MAX: u64 = 100_000;
+
+/// What is told of a thing.
+struct Telling {
+    kind: EventKind,
+    name: String,
+    host: String,
+    user_name: String,
+    message: String,
+    fault: Option<Fault>,
+}
+
+impl Telling {
+    fn new(kind: EventKind, name: &str, fault: Option<Fault>) -> Telling {
+        let message = kind.sentence(name);
+        Telling { kind, name: name.to_owned(), host: String::new(), user_name: String::new(), message, fault }
+    }
+}
+
+/// One page, newest first.
+pub async fn list(
+    app: &App,
+    request: &PageRequest,
+    filter: &EventFilter,
+) -> Result<Page<wire::Event>, Fault> {
+    let page = app.core.store.event_page(request, filter).await?;
+    let rows = page.rows.iter().map(view).collect();
+    Ok(Page { rows, next_token: page.next_token, total: page.total })
+}
+
+/// An event as shown.
+pub async fn get(app: &App, id: EventId) -> Result<wire::Event, Fault> {
+    Ok(view(&app.core.store.event_get(id).await?))
+}
+
+fn view(event: &EventRecord) -> wire::Event {
+    wire::Event {
+        id: event.id.to_string(),
+        at: time::to_proto(event.at).into(),
+        kind: event.kind.as_str().to_owned(),
+        severity: twin::write(event.severity),
+        object_kind: event.object_kind.clone(),
+        object_id: event.object_id.clone(),
+        object_name: event.object_name.clone(),
+        host: event.host.clone(),
+        user_name: event.user_name.clone(),
+        message: event.message.clone(),
+        fault: event.fault.as_ref().map(Into::into).into(),
+        ..Default::default()
+    }
+}
+
+/// Looks at a thing that changed, writes what that means, and settles its alerts.
+pub async fn look(app: &App, thing: Thing) -> Result<(), Fault> {
+    match thing {
+        Thing::Host(id) => look_host(app, id).await,
+        Thing::Pool(id) => look_pool(app, id).await,
+        Thing::Vm(id) => look_vm(app, id).await,
+        Thing::Task(id) => look_task(app, id).await,
+        Thing::Image(_) | Thing::Volume(_) | Thing::Event(_) | Thing::Alert(_) => Ok(()),
+    }
+}
+
+async fn look_host(app: &App, id: HostId) -> Result<(), Fault> {
+    let thing = Thing::Host(id);
+    let Some(host) = there(app.core.store.host_get(id).await)? else {
+        return gone(app, thing, EventKind::HostRemoved).await;
+    };
+    let phase = host::phase(app, &host);
+    let fault = host::why_not_ready(app, &host, phase);
+    if let Some(kind) = event::of_host(phase) {
+        let telling = Telling { host: host.name.clone(), ..Telling::new(kind, &host.name, fault.clone()) };
+        tell_once(app, thing, telling).await?;
+    }
+    let facts = HostFacts {
+        name: &host.name,
+        phase,
+        fault,
+        clock_skew_ms: app.live.get(id).map_or(0, |live| live.clock_skew_ms),
+        certificate_expires_at: host.certificate_expires_at,
+    };
+    match quantix_model::alert::of_host(&facts, app.core.clock.now()) {
+        Some(found) => alert::settle(app, thing, &host.name, found).await,
+        None => Ok(()),
+    }
+}
+
+async fn look_pool(app: &App, id: PoolId) -> Result<(), Fault> {
+    let thing = Thing::Pool(id);
+    let Some(record) = there(app.core.store.pool_get(id).await)? else {
+        return gone(app, thing, EventKind::PoolRemoved).await;
+    };
+    let statuses = pool::statuses(app, id).await?;
+    let (phase, fault) = pool::phase_of(app, &record, &statuses);
+    if let Some(kind) = event::of_pool(phase) {
+        let host = fault.as_ref().map(|f| f.host.clone()).unwrap_or_default();
+        tell_once(app, thing, Telling { host, ..Telling::new(kind, &record.name, fault.clone()) }).await?;
+    }
+    let space = capacity(record.spec.is_shared(), &statuses).map(|(bytes, _)| bytes);
+    let raised = alert::raised(app, thing, quantix_model::alert::AlertRule::PoolFull).await?;
+    match quantix_model::alert::of_pool(&record.name, phase, fault, space, raised) {
+        Some(found) => alert::settle(app, thing, &record.name, found).await,
+        None => Ok(()),
+    }
+}
+
+async fn look_vm(app: &App, id: VmId) -> Result<(), Fault> {
+    let thing = Thing::Vm(id);
+    let Some(record) = there(app.core.store.vm_get(id).await)? else {
+        return gone(app, thing, EventKind::VmRemoved).await;
+    };
+    let Some(host) = there(app.core.store.host_get(record.host_id).await)? else { return Ok(()) };
+    let power = vm::power(app, &host, &record);
+    if let Some(kind) = event::of_vm(record.phase, power.state) {
+        let telling = Telling { host: host.name, ..Telling::new(kind, &record.name, record.fault.clone()) };
+        tell_once(app, thing, telling).await?;
+    }
+    let found = quantix_model::alert::of_vm(&record.name, record.phase, record.fault);
+    alert::settle(app, thing, &record.name, found).await
+}
+
+/// The end of a task is an event of what it worked on.
+async fn look_task(app: &App, id: TaskId) -> Result<(), Fault> {
+    let Some(task) = there(app.core.store.task_get(id).await)? else { return Ok(()) };
+    let Some(kind) = event::of_task(task.state) else { return Ok(()) };
+    let event_id = id_of_end(id, task.ended_at.unwrap_or(task.created_at));
+    match app.core.store.event_get(event_id).await {
+        Ok(_) => return Ok(()),
+        Err(StoreError::NotFound { .. }) => {}
+        Err(err) => return Err(err.into()),
+    }
+    let telling = Telling {
+        name: task.object_name,
+        host: task.host,
+        user_name: task.user_name,
+        message: kind.sentence(&task.title),
+        ..Telling::new(kind, "", task.fault)
+    };
+    let record = record(app, event_id, (task.object_kind, task.object_id), telling, kind.severity());
+    write(app, vec![record]).await
+}
+
+/// A task ends once, so its end has one id: the time of the end (RFC 9562, 5.7), then the task's own bits.
+fn id_of_end(id: TaskId, ended_at: UnixMs) -> EventId {
+    let mut bytes = *id.0.as_bytes();
+    bytes[..6].copy_from_slice(&ended_at.0.to_be_bytes()[2..]);
+    EventId(Uuid::from_bytes(bytes))
+}
+
+/// A record, or `None` when there is none.
+fn there<T>(found: Result<T, StoreError>) -> Result<Option<T>, Fault> {
+    match found.map_err(Fault::from) {
+        Err(fault) if fault.code == FaultCode::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// What is gone needs nobody any more; that it went is told once, if anything was ever told of it.
+async fn gone(app: &App, thing: Thing, kind: EventKind) -> Result<(), Fault> {
+    let object_id = thing.id().to_string();
+    let Some(last) = app.core.store.event_last(&object_id, kind.noun()).await? else { return Ok(()) };
+    alert::forget(app, thing).await?;
+    tell_once(app, thing, Telling::new(kind, &last.object_name, None)).await
+}
+
+/// Writes an event unless the last one of the same noun said the same.
+async fn tell_once(app: &App, thing: Thing, telling: Telling) -> Result<(), Fault> {
+    let object_id = thing.id().to_string();
+    let last = app.core.store.event_last(&object_id, telling.kind.noun()).await?;
+    if last.is_some_and(|last| last.kind == telling.kind) {
+        return Ok(());
+    }
+    let severity = telling.kind.severity();
+    let record = record(app, ids::event(), (thing.kind().to_owned(), object_id), telling, severity);
+    write(app, vec![record]).await
+}
+
+/// Writes that an alert came, went or found somebody.
+pub async fn of_alert(app: &App, kind: EventKind, alert: &AlertRecord, user_name: &str) -> Result<(), Fault> {
+    let severity = if kind == EventKind::AlertRaised { alert.severity } else { Severity::Info };
+    let telling = Telling {
+        name: alert.object_name.clone(),
+        user_name: user_name.to_owned(),
+        message: kind.sentence(&alert.message),
+        ..Telling::new(kind, "", alert.fault.clone())
+    };
+    let object = (alert.object_kind.clone(), alert.object_id.clone());
+    let record = record(app, ids::event(), object, telling, severity);
+    write(app, vec![record]).await
+}
+
+fn record(
+    app: &App,
+    id: EventId,
+    (object_kind, object_id): (String, String),
+    telling: Telling,
+    severity: Severity,
+) -> EventRecord {
+    EventRecord {
+        id,
+        at: app.core.clock.now(),
+        kind: telling.kind,
+        severity,
+        object_kind,
+        object_id,
+        object_name: telling.name,
+        host: telling.host,
+        user_name: telling.user_name,
+        message: telling.message,
+        fault: telling.fault,
+    }
+}
+
+async fn write(app: &App, events: Vec<EventRecord>) -> Result<(), Fault> {
+    app.core.store.event_insert(&events).await?;
+    for event in &events {
+        app.core.bus.changed(Thing::Event(event.id));
+    }
+    Ok(())
+}
+
+/// Forgets what is older than the newest [`EVENTS_MAX`].
+pub async fn prune(app: &App) -> Result<u64, Fault> {
+    Ok(app.core.store.event_prune(EVENTS_MAX).await?)
+}
