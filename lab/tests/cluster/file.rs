@@ -157,10 +157,16 @@ async fn files_that_cannot_be() {
     let answer = cluster.http("GET", &download_path(&pool_id, "none"), &[], b"", 0).await;
     assert_eq!(answer.status, 404, "{}", answer.body);
 
+    what_is_ours_is_left_alone(&cluster, &pool_id, &ours).await;
+}
+
+/// `ours` is the file of a disk of VM web-1.
+async fn what_is_ours_is_left_alone(cluster: &Cluster, pool_id: &str, ours: &str) {
+    let calls = cluster.client.files();
     let allowed = async |path: &str| {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         let request =
-            pool::ListFilesRequest { pool_id: pool_id.clone(), path: folder.into(), ..Default::default() };
+            pool::ListFilesRequest { pool_id: pool_id.to_owned(), path: folder.into(), ..Default::default() };
         let files = cluster.ok(cluster.client.pools().list_files(request).await).into_owned().files;
         let found = files.into_iter().find(|file| path.ends_with(&file.name)).expect("it is there");
         let (yes, no): (Vec<_>, Vec<_>) =
@@ -172,22 +178,19 @@ async fn files_that_cannot_be() {
     assert_eq!(allowed("a.txt").await, ("download copy move delete".to_owned(), String::new()));
     assert_eq!(allowed(".quantix-pool").await.0, "download copy");
     assert_eq!(allowed("volumes").await.0, "");
-    let (may, why) = allowed(&ours).await;
+    let (may, why) = allowed(ours).await;
     assert!(may == "download" && why.contains("web-1"), "{may}: {why}");
     for refused in [
-        cluster.refused(calls.delete_file(removal(&pool_id, &ours)).await),
-        cluster.refused(calls.move_file(change(&pool_id, &ours, "mine.qcow2")).await),
-        cluster.refused(calls.delete_file(removal(&pool_id, "volumes")).await),
+        cluster.refused(calls.delete_file(removal(pool_id, ours)).await),
+        cluster.refused(calls.move_file(change(pool_id, ours, "mine.qcow2")).await),
+        cluster.refused(calls.delete_file(removal(pool_id, "volumes")).await),
     ] {
         assert_eq!(refused.code, FaultCode::FileInUse, "{refused}");
         assert!(refused.message.contains("web-1"), "{refused}");
     }
     for own in ["volumes/new", "images/new"] {
-        assert_eq!(
-            cluster.refused(calls.make_folder(folder(&pool_id, own)).await).code,
-            FaultCode::FileInUse
-        );
-        let fault = cluster.refused(calls.create_upload(upload(&pool_id, own, 1)).await);
+        assert_eq!(cluster.refused(calls.make_folder(folder(pool_id, own)).await).code, FaultCode::FileInUse);
+        let fault = cluster.refused(calls.create_upload(upload(pool_id, own, 1)).await);
         assert_eq!(fault.code, FaultCode::FileInUse);
     }
 }
