@@ -329,7 +329,8 @@ async fn a_dead_servers_mount_is_let_go_of_by_force() {
         worker.destroy(LettingGo::Forced).await.unwrap();
         let forced = began.elapsed();
         worker.stop().await;
-        assert!(forced < 15 * SECOND, "{forced:?}");
+        // The longest that a start under way may wait for its server comes first.
+        assert!(forced < 40 * SECOND, "{forced:?}");
         assert!(mount_id(&path).is_none() && !fs::exists(&path).unwrap(), "still mounted");
         server.start();
         let began = Instant::now();
