@@ -21,11 +21,10 @@ static ZEROES: [u8; HOLE_BYTES] = [0; HOLE_BYTES];
 
 /// Appends at the end of a file, leaving holes where there are whole blocks of zeroes.
 pub fn write_sparse(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
-    let block = HOLE_BYTES as u64;
-    let head = usize::try_from((block - offset % block) % block).unwrap_or(0).min(bytes.len());
-    let (mut from, mut at) = (0, head);
+    let (mut from, mut at) = (0, 0);
     while at < bytes.len() {
-        let end = (at + HOLE_BYTES).min(bytes.len());
+        let into_block = (offset + at as u64) % HOLE_BYTES as u64;
+        let end = (at + HOLE_BYTES - usize::try_from(into_block).unwrap_or(0)).min(bytes.len());
         if bytes[at..end] == ZEROES[..end - at] {
             file.write_all_at(&bytes[from..at], offset + from as u64)?;
             from = end;
