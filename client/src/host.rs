@@ -14,6 +14,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::Frame;
 use quantix_contract::quantix::file::v1 as file;
+use quantix_contract::quantix::host::v1::ListDevicesResponse;
 use quantix_contract::quantix::node::v1 as node;
 use quantix_contract::quantix::pool::v1 as pool;
 use quantix_contract::quantix::pool::v1::ListFilesResponse;
@@ -25,6 +26,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
 
+/// A look somebody waits for: the host itself answers a little earlier.
+const LOOK: Duration = Duration::from_millis(1800);
 /// Calls that only look or change something small.
 const QUICK: Duration = Duration::from_secs(20);
 /// Calls that define, start or mount.
@@ -122,6 +125,10 @@ calls! {
     power_vm / power_vm_with_options(node::PowerVmRequest) -> node::VmReport, CHANGE;
     /// Removes a VM's definition.
     delete_vm / delete_vm_with_options(node::DeleteVmRequest) -> node::DeleteVmResponse, CHANGE;
+    /// Disks and what is on them: answered soon, well or badly.
+    list_devices / list_devices_with_options(node::ListDevicesRequest) -> ListDevicesResponse, LOOK;
+    /// Makes a disk ready for a pool.
+    initialise_device / initialise_device_with_options(node::InitialiseDeviceRequest) -> node::InitialiseDeviceResponse, BULK;
     /// Makes the host forget the vDC.
     leave / leave_with_options(node::LeaveRequest) -> node::LeaveResponse, QUICK;
 }

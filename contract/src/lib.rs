@@ -5,6 +5,7 @@
 //! because every room that speaks needs them. It holds no business rule and does no I/O.
 
 pub mod action;
+pub mod device;
 pub mod event;
 pub mod fault;
 pub mod host;

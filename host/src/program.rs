@@ -129,16 +129,7 @@ impl Program {
         if err.kind() != std::io::ErrorKind::NotFound {
             return Fault::internal(format!("{}: {err}", self.name)).in_phase("start program");
         }
-        let remedy = match package_of(&self.name) {
-            Some(package) => format!("Install it on the host: apt-get install {package}"),
-            None => "Install it on the host, or check the PATH of the quantix-node service.".to_owned(),
-        };
-        Fault::new(
-            FaultCode::HostProgramMissing,
-            format!("The program {} is not installed on the host.", self.name),
-            remedy,
-        )
-        .because(err)
+        missing(&self.name).because(err)
     }
 
     fn deadline_fault(&self, stderr: &Captured) -> Fault {
@@ -399,6 +390,16 @@ fn reap(mut child: std::process::Child, guard: &mut GroupGuard) {
     let _ = std::thread::Builder::new().name("program-reaper".into()).spawn(move || child.wait());
 }
 
+/// The fault for a program that is not there.
+pub fn missing(name: &str) -> Fault {
+    let remedy = match package_of(name) {
+        Some(package) => format!("Install it on the host: apt-get install {package}"),
+        None => "Install it on the host, or check the PATH of the quantix-node service.".to_owned(),
+    };
+    let message = format!("The program {name} is not installed on the host.");
+    Fault::new(FaultCode::HostProgramMissing, message, remedy)
+}
+
 /// The Debian package that brings a program we use.
 fn package_of(name: &str) -> Option<&'static str> {
     Some(match name.rsplit('/').next().unwrap_or(name) {
@@ -409,7 +410,11 @@ fn package_of(name: &str) -> Option<&'static str> {
         "mount.nfs" | "mount.nfs4" | "showmount" => "nfs-common",
         "iscsiadm" => "open-iscsi",
         "rbd" | "rados" | "ceph" => "ceph-common",
-        "lsblk" | "mount" | "umount" | "blkid" | "wipefs" => "util-linux",
+        "lsblk" | "mount" | "umount" | "blkid" | "wipefs" | "setpriv" => "util-linux",
+        "mkfs.xfs" | "xfs_db" => "xfsprogs",
+        "sfdisk" => "fdisk",
+        "udevadm" => "udev",
+        "cmp" => "diffutils",
         "lvm" | "pvcreate" | "vgcreate" | "lvcreate" => "lvm2",
         "dmsetup" => "dmsetup",
         "nft" => "nftables",

@@ -20,6 +20,7 @@ use quantix_model::Fault;
 use quantix_model::host::Accelerator;
 use quantix_model::id::PoolId;
 use quantix_node::{Node, NodeHandle, NodeOptions};
+use quantix_storage::device::fake::FakeDisks;
 use quantix_storage::fake::FakePool;
 use quantix_storage::worker::{FakeLauncher, Limits};
 use std::net::SocketAddr;
@@ -94,6 +95,8 @@ pub struct Cluster {
     pub driver: FakeDriver,
     /// The host's pools.
     pub launcher: Arc<FakeLauncher>,
+    /// The host's disks.
+    pub disks: FakeDisks,
     /// Signed in as admin.
     pub client: VdcClient,
 }
@@ -104,16 +107,30 @@ impl Cluster {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let dir = tempfile::tempdir().expect("a folder can be made");
         let (driver, launcher) = (FakeDriver::new(Accelerator::Tcg), FakeLauncher::new());
+        let disks = FakeDisks::default();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let clock = Clock::system();
         let vdc = start_vdc(dir.path(), loopback, &clock).await;
-        let node = start_node(dir.path(), loopback, &driver, &launcher).await;
+        let node = start_node(dir.path(), loopback, &driver, &launcher, &disks).await;
         let handle = vdc.handle.as_ref().expect("just started");
         let (vdc_address, ca_pem) = (handle.address(), handle.ca_pem().to_owned());
         let first = handle.first_password().expect("a new vDC has a one-time password").to_owned();
         let node_address = node.handle.as_ref().expect("just started").address();
         let (client, token) = sign_in(vdc_address, &ca_pem, &first).await;
-        Cluster { dir, vdc, node, vdc_address, node_address, ca_pem, token, clock, driver, launcher, client }
+        Cluster {
+            dir,
+            vdc,
+            node,
+            vdc_address,
+            node_address,
+            ca_pem,
+            token,
+            clock,
+            driver,
+            launcher,
+            disks,
+            client,
+        }
     }
 
     /// A vDC with one host, `host-1`, that beats.
@@ -144,7 +161,8 @@ impl Cluster {
 
     /// Starts the node daemon on what it left behind.
     pub async fn start_node(&mut self) {
-        self.node = start_node(self.dir.path(), self.node_address, &self.driver, &self.launcher).await;
+        self.node =
+            start_node(self.dir.path(), self.node_address, &self.driver, &self.launcher, &self.disks).await;
     }
 
     /// Signs in anew: sessions end when the clock is moved far ahead.
@@ -445,6 +463,7 @@ async fn start_node(
     listen: SocketAddr,
     driver: &FakeDriver,
     launcher: &Arc<FakeLauncher>,
+    disks: &FakeDisks,
 ) -> Daemon<NodeHandle> {
     let state_dir = dir.join("node");
     Daemon::start(move || {
@@ -454,6 +473,7 @@ async fn start_node(
             driver: Arc::new(driver.clone()),
             launcher: launcher.clone(),
             pool_limits: Limits { backoff_min: Duration::from_millis(50), ..Limits::default() },
+            runner: Arc::new(disks.clone()),
             machine_root: "/".into(),
         })
     })

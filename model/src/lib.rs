@@ -4,6 +4,7 @@
 //! format, so each rule can be tested with nothing running.
 
 pub mod alert;
+pub mod device;
 pub mod event;
 pub mod fault;
 pub mod file;

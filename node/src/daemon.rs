@@ -2,6 +2,7 @@
 //! registered, leaving.
 
 use crate::clock;
+use crate::device::Devices;
 use crate::facts::Facts;
 use crate::identity::HostIdentity;
 use crate::ledger::{Book, Enrolment, Ledger};
@@ -26,6 +27,8 @@ pub struct Daemon {
     pub tries: Tries,
     /// Our pools.
     pub pools: Arc<Pools>,
+    /// Our disks.
+    pub devices: Devices,
     /// Our VMs.
     pub vms: Arc<Vms>,
     /// Our machine.

@@ -31,6 +31,9 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(20);
 /// Tombstones kept: enough that no delayed call finds its object forgotten.
 const TOMBSTONES_MAX: usize = 1000;
 
+/// Disks whose making into a pool was cut and never taken up again.
+const BEGUN_DISKS_MAX: usize = 64;
+
 /// Everything the ledger holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Book {
@@ -43,6 +46,9 @@ pub struct Book {
     /// Pools this host should have.
     #[serde(default)]
     pub pools: BTreeMap<PoolId, PoolEntry>,
+    /// Disks that were begun to be made pools, by the fingerprints they were chosen by.
+    #[serde(default)]
+    pub begun_disks: BTreeMap<PoolId, String>,
     /// VMs that were defined here, or are about to be.
     #[serde(default)]
     pub vms: BTreeMap<VmId, VmEntry>,
@@ -132,6 +138,15 @@ pub fn bury<K: Ord + Copy>(graves: &mut BTreeMap<K, Tombstone>, id: K, generatio
         let Some(oldest) = graves.iter().min_by_key(|(_, t)| t.at).map(|(id, _)| *id) else { return };
         graves.remove(&oldest);
     }
+}
+
+/// Notes that a disk is being made a pool's. What was given up long ago is forgotten when there is too much of it.
+pub fn note_disk(book: &mut Book, id: PoolId, fingerprint: String) {
+    while book.begun_disks.len() >= BEGUN_DISKS_MAX {
+        // Ids grow with time.
+        book.begun_disks.pop_first();
+    }
+    book.begun_disks.insert(id, fingerprint);
 }
 
 #[derive(Serialize, Deserialize)]

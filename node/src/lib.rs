@@ -14,6 +14,7 @@ mod api;
 mod beat;
 pub mod clock;
 mod daemon;
+mod device;
 mod facts;
 mod file;
 pub mod identity;
@@ -25,10 +26,12 @@ pub mod socket;
 pub mod vm;
 
 use daemon::Daemon;
+use device::Devices;
 use facts::Facts;
 use identity::HostIdentity;
 use ledger::Ledger;
 use pool::Pools;
+use quantix_host::program::BlockingRunner;
 use quantix_hypervisor::driver::Driver;
 use quantix_model::{Fault, FaultCode};
 use quantix_storage::worker::{Limits, PoolLauncher};
@@ -60,6 +63,8 @@ pub struct NodeOptions {
     pub launcher: Arc<dyn PoolLauncher>,
     /// How patient it is with them.
     pub pool_limits: Limits,
+    /// What runs the programs that look at disks and change them.
+    pub runner: Arc<dyn BlockingRunner>,
     /// Root of /proc, /sys and /etc: `/` but in tests.
     pub machine_root: PathBuf,
 }
@@ -91,12 +96,13 @@ impl Prepared {
     /// Starts the daemon on what was prepared.
     pub async fn start(self, options: NodeOptions) -> Result<NodeHandle, Fault> {
         let Prepared { ledger, identity } = self;
-        let NodeOptions { state_dir, listen, driver, launcher, pool_limits, machine_root } = options;
+        let NodeOptions { state_dir, listen, driver, launcher, pool_limits, runner, machine_root } = options;
         let door = socket::listen(&state_dir)?;
         let (listener, address) = bind(listen).await?;
         let config = identity.server_config(ledger.book().registration.as_ref())?;
         let (tls, tls_now) = watch::channel(Tls { config, epoch: 1 });
         let changed = Arc::new(Notify::new());
+        let devices = Devices::new(runner, ledger.clone());
         let facts = Facts::new(machine_root);
         let pools = Pools::recover(launcher, pool_limits, ledger.clone(), Arc::clone(&changed));
         let vms = Vms::new(
@@ -111,6 +117,7 @@ impl Prepared {
             ledger,
             tries: Default::default(),
             pools,
+            devices,
             vms: Arc::clone(&vms),
             facts: Arc::clone(&facts),
             changed: Arc::clone(&changed),

@@ -3,6 +3,7 @@
 mod settings;
 
 use clap::{Args, Parser, Subcommand};
+use quantix_host::program::SystemRunner;
 use quantix_hypervisor::accelerator::AcceleratorOptions;
 use quantix_hypervisor::libvirt::{LibvirtDriver, LibvirtOptions};
 use quantix_model::Fault;
@@ -150,6 +151,7 @@ async fn serve(settings: Settings) -> Result<(), Fault> {
             driver: Arc::new(driver),
             launcher: Arc::new(ProcessLauncher::this_program()?),
             pool_limits: Default::default(),
+            runner: Arc::new(SystemRunner),
             machine_root: PathBuf::from("/"),
             state_dir: settings.state_dir,
         })

@@ -5,6 +5,8 @@
 
 pub mod backend;
 pub mod ceph;
+pub mod device;
+pub mod disk;
 pub mod error;
 pub mod explore;
 pub mod facts;
@@ -13,4 +15,6 @@ mod home;
 pub mod iscsi;
 pub mod local;
 pub mod nfs;
+mod on_mount;
+mod place;
 pub mod worker;

@@ -227,6 +227,16 @@ impl Row for PoolStatusRecord {
     }
 }
 
+async fn insert(db: &impl ConnectionTrait, pool: &PoolRecord, hosts: &[HostId]) -> Result<(), StoreError> {
+    row::insert(db, pool).await?;
+    for host_id in hosts {
+        let (pool_id, assigned_at) = (pool.id, pool.created_at);
+        let assignment = PoolAssignmentRecord { pool_id, host_id: *host_id, assigned_at, releasing: false };
+        row::insert(db, &assignment).await?;
+    }
+    Ok(())
+}
+
 fn of_pool(id: PoolId) -> Condition {
     Condition::all().add(Expr::col("pool_id").eq(id.to_string()))
 }
@@ -276,14 +286,15 @@ impl Store {
         task: &TaskRecord,
     ) -> Result<(), StoreError> {
         let tx = self.begin().await?;
-        row::insert(&tx, pool).await?;
-        for host_id in hosts {
-            let (pool_id, assigned_at) = (pool.id, pool.created_at);
-            let assignment =
-                PoolAssignmentRecord { pool_id, host_id: *host_id, assigned_at, releasing: false };
-            row::insert(&tx, &assignment).await?;
-        }
+        insert(&tx, pool, hosts).await?;
         row::insert(&tx, task).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Adds a pool and its hosts, for a task that runs already.
+    pub async fn pool_insert_beside(&self, pool: &PoolRecord, hosts: &[HostId]) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        insert(&tx, pool, hosts).await?;
         Ok(tx.commit().await?)
     }
 

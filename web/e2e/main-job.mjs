@@ -130,6 +130,9 @@ async function run() {
     await page.getByRole("heading", { name: "host-1" }).waitFor();
     await status("Ready").waitFor({ timeout: SLOW_MS });
     await b.look("host");
+    await page.getByRole("tab", { name: "Disks" }).click();
+    await page.getByText(/ looked /).waitFor({ timeout: SLOW_MS });
+    await b.look("host-disks");
     await b.go("Hosts");
     await b.look("hosts");
   });

@@ -3,9 +3,9 @@ import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { screen, waitFor, within } from "@testing-library/react";
 import axe from "axe-core";
-import { describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { FaultCode, FaultDetailSchema } from "./api/gen/quantix/fault/v1/fault_pb";
-import { HostPhase, HostSchema, Phase, PhaseState } from "./api/gen/quantix/host/v1/host_pb";
+import { BlockDeviceSchema, DeviceKind, HostPhase, HostSchema, Phase, PhaseState } from "./api/gen/quantix/host/v1/host_pb";
 import { ImageFormat, ImagePhase, ImageSchema } from "./api/gen/quantix/image/v1/image_pb";
 import { SortBy } from "./api/gen/quantix/list/v1/list_pb";
 import { FileKind, FileSchema, NfsVersion, PoolPhase, PoolSchema } from "./api/gen/quantix/pool/v1/pool_pb";
@@ -132,6 +132,59 @@ describe("hosts", () => {
     expect(within(row).getByText("Silent")).toBeTruthy();
     expect(within(row).getAllByText("unknown").length).toBeGreaterThan(2);
     expect(within(row).queryByText(/25 %/)).toBeNull();
+  });
+});
+
+function device(path: string, contents: string[], refusedBecause = "") {
+  return create(BlockDeviceSchema, {
+    path,
+    sizeBytes: 8n * GIB,
+    kind: DeviceKind.SSD,
+    contents,
+    refusedBecause,
+    fingerprint: `seen-${path}`,
+    allowedActions: [{ verb: "initialise", allowed: refusedBecause === "", reasonIfNot: refusedBecause }],
+  });
+}
+
+describe("disks", () => {
+  // The tab is a chunk of its own; a busy machine takes its time to read it.
+  beforeAll(() => import("./pages/host/host-disks"), 60_000);
+
+  it("makes a disk a pool once its name was typed, and leads to the pool", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.hosts = [host("host-1")];
+    vdc.devices = [device("/dev/sda", ["GPT partition table with 1 partition"], "The system runs from it: it holds /."), device("/dev/sdb", ["ext4 file system"]), device("/dev/sdc", [])];
+    vdc.tasks = [create(TaskSchema, { id: "task", title: "Initialise", state: TaskState.DONE })];
+    const { user, container } = renderApp(vdc, "/hosts/id-host-1?tab=disks");
+    expect(await screen.findByText("The system runs from it: it holds /.", undefined, { timeout: 15_000 })).toBeTruthy();
+    await expectAccessible(container);
+    const [first, second] = screen.getAllByRole("button", { name: "Initialise as pool…" });
+    await user.click(first!);
+    expect(screen.queryByRole("dialog")).toBeNull();
+    await user.click(second!);
+    const dialog = await screen.findByRole("dialog", { name: "Initialise /dev/sdb of host-1 as pool" });
+    expect(within(dialog).getByRole("list", { name: "What is on the disk" }).textContent).toContain("ext4 file system");
+    await user.type(within(dialog).getByLabelText("Pool name"), "fast");
+    const submit = within(dialog).getByRole<HTMLButtonElement>("button", { name: "Erase and initialise" });
+    expect(submit.disabled).toBe(true);
+    await user.type(within(dialog).getByLabelText("Type /dev/sdb to confirm"), "/dev/sdb");
+    await user.click(submit);
+    expect((await screen.findByRole("link", { name: "Open pool fast" })).getAttribute("href")).toBe("/pools/pool-new");
+    expect(vdc.initialised.map((r) => [r.hostId, r.device, r.fingerprint, r.erase, r.poolName])).toEqual([["id-host-1", "/dev/sdb", "seen-/dev/sdb", true, "fast"]]);
+  });
+
+  it("erases nothing where nothing is, and says why a task failed", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.hosts = [host("host-1")];
+    vdc.devices = [device("/dev/sdc", [])];
+    vdc.tasks = [create(TaskSchema, { id: "task", title: "Initialise", state: TaskState.FAILED, fault: { code: FaultCode.DEVICE_CHANGED, message: "/dev/sdc is not as it was.", remedy: "Look again." } })];
+    const { user } = renderApp(vdc, "/hosts/id-host-1?tab=disks");
+    await user.click(await screen.findByRole("button", { name: "Initialise as pool…" }, { timeout: 15_000 }));
+    const dialog = await screen.findByRole("dialog");
+    await user.type(within(dialog).getByLabelText("Pool name"), "fast{Enter}");
+    expect((await screen.findByRole("alert", { name: "Error DEVICE_CHANGED" })).textContent).toContain("is not as it was");
+    expect(vdc.initialised[0]?.erase).toBe(false);
   });
 });
 

@@ -53,6 +53,8 @@ pub const RPCS: &[(&str, Need)] = &[
     ("/quantix.host.v1.HostService/ProbeHost", Need::Session),
     ("/quantix.host.v1.HostService/AddHost", Need::Session),
     ("/quantix.host.v1.HostService/RemoveHost", Need::Session),
+    ("/quantix.host.v1.HostService/ListDevices", Need::Session),
+    ("/quantix.host.v1.HostService/InitialiseDevice", Need::Session),
     ("/quantix.pool.v1.PoolService/ListPools", Need::Session),
     ("/quantix.pool.v1.PoolService/GetPool", Need::Session),
     ("/quantix.pool.v1.PoolService/CreatePool", Need::Session),

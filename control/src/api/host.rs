@@ -1,9 +1,10 @@
 //! Hosts on the wire.
 
 use crate::api::Assembly;
+use crate::api::auth;
 use crate::api::error::reply;
 use crate::bus::Thing;
-use crate::services::{App, host};
+use crate::services::{App, device, host};
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
 use futures::StreamExt as _;
 use quantix_contract::quantix::host::v1 as wire;
@@ -85,6 +86,23 @@ impl wire::HostService for Api {
         request: ServiceRequest<'_, wire::AddHostRequest>,
     ) -> ServiceResult<wire::Host> {
         reply(host::add(&self.0, request.probe_id, request.name).await)
+    }
+
+    async fn list_devices(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::ListDevicesRequest>,
+    ) -> ServiceResult<wire::ListDevicesResponse> {
+        reply(async { device::list(&self.0, request.host_id.parse()?).await }.await)
+    }
+
+    async fn initialise_device(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::InitialiseDeviceRequest>,
+    ) -> ServiceResult<wire::InitialiseDeviceResponse> {
+        let user = &auth::person(&context)?.name;
+        reply(device::initialise(&self.0, user, request.to_owned_message()).await)
     }
 
     async fn remove_host(

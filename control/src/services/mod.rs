@@ -5,6 +5,8 @@
 
 pub mod alert;
 pub mod console;
+pub mod device;
+pub mod device_work;
 pub mod event;
 pub mod explore;
 pub mod file;
@@ -73,6 +75,7 @@ impl App {
             placing: tokio::sync::Mutex::default(),
         });
         pool_work::register(&app);
+        device_work::register(&app);
         image_work::register(&app);
         volume_work::register(&app);
         volume_change::register(&app);

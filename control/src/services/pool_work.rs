@@ -122,7 +122,7 @@ async fn apply_all(app: &App, task: &TaskContext, id: PoolId) -> Result<(), Faul
     }
 }
 
-async fn apply(app: &App, id: PoolId, host_id: HostId) -> Result<(), Fault> {
+pub(super) async fn apply(app: &App, id: PoolId, host_id: HostId) -> Result<(), Fault> {
     let record = app.core.store.pool_get(id).await?;
     let line = lines::to_host(app, host_id).await?;
     let said = line.apply_pool(pool::intent(&record)).await?;
@@ -161,7 +161,7 @@ pub(super) async fn retry<T, F: Future<Output = Result<T, Fault>>>(
     }
 }
 
-async fn release(
+pub(super) async fn release(
     app: &App,
     task: &TaskContext,
     id: PoolId,

@@ -1,6 +1,7 @@
 //! The simulated cluster: real vDC, real node daemon, real TLS; only hypervisor and storage are in memory.
 
 mod bad_input;
+mod device;
 mod event;
 mod explore;
 mod file;

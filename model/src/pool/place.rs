@@ -33,6 +33,9 @@ fn monitors(ceph: &CephSpec) -> BTreeSet<String> {
 /// written: a server under two names cannot be known to be one here.
 pub fn same_bytes(new: &PoolSpec, there: &PoolSpec) -> Option<&'static str> {
     match (new, there) {
+        (PoolSpec::Local { file_system_uuid: a, .. }, PoolSpec::Local { file_system_uuid: b, .. }) => {
+            (!a.is_empty() && a.eq_ignore_ascii_case(b)).then_some("spec.local.file_system_uuid")
+        }
         (PoolSpec::Nfs(a), PoolSpec::Nfs(b)) => (server(&a.server) == server(&b.server)
             && meet(&a.export, &b.export))
         .then_some("spec.nfs.export"),
@@ -123,6 +126,13 @@ mod tests {
             assert_eq!(same_bytes(&new, &there).is_some(), same, "{new:?} {there:?}");
             assert_eq!(same_bytes(&there, &new).is_some(), same, "{there:?} {new:?}");
         }
+    }
+
+    #[test]
+    fn one_disk_is_one_pool() {
+        let disk = PoolSpec::disk(crate::id::PoolId(uuid::Uuid::nil()));
+        assert_eq!(same_bytes(&disk, &disk), Some("spec.local.file_system_uuid"));
+        assert_eq!(same_bytes(&PoolSpec::local("/a"), &PoolSpec::local("/a")), None, "hosts may differ");
     }
 
     #[test]

@@ -149,6 +149,14 @@ impl PoolSpec {
         PoolSpec::Local { path: path.into(), file_system_uuid: String::new() }
     }
 
+    /// The pool on a disk that was initialised for it.
+    pub fn disk(pool: PoolId) -> PoolSpec {
+        PoolSpec::Local {
+            path: format!("/var/lib/quantix/pools/{pool}"),
+            file_system_uuid: file_system_uuid(pool).to_string(),
+        }
+    }
+
     /// Word for the backend.
     pub fn backend(&self) -> &'static str {
         match self {
@@ -194,6 +202,12 @@ impl PoolSpec {
             PoolSpec::Iscsi(iscsi) => iscsi.check(),
         }
     }
+}
+
+/// The UUID of the file system on a disk that was initialised for a pool: made from the pool's id, so that a disk that
+/// carries it is recognised, whoever asks again.
+pub fn file_system_uuid(pool: PoolId) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("quantix-pool-file-system:{pool}").as_bytes())
 }
 
 /// The UUID under which libvirt keeps the key of a Ceph pool: the same on every host, made from the pool's id.
@@ -474,6 +488,14 @@ mod tests {
         let id = PoolId(Uuid::from_u128(7));
         assert_eq!(secret_uuid(id), secret_uuid(id));
         assert_ne!(secret_uuid(id), secret_uuid(PoolId(Uuid::from_u128(8))));
+    }
+
+    #[test]
+    fn one_file_system_per_pool() {
+        let (id, other) = (PoolId(Uuid::from_u128(7)), PoolId(Uuid::from_u128(8)));
+        assert_ne!(file_system_uuid(id), file_system_uuid(other));
+        assert_ne!(file_system_uuid(id), secret_uuid(id));
+        PoolSpec::disk(id).check().expect("a spec every host takes");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! decides nothing.
 
 mod console;
+mod device;
 mod download;
 mod explore;
 mod file;

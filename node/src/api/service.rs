@@ -10,6 +10,7 @@ use connectrpc::{ConnectError, RequestContext, Response, ServiceRequest, Service
 use futures::StreamExt as _;
 use quantix_contract::fault::to_connect;
 use quantix_contract::quantix::file::v1 as file_wire;
+use quantix_contract::quantix::host::v1::ListDevicesResponse;
 use quantix_contract::quantix::node::v1 as wire;
 use quantix_contract::quantix::pool::v1 as pool_wire;
 use quantix_contract::quantix::pool::v1::ListFilesResponse;
@@ -136,6 +137,8 @@ calls! {
         apply_vm(wire::VmIntent) -> wire::VmReport = vm::apply;
         power_vm(wire::PowerVmRequest) -> wire::VmReport = vm::power;
         delete_vm(wire::DeleteVmRequest) -> wire::DeleteVmResponse = vm::delete;
+        list_devices(wire::ListDevicesRequest) -> ListDevicesResponse = device::list;
+        initialise_device(wire::InitialiseDeviceRequest) -> wire::InitialiseDeviceResponse = device::initialise;
         leave(wire::LeaveRequest) -> wire::LeaveResponse = host::leave;
     }
     progress {

@@ -9,6 +9,7 @@
 
 mod beat;
 mod console;
+mod device;
 mod disk;
 mod file;
 mod never_hang;

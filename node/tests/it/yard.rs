@@ -14,6 +14,7 @@ use quantix_model::pool::PoolSpec;
 use quantix_model::vm::{Disk, Firmware, PowerVerb, VmSpec};
 use quantix_model::volume::VolumeFormat;
 use quantix_node::{Node, NodeHandle, NodeOptions};
+use quantix_storage::device::fake::FakeDisks;
 use quantix_storage::worker::{FakeLauncher, Limits};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub struct Machine {
     pub folder: tempfile::TempDir,
     pub driver: FakeDriver,
     pub launcher: Arc<FakeLauncher>,
+    pub disks: FakeDisks,
     /// Between tries of a pool that does not answer.
     pub backoff: Duration,
     /// What a pool's worker may take before it counts as stalled.
@@ -40,6 +42,7 @@ impl Machine {
             folder: tempfile::tempdir().unwrap(),
             driver: FakeDriver::new(Accelerator::Tcg),
             launcher: FakeLauncher::new(),
+            disks: FakeDisks::default(),
             backoff: Duration::from_millis(50),
             patience: Duration::from_millis(400),
         }
@@ -57,6 +60,7 @@ impl Machine {
                 backoff_max: 4 * self.backoff,
                 ..Limits::default()
             },
+            runner: Arc::new(self.disks.clone()),
             machine_root: "/".into(),
         }
     }

@@ -16,20 +16,19 @@
 //! unmount) never touches the mount.
 
 mod classify;
-mod delegate;
 mod explore;
-mod mounted;
-mod note;
+pub(crate) mod mounted;
+pub(crate) mod note;
 mod options;
-mod place;
 mod probe;
 mod reach;
-mod release;
+pub(crate) mod release;
 
 use crate::backend::{LettingGo, PoolInfo, PoolSetup};
 use crate::error::Result;
 use crate::local::{LocalPool, Steps};
-use place::Place;
+use crate::on_mount::{OnMount, Open, Slot};
+use crate::place::Place;
 use quantix_host::mount::Line;
 use quantix_host::program::{BlockingRunner, Program, SystemRunner};
 use quantix_model::pool::{NfsSpec, PoolSpec};
@@ -37,7 +36,7 @@ use quantix_model::{Fault, FaultCode};
 use rustix::io::Errno;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, RwLock, TryLockError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What mounts; not always in a service's PATH.
@@ -47,8 +46,6 @@ const HELPERS: &[&str] = &["/sbin/mount.nfs", "/usr/sbin/mount.nfs", "/usr/local
 const MOUNT_BUDGET: Duration = Duration::from_secs(16);
 /// The least `mount.nfs` gets, however long reaching the server took.
 const MOUNT_MIN: Duration = Duration::from_secs(2);
-/// How long a letting go waits for calls under way.
-const CALLS_END: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub struct NfsPool {
@@ -56,13 +53,7 @@ pub struct NfsPool {
     spec: NfsSpec,
     runner: Arc<dyn BlockingRunner>,
     steps: Steps,
-    open: RwLock<Option<Open>>,
-}
-
-/// A pool that is mounted.
-struct Open {
-    path: String,
-    files: LocalPool,
+    open: Slot,
 }
 
 impl NfsPool {
@@ -76,15 +67,19 @@ impl NfsPool {
         let PoolSpec::Nfs(spec) = &setup.spec else {
             return Err(Fault::internal("an NFS pool was asked for with another backend's spec"));
         };
-        Ok(NfsPool { setup: setup.clone(), spec: spec.clone(), runner, steps, open: RwLock::default() })
+        Ok(NfsPool { setup: setup.clone(), spec: spec.clone(), runner, steps, open: Slot::default() })
     }
 
     fn step(&self, name: &'static str) -> Result<()> {
         (self.steps)(name)
     }
 
+    fn find_place(&self, make: bool) -> Result<Option<Place>> {
+        Place::find(&self.spec.mount_path, "spec.nfs.mount_path", self.setup.id, make)
+    }
+
     fn place(&self) -> Result<Place> {
-        let found = Place::find(&self.spec, self.setup.id, true)?;
+        let found = self.find_place(true)?;
         found.ok_or_else(|| Fault::internal("a place that was to be made is not there"))
     }
 
@@ -115,7 +110,7 @@ impl NfsPool {
             None => {
                 place.make_ready()?;
                 self.step("nfs: folder ready")?;
-                self.mount(helper, &place, &addresses, end)?
+                self.mount_with(helper, &place, &addresses, end)?
             }
         };
         self.step("nfs: mounted")?;
@@ -133,7 +128,7 @@ impl NfsPool {
         Ok(Some(line.clone()))
     }
 
-    fn mount(&self, helper: &str, place: &Place, addresses: &[IpAddr], end: Instant) -> Result<Line> {
+    fn mount_with(&self, helper: &str, place: &Place, addresses: &[IpAddr], end: Instant) -> Result<Line> {
         let left = end.saturating_duration_since(Instant::now()).max(MOUNT_MIN);
         // A mount must not come about after its worker was abandoned, when nobody looks at it any more.
         let program = Program::new("setpriv")
@@ -179,52 +174,16 @@ impl NfsPool {
         Ok(Open { path, files })
     }
 
-    /// Calls under way keep their place; a letting go waits for them.
-    fn with_files<T>(&self, work: impl FnOnce(&LocalPool) -> Result<T>) -> Result<T> {
-        let open = self.open.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let open = open.as_ref().ok_or_else(not_open)?;
-        work(&open.files).map_err(|fault| self.translate(fault))
-    }
-
-    /// Lets go of every open file, does `work`, and keeps what it answers.
-    fn while_closed(&self, work: impl FnOnce() -> (Option<Open>, Result<()>)) -> Result<()> {
-        let end = Instant::now() + CALLS_END;
-        let mut open = loop {
-            match self.open.try_write() {
-                Ok(open) => break open,
-                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) if Instant::now() < end => {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                Err(TryLockError::WouldBlock) => {
-                    return Err(Fault::new(
-                        FaultCode::PoolInUse,
-                        "The pool is working on something.",
-                        "Wait until its copies and uploads have ended.",
-                    ));
-                }
-            }
-        };
-        *open = None;
-        let (next, result) = work();
-        *open = next;
-        result
-    }
-
     /// Looks at the mount itself; one that went stale or away is made anew.
     fn look_after(&self) -> Result<Line> {
-        let path = {
-            let open = self.open.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            open.as_ref().map(|open| open.path.clone())
-        };
-        let path = match path {
+        let path = match self.open.path() {
             Some(path) => path,
             None => self.place()?.path,
         };
         let there = mounted::at(&mounted::table()?, &path).cloned();
         let whole = there.is_some_and(|line| mounted::is_export(&line, &self.spec)) && !is_stale(&path);
         if !whole {
-            self.while_closed(|| match self.start() {
+            self.open.while_closed(|| match self.start() {
                 Ok(open) => (Some(open), Ok(())),
                 Err(fault) => (None, Err(fault)),
             })?;
@@ -232,6 +191,30 @@ impl NfsPool {
         let line = mounted::at(&mounted::table()?, &path).cloned().ok_or_else(not_open)?;
         check_seen(&path, &line, &self.spec)?;
         Ok(line)
+    }
+
+    fn stale_and(&self, fault: Fault) -> Fault {
+        classify::stale(&self.spec).because(fault.message).in_phase("mount again")
+    }
+}
+
+impl OnMount for NfsPool {
+    fn mount(&mut self) -> Result<()> {
+        let open = self.start()?;
+        self.open.fill(open);
+        Ok(())
+    }
+
+    fn slot(&self) -> &Slot {
+        &self.open
+    }
+
+    fn explore(&self) -> Option<&dyn crate::backend::Explore> {
+        Some(self)
+    }
+
+    fn not_open(&self) -> Fault {
+        not_open()
     }
 
     fn look_closely(&self) -> Result<PoolInfo> {
@@ -245,13 +228,13 @@ impl NfsPool {
     }
 
     fn let_go(&self, how: LettingGo) -> Result<()> {
-        let Some(place) = Place::find(&self.spec, self.setup.id, false)? else { return Ok(()) };
+        let Some(place) = self.find_place(false)? else { return Ok(()) };
         if !place.standard && !note::is_ours(self.setup.id, mounted::at(&mounted::table()?, &place.path)) {
             // Somebody else mounted it on a folder of theirs, and we only used it.
-            return self.while_closed(|| (None, Ok(())));
+            return self.open.while_closed(|| (None, Ok(())));
         }
         match how {
-            LettingGo::Orderly => self.while_closed(|| {
+            LettingGo::Orderly => self.open.while_closed(|| {
                 let gone = release::orderly(&self.spec, &place.path);
                 let refused = gone.as_ref().is_err_and(|fault| fault.code == FaultCode::PoolInUse);
                 // Still mounted: the pool goes on as it was.
@@ -260,14 +243,13 @@ impl NfsPool {
             LettingGo::Forced => {
                 // First this: it ends calls that wait for the server, which nothing else can.
                 release::forced(&self.spec, &place.path)?;
-                self.while_closed(|| (None, Ok(())))?;
+                self.open.while_closed(|| (None, Ok(())))?;
             }
         }
         note::forget(self.setup.id);
         place.remove()
     }
 
-    /// A local pool's words, in an NFS pool's terms.
     fn translate(&self, fault: Fault) -> Fault {
         let errno = |number: i32| fault.cause.contains(&format!("(os error {number})"));
         let io = fault.code == FaultCode::PoolIoFailed;
@@ -284,10 +266,6 @@ impl NfsPool {
             return Fault { field: "spec.nfs.export".into(), ..fault };
         }
         fault
-    }
-
-    fn stale_and(&self, fault: Fault) -> Fault {
-        classify::stale(&self.spec).because(fault.message).in_phase("mount again")
     }
 }
 

@@ -62,7 +62,7 @@ fn take_away(spec: &NfsSpec, path: &str, flags: UnmountFlags, patience: Duration
 }
 
 /// `None`: no answer in time; the thread is left behind, and ends with the worker.
-fn ask(path: &str, flags: UnmountFlags, patience: Duration) -> Result<Option<rustix::io::Result<()>>> {
+pub fn ask(path: &str, flags: UnmountFlags, patience: Duration) -> Result<Option<rustix::io::Result<()>>> {
     let (sender, answer) = mpsc::channel();
     let path = path.to_owned();
     let work = move || {

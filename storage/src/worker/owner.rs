@@ -289,9 +289,12 @@ impl Owner {
     /// Launches a worker and says hello. At the first start calls wait meanwhile, later they are refused.
     async fn connect(&mut self) -> std::result::Result<Link, Down> {
         let first = self.status.borrow().state == WorkerState::Starting;
-        let grace = match self.setup.spec {
-            PoolSpec::Local { .. } => Duration::ZERO,
-            PoolSpec::Nfs(_) | PoolSpec::Ceph(_) | PoolSpec::Iscsi(_) => SERVER_GRACE,
+        let grace = match &self.setup.spec {
+            PoolSpec::Local { file_system_uuid, .. } if file_system_uuid.is_empty() => Duration::ZERO,
+            // A disk may have to spin up and to read its log first.
+            PoolSpec::Local { .. } | PoolSpec::Nfs(_) | PoolSpec::Ceph(_) | PoolSpec::Iscsi(_) => {
+                SERVER_GRACE
+            }
         };
         let patience = self.limits.start.saturating_add(grace);
         let work = hello(self.setup.clone(), Arc::clone(&self.launcher), patience, Task::Serve);

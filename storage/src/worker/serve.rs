@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, FileAccess, Images, PoolSetup, Progress, Snapshots};
 use crate::ceph::CephPool;
+use crate::disk::DiskPool;
 use crate::error::{self, Result};
 use crate::iscsi::IscsiPool;
 use crate::local::LocalPool;
@@ -28,7 +29,10 @@ const ADDRESS_SPACE_BYTES_MAX: u64 = 4 << 30;
 pub fn open(setup: &PoolSetup) -> Result<Box<dyn Backend>> {
     setup.spec.check()?;
     match &setup.spec {
-        PoolSpec::Local { .. } => Ok(Box::new(LocalPool::new(setup)?)),
+        PoolSpec::Local { file_system_uuid, .. } if file_system_uuid.is_empty() => {
+            Ok(Box::new(LocalPool::new(setup)?))
+        }
+        PoolSpec::Local { .. } => Ok(Box::new(DiskPool::new(setup)?)),
         PoolSpec::Nfs(_) => Ok(Box::new(NfsPool::new(setup)?)),
         PoolSpec::Iscsi(_) => Ok(Box::new(IscsiPool::new(setup)?)),
         PoolSpec::Ceph(_) => Ok(Box::new(CephPool::new(setup)?)),

@@ -5,6 +5,7 @@ use quantix_host::program::SystemRunner;
 use quantix_model::pool::PoolSpec;
 use quantix_storage::backend::Backend;
 use quantix_storage::ceph::CephPool;
+use quantix_storage::disk::DiskPool;
 use quantix_storage::iscsi::IscsiPool;
 use quantix_storage::local::LocalPool;
 use quantix_storage::nfs::NfsPool;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
     });
     main_with(socket, |setup| {
         let pool: Box<dyn Backend> = match &setup.spec {
+            PoolSpec::Local { file_system_uuid, .. } if !file_system_uuid.is_empty() => {
+                Box::new(DiskPool::with(setup, Arc::new(SystemRunner), steps)?)
+            }
             PoolSpec::Local { .. } => Box::new(LocalPool::with(setup, Arc::new(SystemRunner), steps)?),
             PoolSpec::Iscsi(_) => Box::new(IscsiPool::with(setup, Arc::new(SystemRunner), steps)?),
             PoolSpec::Ceph(_) => Box::new(CephPool::with(setup, Arc::new(SystemRunner), steps)?),

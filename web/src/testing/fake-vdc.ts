@@ -5,7 +5,7 @@ import { Code, ConnectError, createRouterTransport, type Transport } from "@conn
 import { AlertService, type Alert } from "../api/gen/quantix/alert/v1/alert_pb";
 import { EventService, type Event } from "../api/gen/quantix/event/v1/event_pb";
 import { FaultCode, FaultDetailSchema } from "../api/gen/quantix/fault/v1/fault_pb";
-import { HostSchema, HostService, type Host, type ProbeHostResponseSchema } from "../api/gen/quantix/host/v1/host_pb";
+import { HostSchema, HostService, type BlockDevice, type Host, type InitialiseDeviceRequest, type ProbeHostResponseSchema } from "../api/gen/quantix/host/v1/host_pb";
 import { ImageService, type Image } from "../api/gen/quantix/image/v1/image_pb";
 import { CreatePoolRequestSchema, PoolSchema, PoolService, type CreatePoolRequest, type Pool, type File as PoolFile, type UnassignPoolRequest } from "../api/gen/quantix/pool/v1/pool_pb";
 import { SessionService } from "../api/gen/quantix/session/v1/session_pb";
@@ -40,6 +40,8 @@ export class FakeVdc {
   askedTasks: ListTasksRequest[] = [];
   files: PoolFile[] = [];
   unassigned: UnassignPoolRequest[] = [];
+  devices: BlockDevice[] = [];
+  initialised: InitialiseDeviceRequest[] = [];
   events: Event[] = [];
   alerts: Alert[] = [];
   offers: { url: string; version: string }[] = [];
@@ -79,6 +81,7 @@ export class FakeVdc {
         service(VolumeService, this.#volume());
         service(VmService, this.#vm());
         service(TaskService, {
+          getTask: (r) => this.#guard(() => found(this.tasks, r.id)),
           listTasks: (r) =>
             this.#guard(() => {
               this.askedTasks.push(r);
@@ -170,6 +173,12 @@ export class FakeVdc {
     return {
       listHosts: (r: { filter: string }) => this.#guard(() => ({ hosts: named(this.hosts, r.filter), total: BigInt(this.hosts.length) })),
       getHost: (r: { id: string }) => this.#guard(() => found(this.hosts, r.id)),
+      listDevices: () => this.#guard(() => ({ devices: this.devices, host: "host-1", observedAt: timestampFromMs(Date.now()) })),
+      initialiseDevice: (r: InitialiseDeviceRequest) =>
+        this.#guard(() => {
+          this.initialised.push(r);
+          return { taskId: "task", poolId: "pool-new" };
+        }),
       listHostOffers: () => this.#guard(() => ({ offers: this.offers })),
       probeHost: () => probe(this),
       addHost: (r: { name: string }) =>

@@ -2,7 +2,7 @@
 import { useQuery } from "@connectrpc/connect-query";
 import { Button } from "@patternfly/react-core";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
-import { useState, type ReactNode } from "react";
+import { lazy, Suspense, useState, type ReactNode } from "react";
 import { useClient } from "../../api/context";
 import { faultOf, viewOf } from "../../api/fault";
 import { HostService, type Host } from "../../api/gen/quantix/host/v1/host_pb";
@@ -27,8 +27,11 @@ import { acceleratorName, hostStatus, isSilent, ms } from "./words";
 const TABS = [
   { id: "overview", label: "Overview" },
   { id: "hardware", label: "Hardware" },
+  { id: "disks", label: "Disks" },
   { id: "events", label: "Events" },
 ];
+
+const HostDisks = lazy(() => import("./host-disks").then((m) => ({ default: m.HostDisks })));
 
 export function HostPage() {
   const { id } = useParams({ strict: false }) as { id: string };
@@ -58,6 +61,11 @@ export function HostPage() {
       )}
       <Tabs label="Host" tabs={TABS} active={tab} onSelect={(t) => page.setTab(t === "overview" ? undefined : t)} />
       {tab === "hardware" && <Hardware host={host} />}
+      {tab === "disks" && (
+        <Suspense fallback={<Loading label="disks" />}>
+          <HostDisks host={host} />
+        </Suspense>
+      )}
       {tab === "events" && <ObjectEvents objectId={host.id} />}
       {tab === "overview" && <Overview host={host} />}
       {removing && <RemoveHost host={host} onClose={() => setRemoving(false)} />}

@@ -1,5 +1,6 @@
 // What each kind of pool needs to know.
 import { Checkbox } from "@patternfly/react-core";
+import { Link } from "@tanstack/react-router";
 import { Controller, useFormContext } from "react-hook-form";
 import { SelectField, TextField } from "../../ui/field";
 import { FindCephPools, FindExports, FindLuns, FindTargets } from "./find-names";
@@ -41,7 +42,19 @@ function Tick({ name, label, note }: { name: "chap" | "mutual" | "createVolumeGr
 }
 
 function LocalFields() {
-  return <Line name="path" label="Path on the host" help="Absolute. It is made if its parent exists. It must not belong to another pool." />;
+  const hostId = useFormContext<PoolInput>().watch("hostIds")[0];
+  return (
+    <>
+      <Line name="path" label="Path on the host" help="Absolute. It is made if its parent exists. It must not belong to another pool." />
+      {hostId && (
+        <p>
+          <Link to="/hosts/$id" params={{ id: hostId }} search={{ tab: "disks" }}>
+            Use a whole disk of the host instead
+          </Link>
+        </p>
+      )}
+    </>
+  );
 }
 
 function NfsFields() {

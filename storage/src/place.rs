@@ -3,7 +3,6 @@
 use crate::error::{Result, io};
 use crate::home;
 use quantix_model::id::PoolId;
-use quantix_model::pool::NfsSpec;
 use quantix_model::{Fault, FaultCode};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, statat, unlinkat,
@@ -22,29 +21,36 @@ pub struct Place {
     pub standard: bool,
     above: OwnedFd,
     name: String,
+    field: &'static str,
 }
 
 impl Place {
-    /// Where the pool's mount point is. With `make`, our own folders are made when they are missing; without,
-    /// `None` when the folder above is not there.
-    pub fn find(spec: &NfsSpec, id: PoolId, make: bool) -> Result<Option<Place>> {
-        let standard = spec.mount_path.is_empty();
+    /// Where the pool's mount point is: `mount_path`, which stands in that field of the spec, or our own place when it
+    /// is empty. With `make`, our own folders are made when they are missing; without, `None` when the folder above is
+    /// not there.
+    pub fn find(mount_path: &str, field: &'static str, id: PoolId, make: bool) -> Result<Option<Place>> {
+        let standard = mount_path.is_empty();
         let (above, name) = if standard {
             (home::open(make), id.to_string())
         } else {
-            let (above, name) = spec.mount_path.rsplit_once('/').unwrap_or(("", &spec.mount_path));
+            let (above, name) = mount_path.rsplit_once('/').unwrap_or(("", mount_path));
             let above = if above.is_empty() { "/" } else { above };
-            (home::folder(CWD, above, ResolveFlags::NO_SYMLINKS), name.to_owned())
+            let open = if home::holds(mount_path) {
+                home::open(make)
+            } else {
+                home::folder(CWD, above, ResolveFlags::NO_SYMLINKS)
+            };
+            (open, name.to_owned())
         };
         let above = match above {
             Ok(above) => above,
             Err(Errno::NOENT) if !make => return Ok(None),
-            Err(err) => return Err(refused(spec, err)),
+            Err(err) => return Err(refused(mount_path, field, err)),
         };
         let real = std::fs::read_link(format!("/proc/self/fd/{}", above.as_raw_fd()));
         let real = real.map_err(|e| io("find the mount point", &e))?;
         let path = real.join(&name).to_string_lossy().into_owned();
-        Ok(Some(Place { path, standard, above, name }))
+        Ok(Some(Place { path, standard, above, name, field }))
     }
 
     /// Makes the folder when it is missing; refuses one that cannot be mounted on. Only when nothing is mounted there.
@@ -61,11 +67,18 @@ impl Place {
             FileType::Directory => {}
             FileType::Symlink => {
                 return Err(invalid(
+                    self.field,
                     format!("The mount point {path} is a link."),
                     "Remove the link, or give the folder it leads to.",
                 ));
             }
-            _ => return Err(invalid(format!("{path} is not a folder."), "Choose an empty folder.")),
+            _ => {
+                return Err(invalid(
+                    self.field,
+                    format!("{path} is not a folder."),
+                    "Choose an empty folder.",
+                ));
+            }
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = openat(&self.above, &self.name, flags, Mode::empty()).map_err(failed)?;
@@ -73,10 +86,11 @@ impl Place {
             let entry = entry.map_err(failed)?;
             if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
                 return Err(invalid(
+                    self.field,
                     format!("The mount point {path} is not empty; mounting there would hide what it holds."),
                     "Move its files away, or choose an empty folder.",
                 )
-                .because(super::classify::printable(&format!("it holds {:?}", entry.file_name()))));
+                .because(crate::device::printable(&format!("it holds {:?}", entry.file_name()))));
             }
         }
         Ok(())
@@ -95,8 +109,8 @@ impl Place {
     }
 }
 
-fn refused(spec: &NfsSpec, err: Errno) -> Fault {
-    let path = if spec.mount_path.is_empty() { home::OUR_FOLDER } else { &spec.mount_path };
+fn refused(mount_path: &str, field: &'static str, err: Errno) -> Fault {
+    let path = if mount_path.is_empty() { home::OUR_FOLDER } else { mount_path };
     let (message, remedy) = match err {
         Errno::LOOP | Errno::XDEV => {
             (format!("A link stands on the way to {path}."), "Give the folder's own path, without links.")
@@ -110,29 +124,22 @@ fn refused(spec: &NfsSpec, err: Errno) -> Fault {
         }
         other => return io("find the mount point", &other.into()),
     };
-    invalid(message, remedy).because(std::io::Error::from(err))
+    invalid(field, message, remedy).because(std::io::Error::from(err))
 }
 
-fn invalid(message: String, remedy: &str) -> Fault {
-    Fault { code: FaultCode::PoolPathInvalid, ..Fault::invalid("spec.nfs.mount_path", message, remedy) }
+fn invalid(field: &str, message: String, remedy: &str) -> Fault {
+    Fault { code: FaultCode::PoolPathInvalid, ..Fault::invalid(field, message, remedy) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quantix_model::pool::NfsVersion;
     use std::path::Path;
     use uuid::Uuid;
 
     fn find(path: &Path) -> Result<Option<Place>> {
-        let spec = NfsSpec {
-            server: "nas".into(),
-            export: "/x".into(),
-            version: NfsVersion::V41,
-            options: String::new(),
-            mount_path: path.to_str().expect("a path of ours").into(),
-        };
-        Place::find(&spec, PoolId(Uuid::nil()), true)
+        let path = path.to_str().expect("a path of ours");
+        Place::find(path, "spec.nfs.mount_path", PoolId(Uuid::nil()), true)
     }
 
     #[test]
