@@ -111,7 +111,11 @@ fn slow() -> Fault {
 /// From now on what is on the disk is ours to destroy, also for a daemon after this one.
 async fn note(ledger: &Ledger, pool: PoolId, fingerprint: &str) -> Result<(), Fault> {
     let fingerprint = fingerprint.to_owned();
-    ledger.update(move |book| Ok(crate::ledger::note_disk(book, pool, fingerprint))).await
+    let note = move |book: &mut crate::ledger::Book| {
+        crate::ledger::note_disk(book, pool, fingerprint);
+        Ok(())
+    };
+    ledger.update(note).await
 }
 
 async fn strike(ledger: &Ledger, pool: PoolId) -> Result<(), Fault> {
