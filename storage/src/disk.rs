@@ -250,9 +250,10 @@ impl OnMount for DiskPool {
         let seen = table()?;
         let there = at(&seen, &place.path);
         let theirs = !place.standard && !note::is_ours(self.setup.id, there);
-        let other = there.filter(|line| !is_gone(line)).filter(|line| {
-            // A disk that cannot be found now is still ours below our own folder.
-            line.mount.fs_type != FILE_SYSTEM || self.find().is_ok_and(|(_, number)| number != line.device)
+        // A disk that cannot be found now is still ours below our own folder.
+        let other = there.filter(|line| {
+            let another = || self.find().is_ok_and(|(_, number)| number != line.device);
+            line.mount.fs_type != FILE_SYSTEM || (!is_gone(line) && another())
         });
         if there.is_none() || theirs || other.is_some() {
             // Nothing of ours is mounted there, or somebody else did it and we only used it.
