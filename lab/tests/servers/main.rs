@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod dead;
 mod guests;
 
 use quantix_contract::quantix::pool::v1 as pool;

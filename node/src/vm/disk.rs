@@ -21,6 +21,7 @@ use quantix_model::pool::PoolSpec;
 use quantix_model::pool::spec::secret_uuid;
 use quantix_model::vm::{Disk, PowerState};
 use quantix_model::{Fault, FaultCode};
+use quantix_storage::worker::WorkerState;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -103,6 +104,30 @@ impl Vms {
         self.set_keys(&disks).await?;
         for disk in &disks {
             self.pools.volume_attach(disk.pool_id, disk.volume_id).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses to end a guest whose disk is on an NFS mount that does not answer. QEMU would not end before the server is
+    /// back, and libvirt, which gives the disk's file back to its owner then, would wait for the server with it: it would
+    /// answer nobody any more, whatever VM they ask for.
+    pub(super) fn refuse_on_dead_mount(&self, id: VmId) -> Result<(), Fault> {
+        let book = self.ledger.book();
+        let pools = book.vms.get(&id).map(|vm| vm.pools.as_slice()).unwrap_or_default();
+        let nfs =
+            |pool: &&PoolId| book.pools.get(pool).is_some_and(|entry| matches!(entry.spec, PoolSpec::Nfs(_)));
+        for pool in pools.iter().filter(nfs) {
+            let status = self.pools.worker(*pool)?.status();
+            if status.state == WorkerState::Stalled {
+                let why = status.fault.map(|fault| fault.message).unwrap_or_default();
+                return Err(Fault::new(
+                    FaultCode::PoolStalled,
+                    "The VM waits for its NFS server and cannot be ended before that answers.",
+                    "Bring the NFS server back, then try again: what the guest wrote is not lost. If the server is gone \
+                     for good, restart the host: nothing else ends what waits for it.",
+                )
+                .because(why));
+            }
         }
         Ok(())
     }

@@ -140,6 +140,10 @@ async fn perform(
             apply(vms, id, generation, intent, report.as_ref()).await?;
         }
         (Verdict::Go, Ask::Power { verb: PowerVerb::Start, .. }) => start_vm(vms, id).await?,
+        (Verdict::Go, Ask::Power { verb: PowerVerb::ForceStop, .. }) => {
+            vms.refuse_on_dead_mount(id)?;
+            vms.driver.power(id, PowerVerb::ForceStop).await?;
+        }
         (Verdict::Go, Ask::Power { verb, .. }) => vms.driver.power(id, verb).await?,
         (Verdict::Go, Ask::Tend) => {
             let existed = report.is_some();

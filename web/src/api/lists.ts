@@ -11,8 +11,8 @@ import { PoolService, type ListFilesRequest } from "./gen/quantix/pool/v1/pool_p
 import { TaskService } from "./gen/quantix/task/v1/task_pb";
 import { VmService } from "./gen/quantix/vm/v1/vm_pb";
 import { VolumeService } from "./gen/quantix/volume/v1/volume_pb";
+import { PAGE_ROWS } from "../ui/page";
 
-const PAGE_ROWS = 100;
 
 /** Columns, by their ids, that the vDC can order a list by. */
 export type Orders = Readonly<Record<string, SortBy>>;

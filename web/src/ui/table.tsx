@@ -3,6 +3,7 @@ import { Button, Checkbox } from "@patternfly/react-core";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useMemo, useRef, type ReactNode } from "react";
 import { FaultPanel, type FaultView } from "./fault";
+import { PAGE_ROWS } from "./page";
 import { Loading } from "./parts";
 import { formatCount } from "./quantity";
 
@@ -45,6 +46,7 @@ export interface DataTableProps<Row> {
   onSelect?: (selected: ReadonlySet<string>) => void;
 }
 
+const BY_NAME: Sort = { id: "name", descending: false };
 const ROW_PX = 40;
 const VIRTUAL_FROM_ROWS = 120;
 
@@ -73,9 +75,13 @@ export function sortRows<Row>(rows: readonly Row[], columns: readonly Column<Row
 export function DataTable<Row>(props: DataTableProps<Row>) {
   const { rows, columns, sort, fault, label, hasMore = false, onMore, selected, onSelect, rowId } = props;
   const byServer = (id: string) => props.sortedByServer === true || (props.orders !== undefined && id in props.orders);
-  // Half a list sorted here would lie about the order of the whole.
-  const sortHere = sort !== undefined && !byServer(sort.id) && !hasMore;
-  const shown = useMemo(() => (rows === undefined ? [] : sortHere ? sortRows(rows, columns, sort) : rows), [rows, columns, sort, sortHere]);
+  const usual = props.orders && "name" in props.orders ? BY_NAME : undefined;
+  const order = sort ?? usual;
+  // Half a list sorted here would lie about the order of the whole. One that came whole with its first page is sorted
+  // here in any case: as people count, with vm-9 before vm-10, and at once when a row changes.
+  const isOnePage = !hasMore && (rows?.length ?? 0) <= PAGE_ROWS && !props.sortedByServer;
+  const sortHere = order !== undefined && !hasMore && (isOnePage || !byServer(order.id));
+  const shown = useMemo(() => (rows === undefined ? [] : sortHere ? sortRows(rows, columns, order) : rows), [rows, columns, order, sortHere]);
   const scroll = useRef<HTMLDivElement>(null);
   const isVirtual = shown.length > VIRTUAL_FROM_ROWS;
   const virtual = useVirtualizer({

@@ -219,6 +219,12 @@ describe("table", () => {
     expect(screen.queryByText(/sorting starts/)).toBeNull();
   });
 
+  it("counts as people do where the whole list is here", () => {
+    const named: Column<Row>[] = [{ id: "name", header: "Name", cell: (r) => r.id, sort: (r) => r.id }];
+    render(<DataTable label="VMs" rows={rows} columns={named} rowId={(r) => r.id} rowName={(r) => r.id} empty={null} orders={{ name: 1 }} total={2} />);
+    expect(within(screen.getByRole("table", { name: "VMs" })).getAllByRole("row")[1]?.textContent).toContain("vm-9");
+  });
+
   it("shows the error instead of an empty list", () => {
     render(<DataTable label="VMs" rows={undefined} columns={COLUMNS} rowId={(r) => r.id} rowName={(r) => r.id} empty="nothing" fault={FAULT} />);
     expect(screen.getByRole("alert")).toBeTruthy();

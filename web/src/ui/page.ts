@@ -1,0 +1,4 @@
+// Lists come in pages.
+
+/** Rows a list asks for at a time. */
+export const PAGE_ROWS = 100;
