@@ -53,6 +53,9 @@ impl Refusal {
     pub fn new(step: &'static str, code: Option<i32>, stderr: &str) -> Refusal {
         let said = words(stderr);
         let errno = errno_in(&said).or(code).unwrap_or(errno::IO);
+        // The monitors did answer: they turned the key down, and the program went on asking until its time was up.
+        let turned_down = errno == errno::TIMEDOUT && said.contains("handle_auth_bad_method");
+        let errno = if turned_down { errno::ACCES } else { errno };
         Refusal { step, errno, said, patient: false }
     }
 
@@ -272,6 +275,11 @@ mod tests {
         let python = "2026-11-20T22:42:42.313+0000 7f88055ff6c0  0 monclient(hunting): authenticate timed out after 3\n\
                       \n[errno 110] RADOS timed out (error connecting to the cluster)";
         check(1, python, C::PoolServerUnreachable, "monitors");
+        let turned_down = "2026-11-21T14:07:46.551+0000 7f5289d9b6c0 -1 monclient(hunting): handle_auth_bad_method \
+                           server allowed_methods [2] but i only support [2]\n2026-11-21T14:07:49.551+0000 \
+                           7f528b59e6c0  0 monclient(hunting): authenticate timed out after 3\n\
+                           [errno 110] RADOS timed out (error connecting to the cluster)";
+        check(1, turned_down, C::PoolAuthFailed, "auth get client.quantix");
         check(
             1,
             "[errno 13] RADOS permission denied (error connecting to the cluster)",
