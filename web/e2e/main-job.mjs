@@ -104,7 +104,7 @@ async function run() {
     await b.look("dashboard-first");
   });
   await step("empty pages say what to do", async () => {
-    for (const place of ["Hosts", "VMs", "Pools", "Volumes", "Images", "Tasks"]) {
+    for (const place of ["Hosts", "VMs", "Pools", "Volumes", "Images", "Tasks", "Alerts", "Events"]) {
       await b.go(place);
       await page.waitForTimeout(300);
       await b.look(`${place.toLowerCase()}-empty`);
@@ -292,8 +292,25 @@ async function run() {
     await page.getByRole("link", { name: "host-1" }).first().click();
     await b.fault("HYPERVISOR_UNAVAILABLE");
     await b.look("host-no-libvirt");
+    const nav = page.getByRole("navigation", { name: "Main" });
+    await nav.getByRole("link", { name: /^Alerts/ }).click();
+    await page.getByText("Host host-1 is degraded.").waitFor({ timeout: SLOW_MS });
+    await b.look("alerts");
+    await page.getByRole("button", { name: "Acknowledge: Host host-1 is degraded." }).click();
+    await page.getByRole("button", { name: "Take back: Host host-1 is degraded." }).waitFor();
     await rig.startLibvirt();
+    await page.getByText("Nothing is wrong").waitFor({ timeout: SLOW_MS });
+    await b.go("Events");
+    await page.getByText("Over: Host host-1 is degraded.").waitFor({ timeout: SLOW_MS });
+    await page.getByText("VM web-1 runs.").first().waitFor();
+    await b.look("events");
+    await b.go("Hosts");
+    await page.getByRole("link", { name: "host-1" }).first().click();
     await status("Ready").waitFor({ timeout: SLOW_MS });
+    await page.getByRole("tab", { name: "Events" }).click();
+    await page.getByText("Acknowledged: Host host-1 is degraded.").waitFor();
+    await b.look("host-events");
+    await page.getByRole("tab", { name: "Overview" }).click();
   });
   await step("broken line to the vDC is said, and recovers", async () => {
     await rig.vdc.stop("SIGKILL");
