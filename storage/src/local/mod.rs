@@ -41,8 +41,8 @@ use quantix_model::volume::VolumeFormat;
 use quantix_model::{Fault, FaultCode};
 use root::Root;
 use rustix::fs::{
-    AtFlags, FallocateFlags, Mode, OFlags, fallocate, fstatfs, fstatvfs, ioctl_ficlone, mkdirat, renameat,
-    statat, unlinkat,
+    AtFlags, FallocateFlags, Mode, OFlags, fallocate, fstatfs, fstatvfs, ioctl_ficlone, mkdirat, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -200,12 +200,25 @@ impl LocalPool {
         let failed = |e: std::io::Error| io("mark the pool", &e);
         self.step("init: marker begun")?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-        let fd = root.open(MARKER_TMP, flags, Mode::from_raw_mode(0o644)).map_err(|e| failed(e.into()))?;
+        // Another host may be marking the same folder at this moment.
+        let tmp = match &self.shared_as {
+            Some(host) => format!("{MARKER_TMP}-{host}"),
+            None => MARKER_TMP.to_owned(),
+        };
+        let fd = root.open(&tmp, flags, Mode::from_raw_mode(0o644)).map_err(|e| failed(e.into()))?;
         let mut file = File::from(fd);
         let text = serde_json::to_string(&Marker { pool_id: self.id }).map_err(Fault::internal)?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
         self.step("init: marker written")?;
-        renameat(root.fd(), MARKER_TMP, root.fd(), MARKER).map_err(|e| failed(e.into()))?;
+        match root::rename_new(root.fd(), &tmp, root.fd(), MARKER) {
+            Ok(()) => {}
+            // Somebody was first: whose it is, stands in it.
+            Err(Errno::EXIST) => {
+                root::remove(root.fd(), &tmp).map_err(failed)?;
+                return self.claim(root);
+            }
+            Err(e) => return Err(failed(e.into())),
+        }
         rustix::fs::fsync(root.fd()).map_err(|e| failed(e.into()))
     }
 
@@ -214,7 +227,9 @@ impl LocalPool {
         let mut left: Vec<String> = [MARKER_TMP, PROBE, PROBE_CLONE].map(str::to_owned).into();
         if self.shared_as.is_some() {
             let all = root::names(root.fd()).map_err(|e| io("sweep", &e))?;
-            left.extend(all.into_iter().filter(|name| name.starts_with(PROBE)));
+            left.extend(
+                all.into_iter().filter(|name| name.starts_with(PROBE) || name.starts_with(MARKER_TMP)),
+            );
         }
         for name in left.iter().filter(|name| self.may_sweep(root.fd(), name)) {
             root::remove(root.fd(), name).map_err(|e| io("sweep", &e))?;
