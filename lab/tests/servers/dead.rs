@@ -68,19 +68,24 @@ async fn a_guest_on_a_dead_server_is_told_of_truly() {
     assert!(!fault.message.is_empty() && !fault.remedy.is_empty(), "{fault:?}");
     assert_eq!(seen.power_state, vm::PowerState::POWER_STATE_RUNNING, "and QEMU does run");
 
+    all_is_well_again(&rig, &host, &export, &sick.id).await;
+}
+
+/// The server comes back: the pool is ready, and the guest obeys, starts and goes.
+async fn all_is_well_again(rig: &Rig, host: &LabHost, export: &str, sick: &str) {
     host.vm.ok(&["rpc.nfsd", "8"]);
     let began = Instant::now();
-    rig.pool_ready(&export).await;
+    rig.pool_ready(export).await;
     let ready = began.elapsed();
-    rig.power(&sick.id, vm::PowerVerb::POWER_VERB_FORCE_STOP).await;
-    rig.powered(&sick.id, vm::PowerState::POWER_STATE_OFF).await;
+    rig.power(sick, vm::PowerVerb::POWER_VERB_FORCE_STOP).await;
+    rig.powered(sick, vm::PowerState::POWER_STATE_OFF).await;
     eprintln!(
         "servers | dead server | back: pool ready after {ready:.1?}, VM off after {:.1?}",
         began.elapsed()
     );
-    run(&rig, &host, &sick.id).await;
+    run(rig, host, sick).await;
     assert_eq!(host.stuck(&["qemu", "quantix", "mount"]), Vec::<String>::new());
-    force_off(&rig, &sick.id).await;
-    rig.delete_vm(&sick.id).await;
-    delete_pool(&rig, &export).await;
+    force_off(rig, sick).await;
+    rig.delete_vm(sick).await;
+    delete_pool(rig, export).await;
 }
