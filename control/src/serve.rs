@@ -88,6 +88,7 @@ impl Vdc {
         core.tasks.resume().await?;
         core.spawn(sweep(core.clone(), sessions.clone()));
         reconcilers::host::start(&app);
+        reconcilers::pool::start(&app);
         reconcilers::event::start(&app);
 
         let mut servers = Vec::new();

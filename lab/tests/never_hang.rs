@@ -178,7 +178,7 @@ fn limits() -> Limits {
 
 fn worker_on(root: &Path) -> PoolWorker {
     let spec = PoolSpec::local(root.to_str().unwrap());
-    let setup = PoolSetup { id: PoolId(Uuid::now_v7()), spec, must_exist: false };
+    let setup = PoolSetup { id: PoolId(Uuid::now_v7()), spec, must_exist: false, may_make: true };
     let launcher = ProcessLauncher::new(program("quantix-node"), vec!["pool-worker".into()]).unwrap();
     PoolWorker::start(setup, Arc::new(launcher), limits())
 }

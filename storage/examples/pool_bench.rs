@@ -51,7 +51,12 @@ fn compare(what: &str, ours: Duration, theirs: Duration) {
 
 async fn measure(folder: &Path) {
     let path = folder.join("pool").to_str().unwrap().to_owned();
-    let setup = PoolSetup { id: PoolId(Uuid::now_v7()), spec: PoolSpec::local(path), must_exist: false };
+    let setup = PoolSetup {
+        id: PoolId(Uuid::now_v7()),
+        spec: PoolSpec::local(path),
+        must_exist: false,
+        may_make: true,
+    };
     let launcher = Arc::new(ProcessLauncher::this_program().unwrap());
     let worker = PoolWorker::start(setup, launcher, Limits::default());
     worker.watch().wait_for(|s| s.state != WorkerState::Starting).await.unwrap();

@@ -25,6 +25,9 @@ pub struct PoolSetup {
     /// never a reason to start anew.
     #[serde(default)]
     pub must_exist: bool,
+    /// This host may make what is needed once for all hosts (a volume group on a LUN): two that do it at once spoil it.
+    #[serde(default)]
+    pub may_make: bool,
 }
 
 /// A pool backend. Every method is idempotent by id. Long work and short work come from different threads, so that a

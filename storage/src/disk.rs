@@ -203,7 +203,12 @@ impl DiskPool {
 
     fn open_files(&self, path: String) -> Result<Open> {
         let spec = PoolSpec::local(path.clone());
-        let setup = PoolSetup { id: self.setup.id, spec, must_exist: self.setup.must_exist };
+        let setup = PoolSetup {
+            id: self.setup.id,
+            spec,
+            must_exist: self.setup.must_exist,
+            may_make: self.setup.may_make,
+        };
         let mut files = LocalPool::with(&setup, Arc::clone(&self.runner), Arc::clone(&self.steps))?;
         Backend::init(&mut files)?;
         Ok(Open { path, files })

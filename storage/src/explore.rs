@@ -74,7 +74,7 @@ impl Question {
             }),
         };
         spec.check()?;
-        Ok(PoolSetup { id: PoolId(uuid::Uuid::nil()), spec, must_exist: false })
+        Ok(PoolSetup { id: PoolId(uuid::Uuid::nil()), spec, must_exist: false, may_make: false })
     }
 }
 

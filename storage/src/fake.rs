@@ -215,5 +215,5 @@ impl std::fmt::Debug for FakePool {
 /// A setup for tests: a local pool by name only.
 pub fn setup(id: quantix_model::id::PoolId) -> PoolSetup {
     let spec = quantix_model::pool::PoolSpec::local("/var/lib/quantix/pools/fake");
-    PoolSetup { id, spec, must_exist: false }
+    PoolSetup { id, spec, must_exist: false, may_make: true }
 }

@@ -63,7 +63,7 @@ fn blank(path: &str) {
 }
 
 fn setup_of(pool: PoolId) -> PoolSetup {
-    PoolSetup { id: pool, spec: PoolSpec::disk(pool), must_exist: false }
+    PoolSetup { id: pool, spec: PoolSpec::disk(pool), must_exist: false, may_make: true }
 }
 
 fn mounted(pool: PoolId) -> bool {

@@ -49,7 +49,7 @@ fn spec(lun: u32) -> IscsiSpec {
 }
 
 fn setup_of(spec: IscsiSpec) -> PoolSetup {
-    PoolSetup { id: pool_id(), spec: PoolSpec::Iscsi(spec), must_exist: false }
+    PoolSetup { id: pool_id(), spec: PoolSpec::Iscsi(spec), must_exist: false, may_make: true }
 }
 
 fn open(setup: &PoolSetup) -> Result<IscsiPool> {

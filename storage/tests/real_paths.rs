@@ -38,7 +38,7 @@ fn setup_of(target: &str, lun: u32, group: &str) -> PoolSetup {
         volume_group: group.into(),
         create_volume_group: true,
     };
-    PoolSetup { id: pool_id(), spec: PoolSpec::Iscsi(spec), must_exist: false }
+    PoolSetup { id: pool_id(), spec: PoolSpec::Iscsi(spec), must_exist: false, may_make: true }
 }
 
 fn open(setup: &PoolSetup) -> Result<IscsiPool> {

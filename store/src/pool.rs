@@ -27,6 +27,9 @@ pub struct PoolRecord {
     pub generation: u64,
     /// On its way out.
     pub deleting: bool,
+    /// It was made on its storage once, or found there: no host makes it anew. Only for what one host makes for all
+    /// ([`PoolSpec::is_made_once`]).
+    pub prepared: bool,
     /// Made then.
     pub created_at: UnixMs,
     /// Spec or assignment changed then: deadlines count from here.
@@ -79,6 +82,7 @@ pub(crate) mod table {
         pub spec: String,
         pub generation: i64,
         pub deleting: bool,
+        pub prepared: bool,
         pub created_at: i64,
         pub changed_at: i64,
     }
@@ -146,6 +150,7 @@ impl Row for PoolRecord {
             spec: to_json(&self.spec),
             generation: to_int(self.generation),
             deleting: self.deleting,
+            prepared: self.prepared,
             created_at: self.created_at.0,
             changed_at: self.changed_at.0,
         }
@@ -157,6 +162,7 @@ impl Row for PoolRecord {
             spec: from_json("pools", &m.spec)?,
             generation: from_int(m.generation),
             deleting: m.deleting,
+            prepared: m.prepared,
             created_at: UnixMs(m.created_at),
             changed_at: UnixMs(m.changed_at),
         })
@@ -419,6 +425,14 @@ impl Store {
         row::insert(&tx, task).await?;
         tx.commit().await?;
         Ok(pool)
+    }
+
+    /// Notes that a pool was made on its storage.
+    pub async fn pool_set_prepared(&self, id: PoolId) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        let mine = table::Entity::update_many().filter(Expr::col("id").eq(id.to_string()));
+        mine.col_expr(table::Column::Prepared, Expr::value(true)).exec(&tx).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Forgets a pool with its assignments, reports, and what was on it. Files stay where they are.

@@ -128,6 +128,7 @@ async fn write_down(app: &App, input: &Input) -> Result<(), Fault> {
         spec: PoolSpec::disk(input.pool_id),
         generation: 1,
         deleting: false,
+        prepared: false,
         created_at: now,
         changed_at: now,
     };

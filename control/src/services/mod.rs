@@ -19,6 +19,7 @@ pub mod lines;
 pub mod live;
 pub mod orphan;
 pub mod pool;
+pub mod pool_prepare;
 pub mod pool_work;
 pub mod report;
 pub mod session;

@@ -216,6 +216,7 @@ pub async fn create(
         spec,
         generation: 1,
         deleting: false,
+        prepared: false,
         created_at: now,
         changed_at: now,
     };

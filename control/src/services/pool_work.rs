@@ -4,7 +4,7 @@
 //! because each beat is answered with all pools it should have.
 
 use crate::bus::Thing;
-use crate::services::{App, lines, pool, report};
+use crate::services::{App, lines, pool, pool_prepare, report};
 use crate::tasks::{TaskContext, TaskKind};
 use async_trait::async_trait;
 use quantix_contract::quantix::node::v1 as node;
@@ -100,6 +100,7 @@ async fn apply_all(app: &App, task: &TaskContext, id: PoolId) -> Result<(), Faul
         names.push(app.core.store.host_get(*host_id).await?.name);
     }
     task.step(format!("Preparing the pool on {}", names.join(", ")))?;
+    retry(task, || pool_prepare::prepare(app, id)).await?;
     let one = |host_id: HostId| {
         let done = &done;
         async move {
@@ -110,36 +111,53 @@ async fn apply_all(app: &App, task: &TaskContext, id: PoolId) -> Result<(), Faul
     };
     let said = futures::future::join_all(hosts.iter().copied().map(one)).await;
     let failed: Vec<(HostId, Fault)> = said.into_iter().filter_map(Result::err).collect();
+    if failed.is_empty() { Ok(()) } else { Err(summed(failed, 0)) }
+}
+
+/// One fault for all: that of the host at `first`, with what each said when there are several.
+pub(super) fn summed(failed: Vec<(HostId, Fault)>, first: usize) -> Fault {
     let reasons = failed.iter().map(|(host_id, fault)| HostReason {
         host_id: host_id.to_string(),
         host: fault.host.clone(),
         reason: [fault.message.as_str(), fault.cause.as_str()].join(" ").trim().to_owned(),
     });
     let reasons: Vec<HostReason> = if failed.len() > 1 { reasons.collect() } else { Vec::new() };
-    match failed.into_iter().next() {
-        None => Ok(()),
-        Some((_, first)) => Err(first.with_reasons(reasons)),
-    }
+    let fault = failed.into_iter().nth(first).map(|(_, fault)| fault);
+    fault.unwrap_or_else(|| Fault::internal("nobody said why")).with_reasons(reasons)
 }
 
 pub(super) async fn apply(app: &App, id: PoolId, host_id: HostId) -> Result<(), Fault> {
-    let record = app.core.store.pool_get(id).await?;
+    let intent = pool::intent(&app.core.store.pool_get(id).await?);
+    ask(app, id, host_id, intent).await?
+}
+
+/// Tells a host what it should have. Answers why it cannot use it, if so; fails when the host did not answer.
+pub(super) async fn ask(
+    app: &App,
+    id: PoolId,
+    host_id: HostId,
+    intent: node::PoolIntent,
+) -> Result<Result<(), Fault>, Fault> {
     let line = lines::to_host(app, host_id).await?;
-    let said = line.apply_pool(pool::intent(&record)).await?;
-    let said = PoolReport::try_from(&said)?;
-    let (health, fault) = (said.health, said.fault.clone());
+    let said = PoolReport::try_from(&line.apply_pool(intent).await?)?;
+    let usable = usable(&said, line.name());
     report::take_pool(app, host_id, id, said).await?;
-    match health {
+    Ok(usable)
+}
+
+/// Why a host cannot use a pool, by its report.
+fn usable(said: &PoolReport, host: &str) -> Result<(), Fault> {
+    match said.health {
         PoolHealth::Healthy | PoolHealth::Degraded => Ok(()),
-        PoolHealth::Unknown | PoolHealth::Error | PoolHealth::Unmounted => {
+        health @ (PoolHealth::Unknown | PoolHealth::Error | PoolHealth::Unmounted) => {
             let unsaid = || {
                 Fault::new(
                     FaultCode::PoolNotReady,
-                    format!("The pool is {health:?} on {}.", line.name()),
+                    format!("The pool is {health:?} on {host}."),
                     "Look at the log of quantix-node on that host.",
                 )
             };
-            Err(fault.unwrap_or_else(unsaid).on_host(line.name()))
+            Err(said.fault.clone().unwrap_or_else(unsaid).on_host(host))
         }
     }
 }

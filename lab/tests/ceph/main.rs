@@ -35,7 +35,7 @@ fn start(dir: &tempfile::TempDir) -> CephLab {
 }
 
 fn setup_of(spec: CephSpec) -> PoolSetup {
-    PoolSetup { id: pool_id(), spec: PoolSpec::Ceph(spec), must_exist: false }
+    PoolSetup { id: pool_id(), spec: PoolSpec::Ceph(spec), must_exist: false, may_make: true }
 }
 
 fn open(setup: &PoolSetup) -> CephPool {

@@ -5,6 +5,7 @@
 
 mod dead;
 mod guests;
+mod shared;
 
 use quantix_contract::quantix::pool::v1 as pool;
 use quantix_contract::quantix::vm::v1 as vm;

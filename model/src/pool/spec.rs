@@ -175,6 +175,11 @@ impl PoolSpec {
         }
     }
 
+    /// Whether one host makes it on the storage for all: two that make a volume group at once spoil it.
+    pub fn is_made_once(&self) -> bool {
+        matches!(self, PoolSpec::Iscsi(_))
+    }
+
     /// The same without its secrets: what people, lists and logs may see.
     pub fn without_secrets(&self) -> PoolSpec {
         let mut spec = self.clone();

@@ -14,7 +14,7 @@ mod owner;
 use crate::clock;
 use crate::ledger::{Book, Ledger, PoolEntry, bury};
 use listing::Listings;
-use owner::{Owner, Workers};
+use owner::{Owner, Wish, Workers};
 use quantix_contract::quantix::node::v1::PoolIntent;
 use quantix_model::id::{ImageId, PoolId, VolumeId};
 use quantix_model::pool::{Capabilities, PoolReport, PoolSpec};
@@ -45,6 +45,8 @@ pub struct Intent {
     pub name: String,
     /// What it should be.
     pub spec: PoolSpec,
+    /// This time the host may make what all hosts share. Never written down: it is good for one attempt.
+    pub may_make: bool,
 }
 
 impl TryFrom<&PoolIntent> for Intent {
@@ -61,6 +63,7 @@ impl TryFrom<&PoolIntent> for Intent {
             generation: intent.generation,
             name: intent.name.clone(),
             spec,
+            may_make: intent.may_make,
         })
     }
 }
@@ -95,7 +98,7 @@ impl Pools {
             changed,
         });
         for (id, entry) in &book.pools {
-            pools.owner(*id, entry);
+            pools.owner(*id, entry, false);
         }
         pools
     }
@@ -104,10 +107,11 @@ impl Pools {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn owner(&self, id: PoolId, entry: &PoolEntry) -> Owner {
+    fn owner(&self, id: PoolId, entry: &PoolEntry, may_make: bool) -> Owner {
         let start = || {
             let ledger = self.ledger.clone();
-            owner::start(id, entry.clone(), self.workers.clone(), ledger, Arc::clone(&self.changed))
+            let wish = Wish { entry: entry.clone(), may_make };
+            owner::start(id, wish, self.workers.clone(), ledger, Arc::clone(&self.changed))
         };
         self.owners().entry(id).or_insert_with(start).clone()
     }
@@ -125,9 +129,9 @@ impl Pools {
 
     /// Makes a pool present; answers how the first try went, or how it is when it was there already.
     pub async fn apply(&self, intent: Intent) -> Result<PoolReport, Fault> {
-        let id = intent.id;
+        let (id, may_make) = (intent.id, intent.may_make);
         let entry = self.ledger.update(move |book| take_up(book, intent, clock::now())).await?;
-        Ok(self.owner(id, &entry).apply(entry).await)
+        Ok(self.owner(id, &entry, may_make).apply(Wish { entry, may_make }).await)
     }
 
     /// Lets go of a pool: unmounts it, logs out; its files stay. Refused while a VM uses it, and when the pool itself
@@ -197,7 +201,7 @@ impl Pools {
     async fn take_up_quietly(&self, intent: Intent) {
         let id = intent.id;
         match self.ledger.update(move |book| take_up(book, intent, clock::now())).await {
-            Ok(entry) => self.owner(id, &entry).apply_later(entry),
+            Ok(entry) => self.owner(id, &entry, false).apply_later(entry),
             Err(fault) => tracing::warn!(%fault, pool = %id, "a pool could not be taken up"),
         }
     }
@@ -407,7 +411,7 @@ fn take_up(book: &mut Book, intent: Intent, now: UnixMs) -> Result<PoolEntry, Fa
             return Ok(current.clone());
         }
     }
-    let Intent { id, generation, name, spec } = intent;
+    let Intent { id, generation, name, spec, may_make: _ } = intent;
     let was_healthy = book.pools.get(&id).is_some_and(|p| p.was_healthy && p.spec == spec);
     let entry = PoolEntry { generation, name, spec, applied_at: now, was_healthy };
     book.pools.insert(id, entry.clone());
@@ -466,6 +470,7 @@ mod tests {
             generation,
             name: "main".into(),
             spec: PoolSpec::local(path),
+            may_make: false,
         }
     }
 

@@ -49,8 +49,17 @@ pub struct Workers {
     pub limits: Limits,
 }
 
+/// What is wanted of a pool.
+#[derive(Clone)]
+pub struct Wish {
+    /// What it should be.
+    pub entry: PoolEntry,
+    /// Leave to make, in one attempt, what all hosts share. The vDC gives it to one host at a time.
+    pub may_make: bool,
+}
+
 enum Order {
-    Apply { entry: Box<PoolEntry>, reply: Option<oneshot::Sender<PoolReport>> },
+    Apply { wish: Box<Wish>, reply: Option<oneshot::Sender<PoolReport>> },
     Look,
     Stop { reply: oneshot::Sender<()> },
 }
@@ -81,9 +90,9 @@ impl Owner {
     }
 
     /// Takes up a definition and waits for the first look at it; what is known, when that takes too long.
-    pub async fn apply(&self, entry: PoolEntry) -> PoolReport {
+    pub async fn apply(&self, wish: Wish) -> PoolReport {
         let (reply, answer) = oneshot::channel();
-        let order = Order::Apply { entry: Box::new(entry), reply: Some(reply) };
+        let order = Order::Apply { wish: Box::new(wish), reply: Some(reply) };
         let work = async {
             self.mailbox.send(order).await.ok()?;
             answer.await.ok()
@@ -93,7 +102,8 @@ impl Owner {
 
     /// Takes up a definition; the report will tell.
     pub fn apply_later(&self, entry: PoolEntry) {
-        if self.mailbox.try_send(Order::Apply { entry: Box::new(entry), reply: None }).is_err() {
+        let wish = Box::new(Wish { entry, may_make: false });
+        if self.mailbox.try_send(Order::Apply { wish, reply: None }).is_err() {
             tracing::warn!("a pool's owner is too busy to take up its definition; the next beat repeats it");
         }
     }
@@ -132,14 +142,16 @@ impl Owner {
 }
 
 /// Starts an owner.
-pub fn start(id: PoolId, entry: PoolEntry, workers: Workers, ledger: Ledger, changed: Arc<Notify>) -> Owner {
+pub fn start(id: PoolId, wish: Wish, workers: Workers, ledger: Ledger, changed: Arc<Notify>) -> Owner {
     let (mailbox, orders) = mpsc::channel(32);
-    let worker = workers.start(id, &entry);
+    let Wish { entry, may_make } = wish;
+    let worker = workers.start(id, &entry, may_make);
     let report = first_report(&entry, clock::now());
     let (publish, view) = watch::channel(View { report, worker: worker.clone() });
     let task = Task {
         id,
         must_exist: entry.was_healthy,
+        may_make,
         entry,
         workers,
         ledger,
@@ -155,8 +167,8 @@ pub fn start(id: PoolId, entry: PoolEntry, workers: Workers, ledger: Ledger, cha
 }
 
 impl Workers {
-    fn start(&self, id: PoolId, entry: &PoolEntry) -> PoolWorker {
-        let setup = PoolSetup { id, spec: entry.spec.clone(), must_exist: entry.was_healthy };
+    fn start(&self, id: PoolId, entry: &PoolEntry, may_make: bool) -> PoolWorker {
+        let setup = PoolSetup { id, spec: entry.spec.clone(), must_exist: entry.was_healthy, may_make };
         PoolWorker::start(setup, Arc::clone(&self.launcher), self.limits)
     }
 }
@@ -173,6 +185,8 @@ struct Task {
     worker: PoolWorker,
     /// What the worker was told: a pool that was healthy once is never started anew in an empty place.
     must_exist: bool,
+    /// What the worker was told: leave to make what all hosts share. It ends with the first attempt that fails.
+    may_make: bool,
     /// Who applied a definition and waits for the look after it.
     waiting: Vec<oneshot::Sender<PoolReport>>,
     looking: Option<Look>,
@@ -192,9 +206,9 @@ impl Task {
             };
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Apply { entry, reply }) => {
+                    Some(Order::Apply { wish, reply }) => {
                         self.waiting.extend(reply);
-                        if self.take(*entry).await {
+                        if self.take(*wish).await {
                             status = self.worker.watch();
                         }
                         self.begin_look();
@@ -211,6 +225,9 @@ impl Task {
                     self.looking = None;
                     self.next = Instant::now() + LOOK_INTERVAL.mul_f64(rand::rng().random_range(0.9..=1.1));
                     self.tell(result).await;
+                    if self.end_leave().await {
+                        status = self.worker.watch();
+                    }
                 }
                 Ok(()) = status.changed() => {
                     let state = status.borrow_and_update().state;
@@ -229,7 +246,8 @@ impl Task {
     }
 
     /// Takes up a definition; answers whether there is a new worker for it.
-    async fn take(&mut self, entry: PoolEntry) -> bool {
+    async fn take(&mut self, wish: Wish) -> bool {
+        let Wish { entry, may_make } = wish;
         if entry.generation < self.entry.generation {
             return false;
         }
@@ -237,17 +255,29 @@ impl Task {
         self.entry = entry;
         // Somebody waits for the outcome: a worker that failed is tried anew, not at its next turn. A stalled one
         // keeps its count of processes left in the kernel.
-        let failed = self.worker.status().state == WorkerState::Failed;
-        if other || failed {
-            self.replace_worker().await;
+        let state = self.worker.status().state;
+        let leave = may_make && !self.may_make && state != WorkerState::Ready;
+        let anew = other || leave || state == WorkerState::Failed;
+        if anew {
+            self.replace_worker(may_make).await;
         }
-        other || failed
+        anew
     }
 
-    async fn replace_worker(&mut self) {
+    /// The attempt that had leave to make the pool failed, and was told of: another host may have that leave by now.
+    async fn end_leave(&mut self) -> bool {
+        let ends = self.may_make && self.worker.status().state == WorkerState::Failed;
+        if ends {
+            self.replace_worker(false).await;
+        }
+        ends
+    }
+
+    async fn replace_worker(&mut self, may_make: bool) {
         self.looking = None;
         self.worker.stop().await;
-        self.worker = self.workers.start(self.id, &self.entry);
+        self.worker = self.workers.start(self.id, &self.entry, may_make);
+        self.may_make = may_make;
         self.must_exist = self.entry.was_healthy;
         let worker = self.worker.clone();
         self.publish.send_modify(|view| view.worker = worker);
@@ -266,7 +296,7 @@ impl Task {
                 // The one that was let make its pool must not make it again where a disk went missing.
                 let replace = self.entry.was_healthy && !self.must_exist && state == WorkerState::Failed;
                 if replace {
-                    self.replace_worker().await;
+                    self.replace_worker(false).await;
                     self.begin_look();
                 }
                 replace

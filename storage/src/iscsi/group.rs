@@ -139,7 +139,10 @@ impl IscsiPool {
                 format!("LUN {} of {} does not hold the pool any more.", self.spec.lun, self.spec.target),
                 "Map the right LUN; if its contents are lost for good, delete the pool.",
             )),
-            Some(pv) if pv.uuid == pv_uuid(self.id) => self.make_group(&device),
+            Some(pv) if pv.uuid == pv_uuid(self.id) => {
+                self.check_turn()?;
+                self.make_group(&device)
+            }
             Some(pv) => Err(self.foreign(
                 format!("an LVM physical volume without a group ({})", pv.uuid),
                 "Remove it with `pvremove` on the host if nobody needs it, or choose another LUN.",
@@ -153,10 +156,26 @@ impl IscsiPool {
                         "It is empty: allow the pool to make the volume group, or give the LUN that has it.",
                     ));
                 }
+                self.check_turn()?;
                 self.make_physical(&device)?;
                 self.make_group(&device)
             }
         }
+    }
+
+    /// Hosts make the group one after the other, or two would make it at once.
+    fn check_turn(&self) -> Result<()> {
+        if self.may_make {
+            return Ok(());
+        }
+        let (target, lun, name) = (&self.spec.target, self.spec.lun, &self.spec.volume_group);
+        Err(Fault::new(
+            FaultCode::PoolDeviceMissing,
+            format!("LUN {lun} of {target} is not made the pool's yet."),
+            "One host makes it for all, then this one follows by itself. If it stays so, look why no other host could.",
+        )
+        .because(format!("the volume group {name} is not there, or belongs to no pool"))
+        .in_phase("look for volume groups"))
     }
 
     /// Refuses a LUN with anything on it, known or not.
@@ -236,6 +255,7 @@ impl IscsiPool {
         if self.group()?.pool.is_some() {
             return Ok(());
         }
+        self.check_turn()?;
         self.step("init: tag")?;
         let (tag, name) = (tag_pool(self.id), self.spec.volume_group.as_str());
         let lun = tag_wwid(&locked(&self.wwid));

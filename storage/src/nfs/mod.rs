@@ -167,7 +167,12 @@ impl NfsPool {
 
     fn open_files(&self, path: String) -> Result<Open> {
         let spec = PoolSpec::local(path.clone());
-        let setup = PoolSetup { id: self.setup.id, spec, must_exist: self.setup.must_exist };
+        let setup = PoolSetup {
+            id: self.setup.id,
+            spec,
+            must_exist: self.setup.must_exist,
+            may_make: self.setup.may_make,
+        };
         let files = LocalPool::with(&setup, Arc::clone(&self.runner), Arc::clone(&self.steps))?;
         let mut files = files.shared_as(&probe::name_of_this_process());
         crate::backend::Backend::init(&mut files).map_err(|fault| self.translate(fault))?;

@@ -32,7 +32,7 @@ pub fn pool_id() -> PoolId {
 
 pub fn setup(root: &Path) -> PoolSetup {
     let path = root.to_str().unwrap().to_owned();
-    PoolSetup { id: pool_id(), spec: PoolSpec::local(path), must_exist: false }
+    PoolSetup { id: pool_id(), spec: PoolSpec::local(path), must_exist: false, may_make: true }
 }
 
 /// A folder that passes as a pool's; the system's temporary one is forbidden itself, its children are not.

@@ -73,7 +73,7 @@ pub fn nfs_with(
         mount_path: mount_path.into(),
     });
     spec.check().unwrap();
-    PoolSetup { id: pool_id(), spec, must_exist: false }
+    PoolSetup { id: pool_id(), spec, must_exist: false, may_make: true }
 }
 
 /// Where a pool is mounted when nobody chose a place.

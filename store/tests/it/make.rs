@@ -109,6 +109,7 @@ pub fn pool(name: &str) -> PoolRecord {
         spec: PoolSpec::local("/data"),
         generation: 1,
         deleting: false,
+        prepared: false,
         created_at: UnixMs(1),
         changed_at: UnixMs(1),
     }
