@@ -51,6 +51,8 @@ struct Shelf {
     capabilities: Capabilities,
     found: Option<Found>,
     let_go: Vec<LettingGo>,
+    /// Somebody with leave was here; see [`crate::backend::PoolSetup::may_make`].
+    made: bool,
     stalled: bool,
     killable: bool,
     slow: Duration,
@@ -84,6 +86,7 @@ impl FakePool {
                 },
                 let_go: Vec::new(),
                 found: None,
+                made: false,
                 stalled: false,
                 killable: true,
                 slow: Duration::ZERO,
@@ -156,7 +159,7 @@ impl FakePool {
 
     /// The pool as a worker sees it. `killed` ends its stalls.
     pub fn backend(self: Arc<FakePool>, killed: Arc<AtomicBool>) -> FakeBackend {
-        FakeBackend { pool: self, killed }
+        FakeBackend { pool: self, killed, leave: true }
     }
 
     fn lock(&self) -> MutexGuard<'_, Shelf> {
@@ -183,9 +186,15 @@ impl Shelf {
 pub struct FakeBackend {
     pool: Arc<FakePool>,
     killed: Arc<AtomicBool>,
+    leave: bool,
 }
 
 impl FakeBackend {
+    /// Says whether it may make the pool when nobody did.
+    pub fn with_leave(self, leave: bool) -> FakeBackend {
+        FakeBackend { leave, ..self }
+    }
+
     /// The shelf, after any stall; or the fault that was asked for.
     fn shelf(&self) -> Result<MutexGuard<'_, Shelf>> {
         let slow = self.pool.lock().slow;

@@ -7,6 +7,7 @@ mod explore;
 mod file;
 mod kill;
 mod main_job;
+mod prepare;
 mod registration;
 mod stall;
 mod volume;

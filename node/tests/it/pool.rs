@@ -8,8 +8,8 @@ use crate::yard::{
 use quantix_contract::quantix::node::v1 as node;
 use quantix_contract::quantix::pool::v1 as wire;
 use quantix_contract::twin;
-use quantix_model::FaultCode;
-use quantix_model::pool::PoolHealth;
+use quantix_model::pool::{IscsiSpec, PoolHealth, PoolSpec};
+use quantix_model::{Fault, FaultCode};
 use quantix_node::{Node, NodeOptions};
 use quantix_storage::worker::Limits;
 use std::time::{Duration, Instant};
@@ -133,6 +133,44 @@ async fn a_failing_pool_says_why_and_comes_back() {
     })
     .await;
     daemon.stop().await;
+}
+
+/// What all hosts share is made by the one that has leave, and leave is good for one attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn leave_to_make_a_shared_pool_ends_with_the_attempt() {
+    let (machine, vdc) = (Machine::new(), TestVdc::start().await);
+    let (daemon, line) = machine.enrol(&vdc).await;
+    let pool = machine.launcher.pool(pool_id());
+    let code = |report: &node::PoolReport| {
+        let fault = report.fault.as_option().map(quantix_model::Fault::from);
+        (health(report), fault.map(|fault| fault.code))
+    };
+    let apply = async |may_make: bool| line.apply_pool(lun_intent(may_make)).await.unwrap();
+    let missing = (PoolHealth::Error, Some(FaultCode::PoolDeviceMissing));
+    assert_eq!(code(&apply(false).await), missing, "it waits for its turn");
+    let broken = Fault::new(FaultCode::PoolAuthFailed, "Wrong password.", "Give the right one.");
+    pool.fail(Some(broken));
+    assert_eq!(code(&apply(true).await), (PoolHealth::Error, Some(FaultCode::PoolAuthFailed)));
+    pool.fail(None);
+    // It tries again by itself, but may not make anything: another host may have leave by now.
+    vdc.beat_that("it looks again", |b| b.pools.iter().any(|p| code(p) == missing)).await;
+    assert_eq!(code(&apply(false).await), missing);
+    assert_eq!(code(&apply(true).await), (PoolHealth::Healthy, None));
+    assert_eq!(code(&apply(false).await), (PoolHealth::Healthy, None), "what is made is there for all");
+    daemon.stop().await;
+}
+
+fn lun_intent(may_make: bool) -> node::PoolIntent {
+    let spec = PoolSpec::Iscsi(IscsiSpec {
+        portal: "192.0.2.1".into(),
+        target: "iqn.2026-01.org.example:vms".into(),
+        lun: 0,
+        chap: None,
+        mutual_chap: None,
+        volume_group: "vms".into(),
+        create_volume_group: true,
+    });
+    node::PoolIntent { spec: wire::PoolSpec::from(&spec).into(), may_make, ..pool_intent(1) }
 }
 
 #[tokio::test(flavor = "multi_thread")]

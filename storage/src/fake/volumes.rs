@@ -84,7 +84,16 @@ fn check_possible(wish: &VolumeWish) -> Result<()> {
 
 impl Backend for FakeBackend {
     fn init(&mut self) -> Result<()> {
-        self.shelf().map(drop)
+        let mut shelf = self.shelf()?;
+        shelf.made |= self.leave;
+        if !shelf.made {
+            return Err(Fault::new(
+                FaultCode::PoolDeviceMissing,
+                "Nobody made this pool yet.",
+                "One host makes it for all; wait for it.",
+            ));
+        }
+        Ok(())
     }
 
     fn destroy(&self, how: LettingGo) -> Result<()> {

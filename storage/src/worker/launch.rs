@@ -165,7 +165,8 @@ impl PoolLauncher for FakeLauncher {
         let (ours, theirs) = UnixStream::pair().map_err(Fault::internal)?;
         let socket = theirs.try_clone().map_err(Fault::internal)?;
         let killed = Arc::new(AtomicBool::new(false));
-        let backend = self.pool(setup.id).backend(Arc::clone(&killed));
+        let leave = setup.may_make || !setup.spec.is_made_once();
+        let backend = self.pool(setup.id).backend(Arc::clone(&killed)).with_leave(leave);
         let id = self.launches.fetch_add(1, Ordering::Relaxed) + 1;
         let thread = std::thread::Builder::new()
             .name(format!("fake-pool-{id}"))
