@@ -17,7 +17,9 @@ use quantix_storage::explore::{Export, Found, Question, Target};
 use quantix_storage::iscsi::IscsiPool;
 use quantix_storage::nfs::NfsPool;
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const TARGET: &str = "iqn.2026-01.org.lab:t1";
 const PATHS: &str = "iqn.2026-01.org.lab:paths";
@@ -256,4 +258,77 @@ fn nobody_types_an_export() {
     run_program("systemctl", &["start", "nfs-mountd"]);
     assert_eq!(found.exports, [Export { path: "/".into(), clients: String::new() }]);
     assert!(found.note.contains("NFS 4 only"), "{found:?}");
+}
+
+/// multipathd for as long as this lives.
+struct Multipath;
+
+impl Multipath {
+    fn start() -> Multipath {
+        run_program("systemctl", &["start", "multipathd"]);
+        Multipath
+    }
+}
+
+impl Drop for Multipath {
+    fn drop(&mut self) {
+        let _ = Command::new("systemctl").args(["stop", "multipathd", "multipathd.socket"]).status();
+    }
+}
+
+/// Until the pool says what is wanted; what it says at the end otherwise.
+fn told(pool: &IscsiPool, wanted: &str) -> String {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let paths = fact(pool, "paths");
+        if paths == wanted || Instant::now() > end {
+            return paths;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn a_lost_path_is_told_of_and_costs_nothing() {
+    lab::require();
+    let _daemon = Multipath::start();
+    let _disk = Disk::new();
+    let setup = setup_of(PATHS, 0, "qxpaths");
+    let pool = open(&setup).unwrap();
+    assert_eq!(told(&pool, "2 of 2"), "2 of 2", "{:?}", pool.info().unwrap());
+    let info = pool.info().unwrap();
+    assert!(info.fault.is_none(), "{info:?}");
+    assert!(fact(&pool, "device").starts_with("/dev/dm-"), "both are one device: {info:?}");
+    let id = pool.volume_create(&wish(16 * MIB), &mut no_progress()).unwrap().id;
+    let Attachment::Block { path } = pool.volume_attach(id).unwrap() else { panic!("a block device") };
+    let write = |byte: u8| {
+        let began = Instant::now();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.write_all_at(&vec![byte; 1 << 20], 0).unwrap();
+        file.sync_all().unwrap();
+        began.elapsed()
+    };
+    eprintln!("paths | 2 of 2 | 1 MiB written and synced in {:.1?}", write(1));
+    // The second portal goes dark: what comes from it is dropped, as by a cable that was pulled.
+    let dark =
+        ["add", "rule", "inet", "dark", "in", "ip", "daddr", "127.0.0.2", "tcp", "dport", "3270", "drop"];
+    run_program("nft", &["add", "table", "inet", "dark"]);
+    run_program("nft", &["add", "chain", "inet", "dark", "in", "{ type filter hook input priority 0; }"]);
+    run_program("nft", &dark);
+    let began = Instant::now();
+    eprintln!("paths | one dark | 1 MiB written and synced in {:.1?}", write(2));
+    let seen = told(&pool, "1 of 2");
+    eprintln!("paths | one dark | told after {:.1?}: {:?}", began.elapsed(), pool.info().unwrap().fault);
+    assert_eq!(seen, "1 of 2", "{:?}", pool.info().unwrap());
+    assert_eq!(pool.info().unwrap().fault.unwrap().code, FaultCode::PoolServerUnreachable);
+    write(3);
+    run_program("nft", &["delete", "table", "inet", "dark"]);
+    assert_eq!(told(&pool, "2 of 2"), "2 of 2", "{:?}", pool.info().unwrap());
+    eprintln!("paths | both again | 1 MiB written and synced in {:.1?}", write(4));
+    pool.volume_detach(id).unwrap();
+    assert!(pool.volume_delete(id).unwrap());
+    pool.destroy(LettingGo::Orderly).unwrap();
+    assert_eq!(left(), Vec::<String>::new());
+    let maps = names("/dev/mapper").into_iter().filter(|name| name != "control");
+    assert_eq!(maps.collect::<Vec<_>>(), Vec::<String>::new());
 }

@@ -237,14 +237,24 @@ impl IscsiPool {
     /// Takes a dead target's devices away without asking it: what waits for it gets an error.
     fn let_go_by_force(&self) -> Result<()> {
         let group = group::uuid_of(&self.sys, &self.spec.volume_group);
+        let map = self.map();
+        if let Some(map) = &map {
+            // Otherwise multipathd lets whatever waits there wait for ever.
+            self.dmsetup(&["message", map, "0", "fail_if_no_path"])?;
+        }
         self.sign_out()?;
-        for name in group.iter().flat_map(|uuid| session::mapped(&self.sys, uuid)) {
-            let args = ["remove", "--force", "--deferred", "--noudevsync", name.as_str()];
-            let program = Program::new("dmsetup").args(args).deadline(FORCE);
-            let output = self.run("remove devices", &program)?;
-            if !output.succeeded() {
-                tracing::warn!(device = name, said = output.complaint(), "a device stays");
-            }
+        let mapped = group.iter().flat_map(|uuid| session::mapped(&self.sys, uuid));
+        for name in mapped.chain(map) {
+            self.dmsetup(&["remove", "--force", "--deferred", "--noudevsync", &name])?;
+        }
+        Ok(())
+    }
+
+    fn dmsetup(&self, args: &[&str]) -> Result<()> {
+        let output =
+            self.run("remove devices", &Program::new("dmsetup").args(args.iter().copied()).deadline(FORCE))?;
+        if !output.succeeded() {
+            tracing::warn!(?args, said = output.complaint(), "a device stays");
         }
         Ok(())
     }
@@ -274,6 +284,7 @@ impl Backend for IscsiPool {
             Err(_) => return self.let_go_by_force(),
         }
         self.step("destroy: sign out")?;
+        self.part_paths();
         self.sign_out()
     }
 

@@ -58,6 +58,26 @@ impl IscsiPool {
         Ok(())
     }
 
+    /// What multipathd calls the device of our LUN, if it made one.
+    pub(super) fn map(&self) -> Option<String> {
+        let sessions = self.sessions();
+        let mut disks = sessions.iter().filter_map(|s| s.disk(&self.sys, self.spec.lun));
+        let map = disks.find_map(|disk| session::multipath(&self.sys, &disk.name))?;
+        Some(session::map_name(&self.sys, &map)).filter(|name| !name.is_empty())
+    }
+
+    /// Takes the device of several paths apart: multipathd keeps one whose paths are gone. What is left of it is in
+    /// nobody's way, so it only is told of.
+    pub(super) fn part_paths(&self) {
+        let Some(map) = self.map() else { return };
+        let program = Program::new("multipath").args(["-f", map.as_str()]).deadline(MULTIPATH);
+        match self.run("part the paths", &program) {
+            Ok(output) if output.succeeded() => {}
+            Ok(output) => tracing::warn!(map, said = output.complaint(), "a multipath device stays"),
+            Err(fault) => tracing::warn!(%fault, map, "a multipath device stays"),
+        }
+    }
+
     /// Tells multipathd that the disks below its device are larger now.
     fn resize_map(&self, disks: &[Disk]) -> Result<()> {
         let Some(first) = disks.first() else { return Ok(()) };
