@@ -1,13 +1,15 @@
 //! Measures what the promises say, beside the bare tool where there is one. Prints figures; judges nothing.
 //!
-//! `quantix-bench [start] [memory] [vm] [upload] [stall]`, all when none is named. `./x bench` builds and calls it.
+//! `quantix-bench [start] [memory] [vm] [upload] [stall] [rbd] [lvm]`, all when none is named. `./x bench` builds and calls it.
 
+mod shared;
 mod stall;
 
 use quantix_contract::quantix::vm::v1 as vm;
 use quantix_contract::quantix::volume::v1::VolumeFormat;
 use quantix_lab::measure::{Figures, mib, ratio};
 use quantix_lab::rig::{self, Rig, virsh};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -19,11 +21,23 @@ const UPLOAD_MIB: usize = 512;
 /// Long enough for pages of the start to be given back.
 const IDLE: Duration = Duration::from_secs(10);
 
-#[tokio::main]
-#[allow(clippy::print_stdout, reason = "the figures are the output")]
-async fn main() {
+fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["start", "memory", "vm", "upload", "stall"];
+    // As a daemon starts the workers of its pools.
+    if wanted.first().is_some_and(|word| word == "pool-worker") {
+        let socket = std::io::stdin().as_fd().try_clone_to_owned().expect("a socket as standard input");
+        quantix_storage::worker::main(socket);
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
+    match wanted.as_slice() {
+        [word] if word == shared::INSIDE => runtime.block_on(shared::inside()),
+        _ => runtime.block_on(measure(&wanted)),
+    }
+}
+
+async fn measure(wanted: &[String]) {
+    let all = ["start", "memory", "vm", "upload", "stall", "rbd", "lvm"];
     if let Some(unknown) = wanted.iter().find(|word| !all.contains(&word.as_str())) {
         eprintln!("{unknown}: no such measurement; there are {}", all.join(", "));
         std::process::exit(2);
@@ -35,6 +49,12 @@ async fn main() {
     }
     if asked("stall") {
         stall::stall().await;
+    }
+    if asked("rbd") {
+        shared::rbd(&folder.path().join("ceph")).await;
+    }
+    if asked("lvm") {
+        shared::lvm();
     }
     if !(asked("memory") || asked("vm") || asked("upload")) {
         return;
