@@ -125,6 +125,8 @@ calls! {
     power_vm / power_vm_with_options(node::PowerVmRequest) -> node::VmReport, CHANGE;
     /// Removes a VM's definition.
     delete_vm / delete_vm_with_options(node::DeleteVmRequest) -> node::DeleteVmResponse, CHANGE;
+    /// Every domain of the host, as last seen.
+    list_domains / list_domains_with_options(node::ListDomainsRequest) -> node::ListDomainsResponse, QUICK;
     /// Disks and what is on them: answered soon, well or badly.
     list_devices / list_devices_with_options(node::ListDevicesRequest) -> ListDevicesResponse, LOOK;
     /// Makes a disk ready for a pool.

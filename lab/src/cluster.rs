@@ -24,7 +24,7 @@ use quantix_storage::device::fake::FakeDisks;
 use quantix_storage::fake::FakePool;
 use quantix_storage::worker::{FakeLauncher, Limits};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -163,6 +163,11 @@ impl Cluster {
     pub async fn start_node(&mut self) {
         self.node =
             start_node(self.dir.path(), self.node_address, &self.driver, &self.launcher, &self.disks).await;
+    }
+
+    /// What the vDC keeps, for whoever sets it back while it is down.
+    pub fn vdc_dir(&self) -> PathBuf {
+        self.dir.path().join("vdc")
     }
 
     /// Signs in anew: sessions end when the clock is moved far ahead.

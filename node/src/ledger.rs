@@ -11,7 +11,7 @@
 use crate::file;
 use quantix_model::id::{HostId, PoolId, VmId};
 use quantix_model::pool::PoolSpec;
-use quantix_model::vm::Disk;
+use quantix_model::vm::{Disk, VmSpec};
 use quantix_model::{Fault, FaultCode, UnixMs};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
@@ -109,7 +109,7 @@ pub struct PoolEntry {
 }
 
 /// A VM defined here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VmEntry {
     /// Its name, for sentences.
     pub name: String,
@@ -120,6 +120,9 @@ pub struct VmEntry {
     /// Its disks.
     #[serde(default)]
     pub disks: Vec<Disk>,
+    /// What it should be, for a vDC that does not know it any more. Older releases did not write it down.
+    #[serde(default)]
+    pub spec: Option<VmSpec>,
 }
 
 /// Something that is gone.

@@ -49,6 +49,12 @@ pub struct VmRecord {
 }
 
 impl VmRecord {
+    /// Where its disks and its ISO are.
+    pub fn pools(&self) -> BTreeSet<PoolId> {
+        let cdrom = self.spec.cdrom.as_ref().map(|c| c.pool_id);
+        self.spec.disks.iter().map(|d| d.pool_id).chain(cdrom).collect()
+    }
+
     /// Whether a disk or the ISO of the VM is on the pool.
     pub fn uses_pool(&self, pool: PoolId) -> bool {
         self.spec.disks.iter().any(|d| d.pool_id == pool)
@@ -162,8 +168,7 @@ impl Store {
         // Host, then pools, then images, then volumes: the order in which everybody takes hold of them.
         let _: crate::HostRecord = row::get_locked(&tx, &vm.host_id.to_string()).await?;
         let cdrom = vm.spec.cdrom.as_ref();
-        let pools = vm.spec.disks.iter().map(|d| d.pool_id).chain(cdrom.map(|c| c.pool_id));
-        for pool in pools.collect::<BTreeSet<PoolId>>() {
+        for pool in vm.pools() {
             crate::pool::hold_on(&tx, pool, vm.host_id).await?;
         }
         let sources = new_volumes.iter().filter_map(|v| v.image_id).chain(cdrom.map(|c| c.image_id));
@@ -178,6 +183,29 @@ impl Store {
             volume::attach(&tx, *id, vm.id).await?;
         }
         row::insert(&tx, task).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Takes in a VM that its host has, with the disks of it that nobody knows; `known` ones become its own. All of its
+    /// pools must be assigned to its host.
+    pub async fn vm_adopt(
+        &self,
+        vm: &VmRecord,
+        unknown: &[VolumeRecord],
+        known: &[VolumeId],
+    ) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        let _: crate::HostRecord = row::get_locked(&tx, &vm.host_id.to_string()).await?;
+        for pool in vm.pools() {
+            crate::pool::hold_on(&tx, pool, vm.host_id).await?;
+        }
+        row::insert(&tx, vm).await?;
+        for volume in unknown {
+            row::insert(&tx, volume).await?;
+        }
+        for id in known {
+            volume::attach(&tx, *id, vm.id).await?;
+        }
         Ok(tx.commit().await?)
     }
 

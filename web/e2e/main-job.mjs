@@ -133,6 +133,9 @@ async function run() {
     await page.getByRole("tab", { name: "Disks" }).click();
     await page.getByText(/ looked /).waitFor({ timeout: SLOW_MS });
     await b.look("host-disks");
+    await page.getByRole("tab", { name: "Discovered VMs" }).click();
+    await page.getByText("Nothing unknown").waitFor({ timeout: SLOW_MS });
+    await b.look("host-discovered");
     await b.go("Hosts");
     await b.look("hosts");
   });

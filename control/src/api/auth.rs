@@ -47,6 +47,8 @@ pub const RPCS: &[(&str, Need)] = &[
     ("/quantix.event.v1.EventService/ListEvents", Need::Session),
     ("/quantix.alert.v1.AlertService/ListAlerts", Need::Session),
     ("/quantix.alert.v1.AlertService/AcknowledgeAlert", Need::Session),
+    ("/quantix.vm.v1.VmService/ListDiscoveredVms", Need::Session),
+    ("/quantix.vm.v1.VmService/AdoptVm", Need::Session),
     ("/quantix.host.v1.HostService/ListHosts", Need::Session),
     ("/quantix.host.v1.HostService/GetHost", Need::Session),
     ("/quantix.host.v1.HostService/ListHostOffers", Need::Session),

@@ -5,7 +5,7 @@ use crate::api::auth;
 use crate::api::error::reply;
 use crate::bus::Thing;
 use crate::services::vm_create::{DiskWish, Wish};
-use crate::services::{App, console, vm, vm_create, volume};
+use crate::services::{App, console, vm, vm_adopt, vm_create, volume};
 use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::vm::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
@@ -158,6 +158,22 @@ impl wire::VmService for Api {
         let asked =
             async { vm::delete(&self.0, &person.name, request.id.parse()?, request.delete_volumes).await };
         answer(asked.await)
+    }
+
+    async fn list_discovered_vms(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::ListDiscoveredVmsRequest>,
+    ) -> ServiceResult<wire::ListDiscoveredVmsResponse> {
+        reply(async { vm_adopt::list(&self.0, request.host_id.parse()?).await }.await)
+    }
+
+    async fn adopt_vm(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, wire::AdoptVmRequest>,
+    ) -> ServiceResult<wire::Vm> {
+        reply(async { vm_adopt::adopt(&self.0, request.host_id.parse()?, request.id.parse()?).await }.await)
     }
 
     async fn create_console_ticket(

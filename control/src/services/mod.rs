@@ -28,6 +28,7 @@ pub mod summary;
 pub mod upload;
 pub mod upload_wait;
 pub mod vm;
+pub mod vm_adopt;
 pub mod vm_create;
 pub mod vm_work;
 pub mod volume;

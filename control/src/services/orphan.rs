@@ -85,6 +85,15 @@ pub async fn adopt(app: &App, pool: PoolId, id: VolumeId, name: &str) -> Result<
         Err(StoreError::NotFound { .. }) => {}
         Err(other) => return Err(other.into()),
     }
+    let record = look(app, pool, id, name).await?;
+    app.core.store.volume_adopt(&record).await?;
+    app.core.bus.changed(Thing::Volume(id));
+    app.core.bus.changed(Thing::Pool(pool));
+    volume::view(app, &record).await
+}
+
+/// A volume that no record claims, as it would be recorded.
+pub(super) async fn look(app: &App, pool: PoolId, id: VolumeId, name: &str) -> Result<VolumeRecord, Fault> {
     let (there, host) = found(app, pool).await?;
     let wanted = id.to_string();
     let said = there.iter().find(|volume| volume.volume_id == wanted).ok_or_else(|| {
@@ -95,7 +104,7 @@ pub async fn adopt(app: &App, pool: PoolId, id: VolumeId, name: &str) -> Result<
         "" => None,
         parent => Some(parent.parse()?),
     };
-    let record = VolumeRecord {
+    Ok(VolumeRecord {
         id,
         name: name.to_owned(),
         pool_id: pool,
@@ -109,11 +118,7 @@ pub async fn adopt(app: &App, pool: PoolId, id: VolumeId, name: &str) -> Result<
         allocation: twin::read_or("allocation", said.allocation, Allocation::Thin)?,
         source: VolumeSource::Blank,
         parent_id,
-    };
-    app.core.store.volume_adopt(&record).await?;
-    app.core.bus.changed(Thing::Volume(id));
-    app.core.bus.changed(Thing::Pool(pool));
-    volume::view(app, &record).await
+    })
 }
 
 fn claimed(record: &VolumeRecord) -> Fault {

@@ -1,5 +1,6 @@
 //! The simulated cluster: real vDC, real node daemon, real TLS; only hypervisor and storage are in memory.
 
+mod adopt;
 mod bad_input;
 mod device;
 mod event;

@@ -137,6 +137,7 @@ calls! {
         apply_vm(wire::VmIntent) -> wire::VmReport = vm::apply;
         power_vm(wire::PowerVmRequest) -> wire::VmReport = vm::power;
         delete_vm(wire::DeleteVmRequest) -> wire::DeleteVmResponse = vm::delete;
+        list_domains(wire::ListDomainsRequest) -> wire::ListDomainsResponse = vm::list;
         list_devices(wire::ListDevicesRequest) -> ListDevicesResponse = device::list;
         initialise_device(wire::InitialiseDeviceRequest) -> wire::InitialiseDeviceResponse = device::initialise;
         leave(wire::LeaveRequest) -> wire::LeaveResponse = host::leave;

@@ -2,8 +2,10 @@
 
 use crate::daemon::Daemon;
 use crate::vm::queue::Ask;
+use crate::vm::table::VmFact;
 use crate::vm::{Intent, Outcome};
 use quantix_contract::quantix::node::v1 as wire;
+use quantix_contract::quantix::vm::v1 as vm_wire;
 use quantix_contract::twin;
 use quantix_model::id::VmId;
 use quantix_model::name::check_label;
@@ -39,6 +41,38 @@ pub async fn delete(
     let generation = positive(request.generation)?;
     let outcome = daemon.vms.ask(id, Ask::Delete { generation }, None).await?;
     Ok(wire::DeleteVmResponse { existed: outcome.existed, ..Default::default() })
+}
+
+/// Every domain, with what is written down of those that are ours.
+pub async fn list(daemon: &Daemon, _: wire::ListDomainsRequest) -> Result<wire::ListDomainsResponse, Fault> {
+    let (book, table) = (daemon.ledger.book(), daemon.vms.table());
+    let known = table.is_known();
+    let domain = |fact: VmFact| {
+        let id = fact.report.id;
+        let entry = book.vms.get(&id);
+        let intent = entry.and_then(|entry| {
+            let spec = entry.spec.as_ref()?;
+            Some(wire::VmIntent {
+                vm_id: id.to_string(),
+                name: entry.name.clone(),
+                generation: entry.generation,
+                spec: vm_wire::VmSpec::from(spec).into(),
+                ..Default::default()
+            })
+        });
+        wire::Domain {
+            vcpus: fact.report.vcpus,
+            report: fact.to_proto(known).into(),
+            intent: intent.into(),
+            ..Default::default()
+        }
+    };
+    let fault = table.fault().filter(|_| !known);
+    Ok(wire::ListDomainsResponse {
+        domains: table.all().into_iter().map(domain).collect(),
+        fault: fault.as_ref().map(Into::into).into(),
+        ..Default::default()
+    })
 }
 
 /// Generation 0 marks machines Quantix did not make, so no intent may carry it.

@@ -496,7 +496,8 @@ mod tests {
         let mut book = Book::default();
         take_up(&mut book, intent(1, "/a"), UnixMs(1)).unwrap();
         for n in 0..7 {
-            let vm = VmEntry { name: format!("web-{n}"), generation: 1, pools: vec![ID], disks: vec![] };
+            let vm =
+                VmEntry { name: format!("web-{n}"), generation: 1, pools: vec![ID], ..VmEntry::default() };
             book.vms.insert(VmId(Uuid::from_u128(n)), vm);
         }
         let fault = let_go(&mut book, ID, 1, UnixMs(2)).unwrap_err();

@@ -213,7 +213,8 @@ async fn carry_out(
         false => None,
     };
     let pools = pools_of(&intent.spec);
-    let entry = VmEntry { name: intent.name, generation, pools, disks: intent.spec.disks };
+    let (disks, spec) = (intent.spec.disks.clone(), Some(intent.spec));
+    let entry = VmEntry { name: intent.name, generation, pools, disks, spec };
     let defined = define(vms, &machine, entry).await;
     match (defined, undo) {
         (Err(fault), Some(undo)) => Err(vms.undo(undo, fault).await),

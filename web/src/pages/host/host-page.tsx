@@ -28,9 +28,11 @@ const TABS = [
   { id: "overview", label: "Overview" },
   { id: "hardware", label: "Hardware" },
   { id: "disks", label: "Disks" },
+  { id: "discovered", label: "Discovered VMs" },
   { id: "events", label: "Events" },
 ];
 
+const HostDiscovered = lazy(() => import("./host-discovered").then((m) => ({ default: m.HostDiscovered })));
 const HostDisks = lazy(() => import("./host-disks").then((m) => ({ default: m.HostDisks })));
 
 export function HostPage() {
@@ -64,6 +66,11 @@ export function HostPage() {
       {tab === "disks" && (
         <Suspense fallback={<Loading label="disks" />}>
           <HostDisks host={host} />
+        </Suspense>
+      )}
+      {tab === "discovered" && (
+        <Suspense fallback={<Loading label="VMs" />}>
+          <HostDiscovered host={host} />
         </Suspense>
       )}
       {tab === "events" && <ObjectEvents objectId={host.id} />}
