@@ -1,8 +1,11 @@
 //! Measures what the promises say, beside the bare tool where there is one. Prints figures; judges nothing.
 //!
-//! `quantix-bench [start] [memory] [vm] [upload] [stall]`, all when none is named. `./x bench` builds and calls it.
+//! `quantix-bench [start] [memory] [vm] [upload] [stall] [weight]`, all when none is named, or `quantix-bench fleet …`
+//! by itself. `./x bench` builds and calls it.
 
+mod fleet;
 mod stall;
+mod weight;
 
 use quantix_contract::quantix::vm::v1 as vm;
 use quantix_contract::quantix::volume::v1::VolumeFormat;
@@ -23,7 +26,10 @@ const IDLE: Duration = Duration::from_secs(10);
 #[allow(clippy::print_stdout, reason = "the figures are the output")]
 async fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let all = ["start", "memory", "vm", "upload", "stall"];
+    if wanted.first().is_some_and(|word| word == "fleet") {
+        return fleet::fleet(&wanted[1..]).await;
+    }
+    let all = ["start", "memory", "vm", "upload", "stall", "weight"];
     if let Some(unknown) = wanted.iter().find(|word| !all.contains(&word.as_str())) {
         eprintln!("{unknown}: no such measurement; there are {}", all.join(", "));
         std::process::exit(2);
@@ -35,6 +41,9 @@ async fn main() {
     }
     if asked("stall") {
         stall::stall().await;
+    }
+    if asked("weight") {
+        weight::weight(&folder.path().join("weight")).await;
     }
     if !(asked("memory") || asked("vm") || asked("upload")) {
         return;
