@@ -65,7 +65,9 @@ pub async fn remember(app: &App) -> Result<BTreeSet<Thing>, Fault> {
     for ((id, noun), kind) in &told {
         let thing = Thing::parse(noun, &id.to_string()).filter(|thing| !there.contains(thing));
         let removed = [EventKind::HostRemoved, EventKind::PoolRemoved, EventKind::VmRemoved].contains(kind);
-        changed.extend(thing.filter(|thing| !removed && matches!(thing, Thing::Host(_) | Thing::Pool(_) | Thing::Vm(_))));
+        changed.extend(
+            thing.filter(|thing| !removed && matches!(thing, Thing::Host(_) | Thing::Pool(_) | Thing::Vm(_))),
+        );
     }
     let mut kinds = app.told.kinds();
     kinds.extend(told);
@@ -190,7 +192,8 @@ async fn look_vm(app: &App, id: VmId) -> Result<(), Fault> {
     let host = &known.roster.host;
     let power = vm::power_of(app, host, record.id, record.observed_at);
     if let Some(kind) = event::of_vm(record.phase, power.state) {
-        let telling = Telling { host: host.name.clone(), ..Telling::new(kind, &record.name, record.fault.clone()) };
+        let telling =
+            Telling { host: host.name.clone(), ..Telling::new(kind, &record.name, record.fault.clone()) };
         tell_once(app, thing, telling).await?;
     }
     let found = quantix_model::alert::of_vm(&record.name, record.phase, record.fault);

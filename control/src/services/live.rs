@@ -110,12 +110,7 @@ const SEEN_EVERY: Duration = Duration::from_secs(300);
 impl Live {
     /// Nothing known yet, since `started_at`.
     pub fn new(started_at: UnixMs) -> Live {
-        Live {
-            started_at,
-            hosts: Mutex::default(),
-            expected: Mutex::default(),
-            seen: Mutex::default(),
-        }
+        Live { started_at, hosts: Mutex::default(), expected: Mutex::default(), seen: Mutex::default() }
     }
 
     fn hosts(&self) -> MutexGuard<'_, HashMap<HostId, Arc<HostLive>>> {

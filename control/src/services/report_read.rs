@@ -85,7 +85,8 @@ pub fn refresh(
 ) -> bool {
     let observed_at = beat.observed_at.as_option().map_or(now, time::from_proto);
     let all = |n: usize, counts: [usize; 3]| counts.iter().all(|count| *count == n);
-    let pools = [figures.pool_age_ms.len(), figures.pool_used_bytes.len(), figures.pool_available_bytes.len()];
+    let pools =
+        [figures.pool_age_ms.len(), figures.pool_used_bytes.len(), figures.pool_available_bytes.len()];
     let vms = [figures.vm_age_ms.len(), figures.vm_cpu_used.len(), figures.vm_memory_used_bytes.len()];
     let vms_fit = live.vms.as_ref().is_none_or(|held| all(held.len(), vms));
     if !all(live.pools.len(), pools) || !vms_fit || live.vms.is_some() != beat.vms_known {

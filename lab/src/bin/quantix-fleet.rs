@@ -72,11 +72,8 @@ async fn main() -> ExitCode {
 
 #[allow(clippy::print_stdout, reason = "this is what was asked for")]
 async fn run(wish: Wish) -> Result<(), Fault> {
-    let size = Size {
-        vms: wish.vms,
-        rack_hosts: wish.rack_hosts.max(1),
-        ..Size::of(wish.hosts, wish.pools, 0)
-    };
+    let size =
+        Size { vms: wish.vms, rack_hosts: wish.rack_hosts.max(1), ..Size::of(wish.hosts, wish.pools, 0) };
     let troubles = Troubles {
         seed: wish.seed,
         silent: wish.silent,

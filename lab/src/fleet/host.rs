@@ -4,8 +4,8 @@ use crate::fleet::Counts;
 use crate::fleet::plan::Trouble;
 use crate::fleet::seed::{SeededHost, SeededVm, power, vm_name};
 use async_trait::async_trait;
-use quantix_client::tls::{Identity, VDC_NAME, mutual_client};
 use quantix_client::VdcClient;
+use quantix_client::tls::{Identity, VDC_NAME, mutual_client};
 use quantix_contract::quantix::node::v1::{BeatRequest, BeatResponse, PoolIntent};
 use quantix_hypervisor::driver::MachineReport;
 use quantix_model::host::{Accelerator, Cpu, Engine, Inventory, Vitals};
@@ -61,6 +61,7 @@ pub struct Host {
     shared: Arc<Shared>,
     changed: Arc<Notify>,
     spoke: AtomicBool,
+    calm: AtomicBool,
     now: Mutex<Now>,
 }
 
@@ -110,6 +111,7 @@ impl Host {
             shared,
             changed: Arc::new(Notify::new()),
             spoke: AtomicBool::new(false),
+            calm: AtomicBool::new(false),
             now: Mutex::new(now),
         }
     }
@@ -122,8 +124,8 @@ impl Host {
     pub async fn live(self: Arc<Host>, stop: CancellationToken) {
         let turns = async {
             tokio::join!(
-                every(self.trouble.flapping, || self.turn_pool()),
-                every(self.trouble.restless, || self.turn_vm(0)),
+                every(self.trouble.flapping, || self.is_calm(), || self.turn_pool()),
+                every(self.trouble.restless, || self.is_calm(), || self.turn_vm(0)),
             );
             std::future::pending::<()>().await;
         };
@@ -142,9 +144,9 @@ impl Host {
         self.changed.notify_one();
     }
 
-    /// Whether its first pool fails now.
-    pub fn pool_failed(&self) -> bool {
-        self.now().pools.values().next().is_some_and(|pool| pool.failed)
+    /// Its first pool, and whether it fails now.
+    pub fn first_pool(&self) -> Option<(PoolId, bool)> {
+        self.now().pools.iter().next().map(|(id, pool)| (*id, pool.failed))
     }
 
     /// Somebody switches a VM, behind the vDC's back.
@@ -171,8 +173,17 @@ impl Host {
         self.changed.notify_one();
     }
 
+    /// Nothing goes wrong any more, but for silence.
+    pub fn calm_down(&self) {
+        self.calm.store(true, Ordering::Relaxed);
+    }
+
+    fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
     fn roll(&self, share: f64) -> bool {
-        share > 0.0 && self.now().dice.random_bool(share)
+        share > 0.0 && !self.is_calm() && self.now().dice.random_bool(share)
     }
 
     async fn deliver(&self, line: &VdcClient, beat: BeatRequest) -> Result<BeatResponse, Fault> {
@@ -185,11 +196,13 @@ impl Host {
     }
 }
 
-async fn every(pause: Option<Duration>, mut act: impl FnMut()) {
+async fn every(pause: Option<Duration>, is_calm: impl Fn() -> bool, act: impl Fn()) {
     let Some(pause) = pause else { return };
     loop {
         tokio::time::sleep(pause).await;
-        act();
+        if !is_calm() {
+            act();
+        }
     }
 }
 
@@ -260,7 +273,8 @@ impl Pool {
 
 impl Vm {
     fn fact(&self, now: UnixMs) -> VmFact {
-        let load = f64::from((self.seed.number ^ u32::try_from(now.0 >> 14 & 0xffff).unwrap_or(0)) % 100) / 100.0;
+        let load =
+            f64::from((self.seed.number ^ u32::try_from(now.0 >> 14 & 0xffff).unwrap_or(0)) % 100) / 100.0;
         let report = MachineReport {
             id: self.seed.id,
             name: vm_name(self.seed.number),
@@ -271,7 +285,13 @@ impl Vm {
             memory_used_bytes: self.runs.then_some(1 << 30),
             vcpus: 2,
         };
-        VmFact { report, since: self.since, observed_at: now, cpu_used_ratio: self.runs.then_some(load), fault: None }
+        VmFact {
+            report,
+            since: self.since,
+            observed_at: now,
+            cpu_used_ratio: self.runs.then_some(load),
+            fault: None,
+        }
     }
 }
 
@@ -325,7 +345,8 @@ impl Body for Host {
             return Err(lost());
         }
         let whole = beat.figures.is_unset();
-        let late = if self.roll(self.trouble.reordered) { self.now().late.replace(beat.clone()) } else { None };
+        let late =
+            if self.roll(self.trouble.reordered) { self.now().late.replace(beat.clone()) } else { None };
         if self.roll(self.trouble.doubled) {
             let _ = self.deliver(line, beat.clone()).await;
         }

@@ -12,9 +12,7 @@ use quantix_model::pool::{NfsSpec, NfsVersion, PoolSpec};
 use quantix_model::vm::{Disk, Firmware, Nic, NicKind, PowerState, VmPhase, VmSpec};
 use quantix_model::volume::{Allocation, VolumeFormat, VolumePhase, VolumeSource};
 use quantix_model::{Fault, UnixMs};
-use quantix_store::{
-    Bulk, HostRecord, PoolAssignmentRecord, PoolRecord, Store, VmRecord, VolumeRecord,
-};
+use quantix_store::{Bulk, HostRecord, PoolAssignmentRecord, PoolRecord, Store, VmRecord, VolumeRecord};
 use rcgen::{KeyPair, PublicKeyData as _};
 use std::collections::BTreeMap;
 
@@ -114,7 +112,15 @@ pub async fn seed(store: &Store, pki: &Pki, size: Size, now: UnixMs) -> Result<S
 }
 
 fn pool_record(name: String, spec: PoolSpec, now: UnixMs) -> PoolRecord {
-    PoolRecord { id: ids::pool(), name, spec, generation: 1, deleting: false, created_at: now, changed_at: now }
+    PoolRecord {
+        id: ids::pool(),
+        name,
+        spec,
+        generation: 1,
+        deleting: false,
+        created_at: now,
+        changed_at: now,
+    }
 }
 
 fn rack_pools(bulk: &mut Bulk, size: Size, now: UnixMs) -> BTreeMap<u32, Vec<PoolRecord>> {
@@ -172,7 +178,8 @@ fn give_pools(
     size: Size,
     now: UnixMs,
 ) -> Vec<PoolIntent> {
-    let own = |n: u32| pool_record(format!("{}-local-{n}", host.name), PoolSpec::local(format!("/data/{n}")), now);
+    let own =
+        |n: u32| pool_record(format!("{}-local-{n}", host.name), PoolSpec::local(format!("/data/{n}")), now);
     let mut pools: Vec<PoolRecord> = (0..size.own_pools()).map(own).collect();
     bulk.pools.extend(pools.iter().cloned());
     pools.extend_from_slice(rack);

@@ -5,6 +5,7 @@ mod device;
 mod event;
 mod explore;
 mod file;
+mod fleet;
 mod kill;
 mod main_job;
 mod registration;

@@ -213,10 +213,7 @@ fn page(n: u32, vms: u32) -> vm::ListVmsRequest {
         _ => format!("nobody-{n}"),
     };
     let by = [SortBy::SORT_BY_NAME, SortBy::SORT_BY_CREATED, SortBy::SORT_BY_VCPUS, SortBy::SORT_BY_MEMORY];
-    let order = Order {
-        by: by[n as usize / 5 % by.len()].into(),
-        descending: n / 20 % 2 == 1,
-        ..Default::default()
-    };
+    let order =
+        Order { by: by[n as usize / 5 % by.len()].into(), descending: n / 20 % 2 == 1, ..Default::default() };
     vm::ListVmsRequest { filter, page_size: 100, order: order.into(), ..Default::default() }
 }

@@ -38,10 +38,16 @@ pub async fn weight(folder: &Path) {
     let busy = (after.cpu - rested.cpu).as_secs_f64() / begun.elapsed().as_secs_f64();
     let each = |now: u64, then: u64| now.saturating_sub(then) as f64 / NODES as f64;
     println!("weight  a node daemon on fakes       {POOLS} pools, {VMS} VMs, {NODES} of them in one process");
-    println!("weight  memory each                  {}", mib((after.resident_bytes - before.resident_bytes) / NODES));
+    println!(
+        "weight  memory each                  {}",
+        mib((after.resident_bytes - before.resident_bytes) / NODES)
+    );
     println!("weight  threads each                 {:.1}", each(after.threads, before.threads));
     println!("weight  files each                   {:.1}", each(after.files, before.files));
-    println!("weight  processor at rest            {:.2} % of one for each 100", busy * 100.0 * 100.0 / NODES as f64);
+    println!(
+        "weight  processor at rest            {:.2} % of one for each 100",
+        busy * 100.0 * 100.0 / NODES as f64
+    );
     for node in nodes {
         node.stop().await;
     }
