@@ -1,5 +1,8 @@
 //! Who changed: a broadcast of noun and id inside this process. Listeners read the view themselves, so that a
 //! burst of changes of one object costs one read.
+//!
+//! Load, ages and free space move with every beat of every host. That is told apart, by host only: whoever shows it may
+//! pick as much of it as they can take, and loses nothing else when there is more.
 
 use quantix_model::id::{AlertId, EventId, HostId, ImageId, PoolId, TaskId, VmId, VolumeId};
 use tokio::sync::broadcast;
@@ -77,11 +80,14 @@ impl Thing {
 
 /// The bus. Clones are the same bus.
 #[derive(Clone, Debug)]
-pub struct Bus(broadcast::Sender<Thing>);
+pub struct Bus {
+    changes: broadcast::Sender<Thing>,
+    moves: broadcast::Sender<HostId>,
+}
 
 impl Default for Bus {
     fn default() -> Bus {
-        Bus(broadcast::channel(BACKLOG_MAX).0)
+        Bus { changes: broadcast::channel(BACKLOG_MAX).0, moves: broadcast::channel(BACKLOG_MAX).0 }
     }
 }
 
@@ -89,11 +95,21 @@ impl Bus {
     /// Says that something changed, came or went.
     pub fn changed(&self, thing: Thing) {
         // Nobody listening is no error.
-        let _ = self.0.send(thing);
+        let _ = self.changes.send(thing);
+    }
+
+    /// Says that figures of a host, its pools and its VMs moved, and nothing happened.
+    pub fn moved(&self, host: HostId) {
+        let _ = self.moves.send(host);
     }
 
     /// Hears everything from now on.
     pub fn listen(&self) -> broadcast::Receiver<Thing> {
-        self.0.subscribe()
+        self.changes.subscribe()
+    }
+
+    /// Hears from now on whose figures moved.
+    pub fn listen_moves(&self) -> broadcast::Receiver<HostId> {
+        self.moves.subscribe()
     }
 }

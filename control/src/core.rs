@@ -4,6 +4,7 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::pki::Pki;
+use crate::roster::Rosters;
 use crate::tasks::Tasks;
 use quantix_model::UnixMs;
 use quantix_store::Store;
@@ -15,6 +16,8 @@ use tokio_util::task::TaskTracker;
 pub struct Core {
     /// What must survive.
     pub store: Store,
+    /// What beats are held against.
+    pub rosters: Rosters,
     /// The time.
     pub clock: Clock,
     /// Who changed.

@@ -120,8 +120,8 @@ async fn admit(guard: &Guard, mut request: Request, next: Next) -> Result<Respon
     let is_rpc = path.starts_with("/quantix.");
     auth::check_origin(request.headers(), request.uri().authority().map(http::uri::Authority::as_str))?;
     let certificates = request.extensions().get::<PeerCerts>().cloned();
-    let store = &guard.core.store;
-    let caller = authorise(need, request.headers(), certificates.as_ref(), &guard.sessions, store).await?;
+    let rosters = &guard.core.rosters;
+    let caller = authorise(need, request.headers(), certificates.as_ref(), &guard.sessions, rosters).await?;
     if let Some(ConnectInfo(address)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied() {
         request.extensions_mut().insert(PeerAddr(address));
     }

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod pki;
 mod port;
 pub mod reconcilers;
+pub mod roster;
 pub mod serve;
 pub mod services;
 pub mod tasks;

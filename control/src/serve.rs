@@ -11,6 +11,7 @@ use crate::ids;
 use crate::pki::Pki;
 use crate::port;
 use crate::reconcilers;
+use crate::roster::Rosters;
 use crate::services::session::{self, Sessions};
 use crate::services::{App, summary};
 use crate::tasks::Tasks;
@@ -218,6 +219,7 @@ async fn ground(config: Config, clock: Clock, store: Store, address: SocketAddr)
     Ok(Arc::new(Core {
         started_at: clock.now(),
         epoch: ids::plain().to_string(),
+        rosters: Rosters::new(store.clone()),
         store,
         clock,
         bus,

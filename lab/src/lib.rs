@@ -2,14 +2,15 @@
 //!
 //! [`rig`] starts the real thing as an administrator has it: a libvirt of its own, `quantix-vdc` and `quantix-node`
 //! as processes, which may be killed at any moment. [`labvm`] is a machine in which storage tests may do what they
-//! never may on the one they were built on, [`vm_host`] makes one a host, and [`ceph`] is a cluster on loopback. Nothing
-//! depends on this room.
+//! never may on the one they were built on, [`vm_host`] makes one a host, and [`ceph`] is a cluster on loopback.
+//! [`fleet`] is thousands of hosts in one process. Nothing depends on this room.
 
 pub mod agent;
 pub mod ceph;
 pub mod cluster;
 pub mod counter;
 pub mod fault_fs;
+pub mod fleet;
 pub mod labvm;
 pub mod measure;
 pub mod mount;

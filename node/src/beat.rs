@@ -7,20 +7,31 @@
 //! ```
 //! Nothing here waits for a pool or the hypervisor: what is known is told with its age. Only the first beat of a life
 //! waits a moment until each was asked once: "libvirt does not answer" would be untrue of a libvirt nobody asked.
+//!
+//! A beat tells everything (it is *whole*) or, while nothing but ages and load changed since a whole beat that was
+//! answered, a digest of that and what moved ([`state`]). A vDC that does not hold what the digest stands for says
+//! so, and the next beat is whole and comes at once.
+//!
+//! A [`Body`] is what the heart beats for: the daemon, or one of many simulated hosts that share a process.
 
-use crate::daemon::Daemon;
+mod body;
+mod state;
+
+pub use body::{Body, State};
+
 use crate::ledger::Enrolment;
 use crate::{VERSION, clock};
 use quantix_client::VdcClient;
-use quantix_client::tls::VDC_NAME;
 use quantix_contract::quantix::host::v1 as host;
 use quantix_contract::quantix::node::v1::{BeatRequest, BeatResponse};
 use quantix_contract::{pool, time};
-use quantix_model::host::{BEAT_INTERVAL, Discovery};
+use quantix_model::host::BEAT_INTERVAL;
 use quantix_model::{Fault, UnixMs};
 use rand::Rng as _;
+use state::Digest;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -30,42 +41,39 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 const INTERVAL_MIN: Duration = Duration::from_millis(200);
 /// See [`INTERVAL_MIN`].
 const INTERVAL_MAX: Duration = Duration::from_secs(300);
-/// The first beat waits so long for the first look at the hypervisor and its VMs …
-const FIRST_LOOK: Duration = Duration::from_secs(5);
-/// … and so long for the first look at the recovered pools.
-const FIRST_LOOK_POOLS: Duration = Duration::from_secs(2);
 /// First pause after an error; doubled each time, up to the interval.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 
 /// Beats until told to stop.
-pub async fn run(daemon: Arc<Daemon>, stop: CancellationToken) {
+pub async fn run<B: Body>(body: Arc<B>, stop: CancellationToken) {
     let mut heart = Heart {
         boot_id: uuid::Uuid::new_v4().to_string(),
         sequence: 0,
         interval: BEAT_INTERVAL,
         errors: 0,
         line: None,
+        inventory: None,
         told: None,
-        daemon,
+        asked_again: false,
+        body,
     };
     tokio::select! {
         () = stop.cancelled() => return,
-        () = first_look(&heart.daemon) => {}
+        () = heart.body.first_look() => {}
     }
+    let changed = heart.body.changed();
     let mut next = Instant::now();
     loop {
-        let changed = Arc::clone(&heart.daemon.changed);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep_until(next) => {}
-            () = changed.notified() => {
-                tokio::time::sleep(DEBOUNCE).await;
+            () = pushed(&changed) => {
                 if heart.waits_after_an_error() {
                     continue;
                 }
             }
         }
-        let Some(enrolment) = heart.daemon.ledger.book().registration.clone() else {
+        let Some(enrolment) = heart.body.enrolment() else {
             heart.forget();
             next = Instant::now() + INTERVAL_MAX;
             continue;
@@ -77,41 +85,46 @@ pub async fn run(daemon: Arc<Daemon>, stop: CancellationToken) {
     }
 }
 
-/// Waits, but not for ever, until everything was looked at once.
-async fn first_look(daemon: &Daemon) {
-    let hypervisor = async {
-        daemon.facts.engine_asked().await;
-        daemon.vms.listed().await;
-    };
-    let hypervisor = tokio::time::timeout(FIRST_LOOK, hypervisor);
-    let pools = tokio::time::timeout(FIRST_LOOK_POOLS, daemon.pools.looked_at());
-    let (hypervisor, pools) = tokio::join!(hypervisor, pools);
-    if hypervisor.is_err() || pools.is_err() {
-        tracing::info!("not everything has answered yet; the first beat tells what is known");
-    }
+/// Something changed, and what follows within a moment is told with it.
+async fn pushed(changed: &Notify) {
+    changed.notified().await;
+    tokio::time::sleep(DEBOUNCE).await;
 }
 
-struct Heart {
-    daemon: Arc<Daemon>,
+struct Heart<B> {
+    body: Arc<B>,
     boot_id: String,
     sequence: u64,
     interval: Duration,
     errors: u32,
     line: Option<(Enrolment, VdcClient)>,
     /// The inventory the vDC has.
-    told: Option<host::Discovery>,
+    inventory: Option<host::Discovery>,
+    /// What the last whole beat that was answered said.
+    told: Option<Digest>,
+    /// The last answer wanted everything, and was obeyed at once: a second one in a row waits for its time.
+    asked_again: bool,
 }
 
-impl Heart {
+/// What one beat told.
+struct Told {
+    inventory: Option<host::Discovery>,
+    digest: Digest,
+    /// Ids of the pools the host has.
+    pools: Vec<String>,
+}
+
+impl<B: Body> Heart<B> {
     /// After an error changes wait for the next try, unless we belong to another vDC now.
     fn waits_after_an_error(&self) -> bool {
-        let now = self.daemon.ledger.book().registration.as_ref().map(|r| r.certificate_pem.clone());
+        let now = self.body.enrolment().map(|r| r.certificate_pem);
         let then = self.line.as_ref().map(|(r, _)| r.certificate_pem.clone());
         self.errors > 0 && now == then
     }
 
     fn forget(&mut self) {
         self.line = None;
+        self.inventory = None;
         self.told = None;
         self.errors = 0;
         self.interval = BEAT_INTERVAL;
@@ -126,32 +139,38 @@ impl Heart {
                     tracing::info!("the vDC answers again");
                 }
                 self.errors = 0;
+                let again = answer.full_wanted && !self.asked_again;
+                self.asked_again = answer.full_wanted;
                 self.take(enrolment, answer, sent_at, &told).await;
-                jitter(self.interval)
+                if again { Duration::ZERO } else { jitter(self.interval) }
             }
             Err(fault) => {
                 if self.errors == 0 {
                     tracing::warn!(%fault, "the vDC did not take the beat");
                 }
                 self.errors = self.errors.saturating_add(1);
-                self.told = None;
+                // Whether it was heard is not known.
+                (self.inventory, self.told) = (None, None);
                 jitter(retry_pause(self.errors, self.interval))
             }
         }
     }
 
-    /// The vDC's answer, and the pools it was told of.
-    async fn tell(&mut self, enrolment: &Enrolment) -> Result<(BeatResponse, Vec<String>), Fault> {
+    /// The vDC's answer, and what it was told.
+    async fn tell(&mut self, enrolment: &Enrolment) -> Result<(BeatResponse, Told), Fault> {
         let client = self.client(enrolment)?;
         self.sequence += 1;
-        let request = self.collect(enrolment).await;
-        let inventory = request.inventory.as_option().cloned();
-        let told = request.pools.iter().map(|pool| pool.pool_id.clone()).collect();
-        let answer = client.beat(request).await?;
-        if inventory.is_some() {
-            self.told = inventory;
+        let mut request = self.collect(enrolment).await;
+        let told = Told {
+            inventory: request.inventory.as_option().cloned(),
+            pools: request.pools.iter().map(|pool| pool.pool_id.clone()).collect(),
+            digest: state::digest(&request),
+        };
+        request.state_digest = told.digest.to_vec();
+        if self.told == Some(told.digest) {
+            state::leave_out(&mut request);
         }
-        Ok((answer, told))
+        Ok((self.body.send(&client, request).await?, told))
     }
 
     fn client(&mut self, enrolment: &Enrolment) -> Result<VdcClient, Fault> {
@@ -163,69 +182,50 @@ impl Heart {
             return Ok(client.clone());
         }
         self.forget();
-        let tls = self.daemon.identity.client_config(enrolment)?;
-        let client = VdcClient::new(&enrolment.vdc_url, VDC_NAME, tls)?;
+        let client = self.body.line(enrolment)?;
         self.line = Some((enrolment.clone(), client.clone()));
         Ok(client)
     }
 
+    /// A whole beat.
     async fn collect(&self, enrolment: &Enrolment) -> BeatRequest {
-        let daemon = &self.daemon;
-        let table = daemon.vms.table();
-        let known = table.is_known();
-        let vms: Vec<_> = table.all().iter().map(|fact| fact.to_proto(known)).collect();
-        let pools = daemon.pools.reports().iter().map(|(id, r)| pool::report_to_proto(*id, r)).collect();
-        let engine = daemon.facts.engine().borrow().clone();
-        let inventory = self.inventory();
+        let state = self.body.state().await;
+        let inventory = state.discovery().filter(|found| self.inventory.as_ref() != Some(found));
         BeatRequest {
             host_id: enrolment.host_id.to_string(),
             sequence: self.sequence,
             boot_id: self.boot_id.clone(),
             node_version: VERSION.to_owned(),
             observed_at: time::to_proto(clock::now()).into(),
-            vitals: host::Vitals::from(&daemon.facts.vitals().await).into(),
+            vitals: host::Vitals::from(&state.vitals).into(),
             inventory: inventory.into(),
-            pools,
-            vms,
-            vms_known: known,
-            engine: engine.as_ref().map(host::Engine::from).into(),
+            pools: state.pools.iter().map(|(id, r)| pool::report_to_proto(*id, r)).collect(),
+            vms: state.vms.iter().map(|fact| fact.to_proto(state.vms_known)).collect(),
+            vms_known: state.vms_known,
+            engine: state.engine.as_ref().map(host::Engine::from).into(),
             ..Default::default()
         }
     }
 
-    /// The inventory, when the vDC does not have it as it is.
-    fn inventory(&self) -> Option<host::Discovery> {
-        let found = self.daemon.facts.inventory()?;
-        let engine = self.daemon.facts.engine().borrow().clone()?;
-        let vms = self.daemon.vms.table().all().into_iter();
-        let strangers = vms.filter(|fact| fact.report.generation.is_none());
-        let found = host::Discovery::from(&Discovery {
-            inventory: (*found).clone(),
-            engine,
-            existing_vms: strangers
-                .map(|fact| quantix_model::host::ExistingVm {
-                    id: fact.report.id.to_string(),
-                    name: fact.report.name,
-                    running: fact.report.power_state.is_active(),
-                })
-                .collect(),
-        });
-        (self.told.as_ref() != Some(&found)).then_some(found)
-    }
-
-    async fn take(&mut self, enrolment: &Enrolment, answer: BeatResponse, sent_at: UnixMs, told: &[String]) {
+    async fn take(&mut self, enrolment: &Enrolment, answer: BeatResponse, sent_at: UnixMs, told: &Told) {
+        if answer.full_wanted {
+            (self.inventory, self.told) = (None, None);
+        } else {
+            self.told = Some(told.digest);
+            if told.inventory.is_some() {
+                self.inventory.clone_from(&told.inventory);
+            }
+        }
         if answer.interval_ms > 0 {
             self.interval = Duration::from_millis(answer.interval_ms).clamp(INTERVAL_MIN, INTERVAL_MAX);
         }
         if !enrolment.confirmed
-            && let Err(fault) = self.daemon.confirm(enrolment).await
+            && let Err(fault) = self.body.confirm(enrolment).await
         {
             tracing::warn!(%fault, "the first beat could not be written down");
         }
-        let still_ours =
-            self.daemon.ledger.book().registration.as_ref().is_some_and(|r| r.host_id == enrolment.host_id);
-        if still_ours {
-            self.daemon.pools.converge(&answer.pools, sent_at, told).await;
+        if self.body.enrolment().is_some_and(|r| r.host_id == enrolment.host_id) {
+            self.body.converge(&answer.pools, sent_at, &told.pools).await;
         }
     }
 }

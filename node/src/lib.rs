@@ -11,7 +11,7 @@
 //! deadline, and no pool or hypervisor that hangs holds up anybody who did not ask it.
 
 mod api;
-mod beat;
+pub mod beat;
 pub mod clock;
 mod daemon;
 mod device;

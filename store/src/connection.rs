@@ -1,6 +1,7 @@
 //! Opening the store: which engine, with which guarantees, and how transactions begin on it.
 
 use crate::error::StoreError;
+use crate::mark::Marks;
 use crate::migration::Migrator;
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
@@ -11,6 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use std::fs::{OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a statement waits for another process's lock before it gives up.
@@ -25,6 +27,7 @@ const READERS_MAX: u32 = 4;
 pub struct Store {
     writer: DatabaseConnection,
     reader: DatabaseConnection,
+    marks: Arc<Marks>,
 }
 
 impl Store {
@@ -32,7 +35,7 @@ impl Store {
     pub async fn open_file(path: &Path) -> Result<Store, StoreError> {
         make_private(path)?;
         let writer = Database::connect(sqlite(path, 1)).await?;
-        let mut store = Store { reader: writer.clone(), writer };
+        let mut store = Store { reader: writer.clone(), writer, marks: Arc::default() };
         store.migrate().await?;
         store.reader = Database::connect(sqlite(path, READERS_MAX)).await?;
         Ok(store)
@@ -43,7 +46,7 @@ impl Store {
         let mut options = ConnectOptions::new(url);
         options.max_connections(16).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
         let writer = Database::connect(options).await?;
-        let store = Store { reader: writer.clone(), writer };
+        let store = Store { reader: writer.clone(), writer, marks: Arc::default() };
         store.migrate().await?;
         Ok(store)
     }
@@ -60,6 +63,11 @@ impl Store {
         if let Err(err) = self.writer.close().await {
             tracing::warn!(%err, "closing the store's writer");
         }
+    }
+
+    /// What writes touched.
+    pub(crate) fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     /// For reading only.

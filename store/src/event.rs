@@ -8,7 +8,7 @@ use quantix_model::event::{EventKind, Severity};
 use quantix_model::id::EventId;
 use quantix_model::list::SortBy;
 use quantix_model::{Fault, UnixMs};
-use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::sea_query::{Expr, ExprTrait, Func, Query};
 use sea_orm::{Condition, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select};
 
 /// Something that happened.
@@ -149,6 +149,23 @@ impl Store {
             row::insert(&tx, event).await?;
         }
         Ok(tx.commit().await?)
+    }
+
+    /// What was told last of each object under each noun.
+    pub async fn event_last_all(&self) -> Result<Vec<(String, EventKind)>, StoreError> {
+        let newest = Query::select()
+            .expr(Func::max(Expr::col("id")))
+            .from(table::Entity)
+            .group_by_columns(["object_id", "noun"])
+            .to_owned();
+        let found: Vec<(String, String)> = table::Entity::find()
+            .select_only()
+            .columns([table::Column::ObjectId, table::Column::Kind])
+            .filter(Expr::col("id").in_subquery(newest))
+            .into_tuple()
+            .all(self.reader())
+            .await?;
+        found.into_iter().map(|(id, kind)| Ok((id, from_word("events", &kind)?))).collect()
     }
 
     /// The event with this id.

@@ -100,9 +100,7 @@ impl Row for HostRecord {
         }
     }
     fn from_model(m: table::Model) -> Result<HostRecord, StoreError> {
-        let key_sha256 = crate::page::unhex(&m.key_sha256)
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(|| StoreError::corrupt("hosts", "key_sha256 is no hash"))?;
+        let key_sha256 = key(&m.key_sha256)?;
         Ok(HostRecord {
             id: from_id("hosts", &m.id)?,
             name: m.name,
@@ -120,10 +118,19 @@ impl Row for HostRecord {
     }
 }
 
+/// A key's hash from its column.
+pub(crate) fn key(text: &str) -> Result<[u8; 32], StoreError> {
+    let bytes = crate::page::unhex(text).and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| StoreError::corrupt("hosts", "key_sha256 is no hash"))
+}
+
 impl Store {
     /// Adds a host. [`StoreError::Taken`] names `name` or `key`.
     pub async fn host_insert(&self, host: &HostRecord) -> Result<(), StoreError> {
-        self.add(host).await
+        let touch = self.marks().touch();
+        self.add(host).await?;
+        touch.only([host.id]);
+        Ok(())
     }
 
     /// The host with this id.
@@ -153,12 +160,16 @@ impl Store {
         id: HostId,
         change: impl FnOnce(&mut HostRecord) -> Result<(), E> + Send,
     ) -> Result<HostRecord, E> {
-        self.change(id, change).await
+        let touch = self.marks().touch();
+        let host = self.change(id, change).await?;
+        touch.only([id]);
+        Ok(host)
     }
 
     /// Forgets a host. While VMs or pools are on it: [`StoreError::InUse`], or with `force` they are forgotten
     /// with it: its VMs and its pool assignments; volumes of those VMs become free.
     pub async fn host_delete(&self, id: HostId, force: bool) -> Result<(), StoreError> {
+        let _touch = self.marks().touch();
         let tx = self.begin().await?;
         let host: HostRecord = row::get_locked(&tx, &id.to_string()).await?;
         let on_host = || Condition::all().add(Expr::col("host_id").eq(id.to_string()));

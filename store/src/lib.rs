@@ -5,6 +5,7 @@
 //! Writes are durable when they return. Moving figures (load, beats) stay in memory and never come here.
 
 mod alert;
+mod bulk;
 mod connection;
 mod error;
 mod event;
@@ -12,9 +13,11 @@ mod host;
 mod image;
 #[cfg(test)]
 mod laws;
+mod mark;
 mod migration;
 mod page;
 mod pool;
+mod roster;
 mod row;
 mod session;
 mod setting;
@@ -25,13 +28,16 @@ mod vm;
 mod volume;
 
 pub use alert::AlertRecord;
+pub use bulk::Bulk;
 pub use connection::Store;
 pub use error::StoreError;
 pub use event::{EventFilter, EventRecord};
 pub use host::HostRecord;
 pub use image::ImageRecord;
+pub use mark::Mark;
 pub use page::{Page, PageRequest};
 pub use pool::{PoolAssignmentRecord, PoolContents, PoolRecord, PoolStatusRecord};
+pub use roster::{HostBrief, Roster, VmBrief};
 pub use session::SessionRecord;
 pub use task::TaskRecord;
 pub use upload::{UploadRecord, UploadState};

@@ -13,6 +13,7 @@ use quantix_model::list::SortBy;
 use quantix_model::pool::{PoolReport, PoolSpec};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{Condition, ConnectionTrait, EntityTrait, QueryFilter};
+use std::collections::HashMap;
 
 /// A pool as it should be.
 #[derive(Clone, Debug, PartialEq)]
@@ -254,9 +255,15 @@ pub(crate) async fn of_host(
 ) -> Result<Vec<(PoolRecord, PoolAssignmentRecord)>, StoreError> {
     let wanted = Condition::all().add(Expr::col("host_id").eq(host.to_string()));
     let assignments: Vec<PoolAssignmentRecord> = row::all(db, wanted).await?;
+    let ids = assignments.iter().map(|assignment| assignment.pool_id.to_string());
+    let theirs: Vec<PoolRecord> = row::all(db, Condition::all().add(Expr::col("id").is_in(ids))).await?;
+    let pools: HashMap<PoolId, PoolRecord> = theirs.into_iter().map(|pool| (pool.id, pool)).collect();
     let mut found = Vec::with_capacity(assignments.len());
     for assignment in assignments {
-        found.push((row::get(db, &assignment.pool_id.to_string()).await?, assignment));
+        // Between two reads: one that is gone by now took its assignments with it.
+        if let Some(pool) = pools.get(&assignment.pool_id) {
+            found.push((pool.clone(), assignment));
+        }
     }
     Ok(found)
 }
@@ -291,6 +298,7 @@ impl Store {
         hosts: &[HostId],
         task: &TaskRecord,
     ) -> Result<(), StoreError> {
+        let _touch = self.marks().touch();
         let tx = self.begin().await?;
         insert(&tx, pool, hosts).await?;
         row::insert(&tx, task).await?;
@@ -299,6 +307,7 @@ impl Store {
 
     /// Adds a pool and its hosts, for a task that runs already.
     pub async fn pool_insert_beside(&self, pool: &PoolRecord, hosts: &[HostId]) -> Result<(), StoreError> {
+        let _touch = self.marks().touch();
         let tx = self.begin().await?;
         insert(&tx, pool, hosts).await?;
         Ok(tx.commit().await?)
@@ -345,6 +354,7 @@ impl Store {
         at: UnixMs,
         task: &TaskRecord,
     ) -> Result<PoolRecord, StoreError> {
+        let _touch = self.marks().touch();
         let tx = self.begin().await?;
         let pool = next_generation(&tx, id, at, false).await?;
         let key = pair(id, host_id);
@@ -367,6 +377,7 @@ impl Store {
         at: UnixMs,
         task: &TaskRecord,
     ) -> Result<PoolRecord, StoreError> {
+        let _touch = self.marks().touch();
         let tx = self.begin().await?;
         // Holds the pool first: from here on nobody can put a VM on it.
         let pool = next_generation(&tx, id, at, false).await?;
@@ -387,6 +398,7 @@ impl Store {
 
     /// Forgets that a host has the pool, and what it said of it.
     pub async fn pool_unassign(&self, id: PoolId, host_id: HostId) -> Result<(), StoreError> {
+        let _touch = self.marks().touch();
         let tx = self.begin().await?;
         row::delete::<PoolAssignmentRecord>(&tx, &pair(id, host_id)).await?;
         row::delete::<PoolStatusRecord>(&tx, &pair(id, host_id)).await?;
@@ -402,6 +414,7 @@ impl Store {
         at: UnixMs,
         task: &TaskRecord,
     ) -> Result<PoolRecord, StoreError> {
+        let _touch = self.marks().touch();
         let tx = self.begin().await?;
         let pool = next_generation(&tx, id, at, true).await?;
         let in_use = |by: String| StoreError::InUse { kind: "pool", id: pool.name.clone(), by };
@@ -429,6 +442,7 @@ impl Store {
 
     /// Notes that a pool was made on its storage.
     pub async fn pool_set_prepared(&self, id: PoolId) -> Result<(), StoreError> {
+        let _touch = self.marks().touch();
         let tx = self.begin().await?;
         let mine = table::Entity::update_many().filter(Expr::col("id").eq(id.to_string()));
         mine.col_expr(table::Column::Prepared, Expr::value(true)).exec(&tx).await?;
@@ -437,6 +451,7 @@ impl Store {
 
     /// Forgets a pool with its assignments, reports, and what was on it. Files stay where they are.
     pub async fn pool_delete(&self, id: PoolId) -> Result<bool, StoreError> {
+        let _touch = self.marks().touch();
         let tx = self.begin().await?;
         crate::volume::table::Entity::delete_many().filter(of_pool(id)).exec(&tx).await?;
         crate::image::table::Entity::delete_many().filter(of_pool(id)).exec(&tx).await?;
@@ -462,6 +477,11 @@ impl Store {
             }
         }
         Ok(tx.commit().await?)
+    }
+
+    /// What the hosts said of a pool, as far as it was kept.
+    pub async fn pool_status_of(&self, id: PoolId) -> Result<Vec<PoolStatusRecord>, StoreError> {
+        self.list(of_pool(id)).await
     }
 
     /// What the hosts said of every pool, as far as it was kept.

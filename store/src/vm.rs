@@ -164,6 +164,7 @@ impl Store {
         attach: &[VolumeId],
         task: &TaskRecord,
     ) -> Result<(), StoreError> {
+        let touch = self.marks().touch();
         let tx = self.begin().await?;
         // Host, then pools, then images, then volumes: the order in which everybody takes hold of them.
         let _: crate::HostRecord = row::get_locked(&tx, &vm.host_id.to_string()).await?;
@@ -183,7 +184,9 @@ impl Store {
             volume::attach(&tx, *id, vm.id).await?;
         }
         row::insert(&tx, task).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        touch.only([vm.host_id]);
+        Ok(())
     }
 
     /// Takes in a VM that its host has, with the disks of it that nobody knows; `known` ones become its own. All of its
@@ -194,6 +197,7 @@ impl Store {
         unknown: &[VolumeRecord],
         known: &[VolumeId],
     ) -> Result<(), StoreError> {
+        let touch = self.marks().touch();
         let tx = self.begin().await?;
         let _: crate::HostRecord = row::get_locked(&tx, &vm.host_id.to_string()).await?;
         for pool in vm.pools() {
@@ -206,7 +210,9 @@ impl Store {
         for id in known {
             volume::attach(&tx, *id, vm.id).await?;
         }
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        touch.only([vm.host_id]);
+        Ok(())
     }
 
     /// The VM with this id.
@@ -239,7 +245,16 @@ impl Store {
         id: VmId,
         change: impl FnOnce(&mut VmRecord) -> Result<(), E> + Send,
     ) -> Result<VmRecord, E> {
-        self.change(id, change).await
+        let touch = self.marks().touch();
+        let mut was = None;
+        let vm: VmRecord = self
+            .change(id, |vm: &mut VmRecord| {
+                was = Some(vm.host_id);
+                change(vm)
+            })
+            .await?;
+        touch.only(was.into_iter().chain([vm.host_id]));
+        Ok(vm)
     }
 
     /// The same, and adds the task that carries the change out.
@@ -249,10 +264,17 @@ impl Store {
         task: &TaskRecord,
         change: impl FnOnce(&mut VmRecord) -> Result<(), E> + Send,
     ) -> Result<VmRecord, E> {
+        let touch = self.marks().touch();
         let tx = self.begin().await?;
+        let mut was = None;
+        let change = |vm: &mut VmRecord| {
+            was = Some(vm.host_id);
+            change(vm)
+        };
         let vm = row::alter(&tx, &id.to_string(), change).await?;
         row::insert(&tx, task).await?;
         tx.commit().await.map_err(StoreError::from)?;
+        touch.only(was.into_iter().chain([vm.host_id]));
         Ok(vm)
     }
 
@@ -263,8 +285,9 @@ impl Store {
         ids: &[VmId],
         change: impl Fn(&mut VmRecord) + Send + Sync,
     ) -> Result<Vec<VmRecord>, StoreError> {
+        let touch = self.marks().touch();
         let tx = self.begin().await?;
-        let mut changed = Vec::new();
+        let mut changed: Vec<VmRecord> = Vec::new();
         for id in ids {
             let Some(before) = row::find::<VmRecord>(&tx, &id.to_string()).await? else { continue };
             let mut after = before.clone();
@@ -275,11 +298,13 @@ impl Store {
             }
         }
         tx.commit().await?;
+        touch.only(changed.iter().map(|vm| vm.host_id));
         Ok(changed)
     }
 
     /// Forgets a VM and frees its volumes; with `volumes` forgets those too. Answers the volumes it had.
     pub async fn vm_delete(&self, id: VmId, volumes: bool) -> Result<Vec<VolumeRecord>, StoreError> {
+        let _touch = self.marks().touch();
         let tx = self.begin().await?;
         let wanted = Condition::all().add(Expr::col("vm_id").eq(id.to_string()));
         let had: Vec<VolumeRecord> = row::all(&tx, wanted).await?;

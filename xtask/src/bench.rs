@@ -15,7 +15,12 @@ const STORAGE: &str = "storage";
 
 /// Builds and runs the measurements named, or all.
 pub fn task(words: impl Iterator<Item = String>, root: &Path) -> Result<()> {
-    let named = Args::new("bench", words).rest()?;
+    let words: Vec<String> = words.collect();
+    if words.first().is_some_and(|word| word == "fleet") {
+        // By itself, and with options of its own.
+        return lab_program(root, "quantix-bench", &words);
+    }
+    let named = Args::new("bench", words.into_iter()).rest()?;
     if named.is_empty() || named.iter().any(|name| name == STORAGE) {
         storage(root)?;
     }
@@ -46,6 +51,18 @@ pub fn task(words: impl Iterator<Item = String>, root: &Path) -> Result<()> {
         .env("QUANTIX_GUEST", root.join("target/guest"))
         .env("QUANTIX_BIN", programs);
     run(&mut command)
+}
+
+/// A fleet to look at: its own program knows the options.
+pub fn fleet(words: impl Iterator<Item = String>, root: &Path) -> Result<()> {
+    build::web(root)?;
+    lab_program(root, "quantix-fleet", &words.collect::<Vec<_>>())
+}
+
+fn lab_program(root: &Path, name: &str, words: &[String]) -> Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    run(cargo.current_dir(root).args(["build", "--workspace", "--release", "--bins"]))?;
+    run(Command::new(root.join("target/release").join(name)).args(words))
 }
 
 /// A local pool against qemu-img, rm, ls and cp on the disk of the build folder.

@@ -21,6 +21,10 @@ const HELP: &str = "\
                      builds and starts vDC and node daemon here, and follows their logs
 ./x test [tier…]     runs tidy, fmt, web, clippy, unit, lab and e2e, or those named
 ./x bench [what…]    measures start, memory, vm, upload, stall, storage and web, or those named
+./x bench fleet [--hosts N] [--pools P] [--vms-per-host V] [--store sqlite|postgresql] [--seconds S]
+                     measures a vDC under a whole fleet of simulated hosts
+./x fleet [--hosts N] [--vms V] [--pools P] [--seed S] [--silent H] [--flapping H] [--lost-answers H] …
+                     runs a vDC with a simulated fleet, to look at, until Ctrl-C
 ./x tidy             checks what a reviewer would otherwise have to say
 ./x libvirt --dir D [--cache D] [--stop-guests]
                      runs a libvirt of its own in D and prints READY once it answers
@@ -55,6 +59,7 @@ fn dispatch(mut words: impl Iterator<Item = String>) -> Result<()> {
         "up" => up::run(words, &root()),
         "test" => test::task(words, &root()),
         "bench" => bench::task(words, &root()),
+        "fleet" => bench::fleet(words, &root()),
         "tidy" => {
             Args::new("tidy", words).done()?;
             tidy::run(&root())

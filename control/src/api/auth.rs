@@ -9,13 +9,13 @@
 //! A request that names another `Origin` than its own host is refused whatever it carries: there are no friendly
 //! foreign pages.
 
+use crate::roster::Rosters;
 use crate::services::session::Sessions;
 use connectrpc::{ConnectError, PeerCerts, RequestContext};
 use http::{HeaderMap, Method, header};
 use quantix_client::tls::CertificateFacts;
 use quantix_model::fault::{Fault, FaultCode};
 use quantix_model::id::{HostId, SessionId, UserId};
-use quantix_store::Store;
 
 /// Name of the session cookie.
 pub const COOKIE: &str = "quantix_session";
@@ -185,11 +185,11 @@ pub async fn authorise(
     headers: &HeaderMap,
     certificates: Option<&PeerCerts>,
     sessions: &Sessions,
-    store: &Store,
+    rosters: &Rosters,
 ) -> Result<Caller, Fault> {
     match need {
         Need::Public => Ok(Caller::Nobody),
-        Need::Host => host_of(certificates, store).await.map(Caller::Host),
+        Need::Host => host_of(certificates, rosters).await.map(Caller::Host),
         Need::Session | Need::SessionAnyPassword => {
             let token = token(headers).ok_or_else(not_signed_in)?;
             let person = sessions.authenticate(token).await?.ok_or_else(not_signed_in)?;
@@ -233,13 +233,13 @@ fn token(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
-async fn host_of(certificates: Option<&PeerCerts>, store: &Store) -> Result<HostId, Fault> {
+async fn host_of(certificates: Option<&PeerCerts>, rosters: &Rosters) -> Result<HostId, Fault> {
     // rustls has verified the chain against our CA; here only the name and the key count.
     let leaf = certificates.and_then(|chain| chain.0.first()).ok_or_else(not_a_host)?;
     let facts = CertificateFacts::read(leaf)?;
     let id = facts.host_id().ok_or_else(not_a_host)?;
-    match store.host_find_by_key(&facts.key_fingerprint.0).await? {
-        Some(host) if host.id == id => Ok(id),
+    match rosters.by_key(&facts.key_fingerprint.0).await? {
+        Some(host) if host == id => Ok(id),
         _ => Err(not_a_host()),
     }
 }

@@ -3,6 +3,9 @@
 //! ```text
 //!   bus ──▶ set of changed things ──(every 100 ms)──▶ view each once ──▶ client
 //! ```
+//! Load and ages move all the time, in a large fleet more than anybody could look at: of these each client is told so many
+//! at a time as it can take, the others wait their turn.
+//!
 //! A burst of changes of one thing costs one view. A client that falls behind is told to read its lists again.
 //! The stream ends with the vDC and with the session it was opened under.
 
@@ -17,6 +20,7 @@ use quantix_contract::quantix::watch::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_contract::time::to_proto;
 use quantix_model::fault::{Fault, FaultCode};
+use quantix_model::id::HostId;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +41,11 @@ const STALL_MAX: Duration = Duration::from_secs(30);
 const STREAMS_MAX: usize = 256;
 /// Things changed at once beyond which reading the lists again is cheaper.
 const BURST_MAX: usize = 500;
+
+/// Things whose figures moved that are told at once, when nothing happened.
+const MOVED_AT_ONCE: usize = 20;
+/// Such things that wait their turn; more are told with their next move.
+const MOVED_MAX: usize = 4096;
 
 struct Api {
     core: Arc<Core>,
@@ -87,13 +96,13 @@ impl wire::WatchService for Api {
             said_at: Instant::now(),
         };
         // Listening begins before `hello`, so that nothing between the two is missed.
-        let changes = self.core.bus.listen();
+        let (changes, moves) = (self.core.bus.listen(), self.core.bus.listen_moves());
         let stop = self.core.stop.clone();
         self.core.spawn(async move {
             let _place = place;
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = watcher.run(changes) => {}
+                () = watcher.run(changes, moves) => {}
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
@@ -101,7 +110,7 @@ impl wire::WatchService for Api {
 }
 
 impl Watcher {
-    async fn run(mut self, mut changes: broadcast::Receiver<Thing>) {
+    async fn run(mut self, mut changes: broadcast::Receiver<Thing>, mut moves: broadcast::Receiver<HostId>) {
         let hello = wire::Hello {
             epoch: self.core.epoch.clone(),
             now: to_proto(self.core.clock.now()).into(),
@@ -111,6 +120,9 @@ impl Watcher {
             return;
         }
         let mut checked_at = Instant::now();
+        let mut moved = BTreeSet::new();
+        let mut turn = tokio::time::interval(GATHER);
+        turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let told = tokio::select! {
                 change = changes.recv() => self.pass_on(change, &mut changes).await,
@@ -118,6 +130,8 @@ impl Watcher {
                     let now = to_proto(self.core.clock.now());
                     self.send(Event::from(wire::Tick { now: now.into(), ..Default::default() })).await
                 }
+                host = moves.recv() => self.gather_moved(host, &mut moved).await,
+                _ = turn.tick(), if !moved.is_empty() => self.tell_moved(&mut moved).await,
                 () = self.out.closed() => false,
             };
             if !told {
@@ -161,6 +175,33 @@ impl Watcher {
             return self.send(Event::from(wire::Resync::default())).await;
         }
         for thing in gathered {
+            if !self.tell(thing).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Notes whose figures moved. What is missed moves again.
+    async fn gather_moved(&self, host: Result<HostId, RecvError>, moved: &mut BTreeSet<Thing>) -> bool {
+        let host = match host {
+            Ok(host) => host,
+            Err(RecvError::Lagged(_)) => return true,
+            Err(RecvError::Closed) => return false,
+        };
+        if let Ok(known) = self.core.rosters.get(host).await
+            && moved.len() < MOVED_MAX
+        {
+            moved.insert(Thing::Host(host));
+            moved.extend(known.roster.pools.iter().map(|(pool, _)| Thing::Pool(pool.id)));
+            moved.extend(known.roster.vms.iter().map(|vm| Thing::Vm(vm.id)));
+        }
+        true
+    }
+
+    async fn tell_moved(&mut self, moved: &mut BTreeSet<Thing>) -> bool {
+        for _ in 0..MOVED_AT_ONCE {
+            let Some(thing) = moved.pop_first() else { break };
             if !self.tell(thing).await {
                 return false;
             }

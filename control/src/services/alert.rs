@@ -12,7 +12,28 @@ use quantix_model::event::{EventKind, Severity};
 use quantix_model::id::AlertId;
 use quantix_store::{AlertRecord, StoreError};
 use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
+
+/// Things that have alerts, or had some in this life of the vDC: all others need no look into the store.
+#[derive(Debug, Default)]
+pub struct Alerted(Mutex<HashSet<Uuid>>);
+
+impl Alerted {
+    fn things(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads which things have alerts; answers them.
+pub async fn remember(app: &App) -> Result<Vec<Thing>, Fault> {
+    let alerts = app.core.store.alert_all().await?;
+    let things: Vec<Thing> =
+        alerts.iter().filter_map(|a| Thing::parse(&a.object_kind, &a.object_id)).collect();
+    app.alerted.things().extend(things.iter().map(|thing| thing.id()));
+    Ok(things)
+}
 
 /// The id of a rule's alert on an object.
 fn id_of(rule: AlertRule, object: Uuid) -> AlertId {
@@ -50,12 +71,21 @@ fn view(alert: &AlertRecord) -> wire::Alert {
 
 /// How bad a rule's alert on a thing is, when there is one.
 pub async fn raised(app: &App, thing: Thing, rule: AlertRule) -> Result<Option<Severity>, Fault> {
+    if !app.alerted.things().contains(&thing.id()) {
+        return Ok(None);
+    }
     let alerts = app.core.store.alert_of(&thing.id().to_string()).await?;
     Ok(alerts.into_iter().find(|alert| alert.rule == rule).map(|alert| alert.severity))
 }
 
 /// Brings a thing's alerts in line with what the rules found of it now.
 pub async fn settle(app: &App, thing: Thing, name: &str, found: Vec<Finding>) -> Result<(), Fault> {
+    // Noted before anything is written: too many are looked at then, never too few.
+    match found.is_empty() {
+        true if !app.alerted.things().contains(&thing.id()) => return Ok(()),
+        true => {}
+        false => drop(app.alerted.things().insert(thing.id())),
+    }
     let object_id = thing.id().to_string();
     let have = app.core.store.alert_of(&object_id).await?;
     let (mut written, mut raised) = (Vec::new(), Vec::new());

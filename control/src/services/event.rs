@@ -1,4 +1,6 @@
 //! Writes down what happened: one look at a thing, one event when its state says something new.
+//!
+//! What was told last of each thing is kept in memory, so that looking at what did not change costs no reading.
 
 use crate::bus::Thing;
 use crate::ids;
@@ -11,10 +13,67 @@ use quantix_model::id::{EventId, HostId, PoolId, TaskId, VmId};
 use quantix_model::pool::capacity;
 use quantix_model::{Fault, FaultCode, UnixMs};
 use quantix_store::{AlertRecord, EventFilter, EventRecord, Page, PageRequest, StoreError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 /// Events that are kept.
 const EVENTS_MAX: u64 = 100_000;
+
+/// VMs looked at together at the start.
+const VMS_AT_ONCE: u64 = 1000;
+
+/// What was told last of each thing, under each noun.
+#[derive(Debug, Default)]
+pub struct Told(Mutex<HashMap<(Uuid, &'static str), EventKind>>);
+
+impl Told {
+    fn kinds(&self) -> MutexGuard<'_, HashMap<(Uuid, &'static str), EventKind>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last(&self, thing: Uuid, noun: &'static str) -> Option<EventKind> {
+        self.kinds().get(&(thing, noun)).copied()
+    }
+}
+
+/// Reads what was told before this start. Answers what has changed since, or is gone. A VM of which nothing was ever told,
+/// or nothing that is still kept, is from now on as its record says.
+pub async fn remember(app: &App) -> Result<BTreeSet<Thing>, Fault> {
+    let store = &app.core.store;
+    let last = store.event_last_all().await?;
+    let told = last.iter().filter_map(|(id, kind)| Some(((Uuid::try_parse(id).ok()?, kind.noun()), *kind)));
+    let told: HashMap<_, _> = told.collect();
+    let mut there: BTreeSet<Thing> = BTreeSet::new();
+    there.extend(app.core.rosters.hosts().await?.iter().map(|host| Thing::Host(host.id)));
+    there.extend(store.pool_all().await?.iter().map(|pool| Thing::Pool(pool.id)));
+    let (mut changed, mut stands, mut after) = (BTreeSet::new(), HashMap::new(), None);
+    loop {
+        let some = store.vm_brief_some(after, VMS_AT_ONCE).await?;
+        let Some(end) = some.last() else { break };
+        after = Some(end.id);
+        for vm in &some {
+            let stands_at = event::of_vm(vm.phase, vm.power_state);
+            match (told.get(&(vm.id.0, "vm")), stands_at) {
+                (None, Some(kind)) => drop(stands.insert((vm.id.0, "vm"), kind)),
+                (Some(last), Some(kind)) if *last != kind => drop(changed.insert(Thing::Vm(vm.id))),
+                _ => {}
+            }
+            there.insert(Thing::Vm(vm.id));
+        }
+    }
+    for ((id, noun), kind) in &told {
+        let thing = Thing::parse(noun, &id.to_string()).filter(|thing| !there.contains(thing));
+        let removed = [EventKind::HostRemoved, EventKind::PoolRemoved, EventKind::VmRemoved].contains(kind);
+        changed.extend(
+            thing.filter(|thing| !removed && matches!(thing, Thing::Host(_) | Thing::Pool(_) | Thing::Vm(_))),
+        );
+    }
+    let mut kinds = app.told.kinds();
+    kinds.extend(told);
+    kinds.extend(stands);
+    Ok(changed)
+}
 
 /// What is told of a thing.
 struct Telling {
@@ -66,15 +125,17 @@ fn view(event: &EventRecord) -> wire::Event {
     }
 }
 
-/// Looks at a thing that changed, writes what that means, and settles its alerts.
-pub async fn look(app: &App, thing: Thing) -> Result<(), Fault> {
+/// Looks at a thing that changed, writes what that means, and settles its alerts. False: hosts are waited for, and it
+/// must be looked at again even if none of them ever speaks.
+pub async fn look(app: &App, thing: Thing) -> Result<bool, Fault> {
     match thing {
-        Thing::Host(id) => look_host(app, id).await,
-        Thing::Pool(id) => look_pool(app, id).await,
-        Thing::Vm(id) => look_vm(app, id).await,
-        Thing::Task(id) => look_task(app, id).await,
-        Thing::Image(_) | Thing::Volume(_) | Thing::Event(_) | Thing::Alert(_) => Ok(()),
+        Thing::Host(id) => look_host(app, id).await?,
+        Thing::Pool(id) => return look_pool(app, id).await,
+        Thing::Vm(id) => look_vm(app, id).await?,
+        Thing::Task(id) => look_task(app, id).await?,
+        Thing::Image(_) | Thing::Volume(_) | Thing::Event(_) | Thing::Alert(_) => {}
     }
+    Ok(true)
 }
 
 async fn look_host(app: &App, id: HostId) -> Result<(), Fault> {
@@ -101,10 +162,11 @@ async fn look_host(app: &App, id: HostId) -> Result<(), Fault> {
     }
 }
 
-async fn look_pool(app: &App, id: PoolId) -> Result<(), Fault> {
+async fn look_pool(app: &App, id: PoolId) -> Result<bool, Fault> {
     let thing = Thing::Pool(id);
     let Some(record) = there(app.core.store.pool_get(id).await)? else {
-        return gone(app, thing, EventKind::PoolRemoved).await;
+        gone(app, thing, EventKind::PoolRemoved).await?;
+        return Ok(true);
     };
     let statuses = pool::statuses(app, id).await?;
     let (phase, fault) = pool::phase_of(app, &record, &statuses);
@@ -115,9 +177,10 @@ async fn look_pool(app: &App, id: PoolId) -> Result<(), Fault> {
     let space = capacity(record.spec.is_shared(), &statuses).map(|(bytes, _)| bytes);
     let raised = alert::raised(app, thing, quantix_model::alert::AlertRule::PoolFull).await?;
     match quantix_model::alert::of_pool(&record.name, phase, fault, space, raised) {
-        Some(found) => alert::settle(app, thing, &record.name, found).await,
-        None => Ok(()),
+        Some(found) => alert::settle(app, thing, &record.name, found).await?,
+        None => return Ok(false),
     }
+    Ok(true)
 }
 
 async fn look_vm(app: &App, id: VmId) -> Result<(), Fault> {
@@ -125,10 +188,12 @@ async fn look_vm(app: &App, id: VmId) -> Result<(), Fault> {
     let Some(record) = there(app.core.store.vm_get(id).await)? else {
         return gone(app, thing, EventKind::VmRemoved).await;
     };
-    let Some(host) = there(app.core.store.host_get(record.host_id).await)? else { return Ok(()) };
-    let power = vm::power(app, &host, &record);
+    let Some(known) = there(app.core.rosters.get(record.host_id).await)? else { return Ok(()) };
+    let host = &known.roster.host;
+    let power = vm::power_of(app, host, record.id, record.observed_at);
     if let Some(kind) = event::of_vm(record.phase, power.state) {
-        let telling = Telling { host: host.name, ..Telling::new(kind, &record.name, record.fault.clone()) };
+        let telling =
+            Telling { host: host.name.clone(), ..Telling::new(kind, &record.name, record.fault.clone()) };
         tell_once(app, thing, telling).await?;
     }
     let found = quantix_model::alert::of_vm(&record.name, record.phase, record.fault);
@@ -181,14 +246,14 @@ async fn gone(app: &App, thing: Thing, kind: EventKind) -> Result<(), Fault> {
 
 /// Writes an event unless the last one of the same noun said the same.
 async fn tell_once(app: &App, thing: Thing, telling: Telling) -> Result<(), Fault> {
-    let object_id = thing.id().to_string();
-    let last = app.core.store.event_last(&object_id, telling.kind.noun()).await?;
-    if last.is_some_and(|last| last.kind == telling.kind) {
+    let (object_id, kind) = (thing.id().to_string(), telling.kind);
+    if app.told.last(thing.id(), kind.noun()) == Some(kind) {
         return Ok(());
     }
-    let severity = telling.kind.severity();
-    let record = record(app, ids::event(), (thing.kind().to_owned(), object_id), telling, severity);
-    write(app, vec![record]).await
+    let record = record(app, ids::event(), (thing.kind().to_owned(), object_id), telling, kind.severity());
+    write(app, vec![record]).await?;
+    app.told.kinds().insert((thing.id(), kind.noun()), kind);
+    Ok(())
 }
 
 /// Writes that an alert came, went or found somebody.

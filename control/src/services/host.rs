@@ -17,7 +17,7 @@ use quantix_model::host::{BEAT_INTERVAL, Discovery, HostPhase};
 use quantix_model::id::HostId;
 use quantix_model::name::check_label;
 use quantix_model::{Fault, FaultCode};
-use quantix_store::{HostRecord, Page, PageRequest, VmRecord};
+use quantix_store::{HostBrief, HostRecord, Page, PageRequest, VmRecord};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -107,12 +107,23 @@ pub async fn view(app: &App, host: &HostRecord) -> Result<wire::Host, Fault> {
 
 /// How often a host beats.
 pub fn interval(host: &HostRecord) -> Duration {
-    if host.beat_interval_ms == 0 { BEAT_INTERVAL } else { Duration::from_millis(host.beat_interval_ms) }
+    interval_of(host.beat_interval_ms)
+}
+
+/// How often a host with this setting beats.
+pub fn interval_of(beat_interval_ms: u64) -> Duration {
+    if beat_interval_ms == 0 { BEAT_INTERVAL } else { Duration::from_millis(beat_interval_ms) }
 }
 
 /// The phase of a host.
 pub fn phase(app: &App, host: &HostRecord) -> HostPhase {
     app.live.phase(host.id, interval(host), host.seen_at.is_some(), app.core.clock.now())
+}
+
+/// The same, of one that was read briefly.
+pub fn phase_of(app: &App, host: &HostBrief) -> HostPhase {
+    let interval = interval_of(host.beat_interval_ms);
+    app.live.phase(host.id, interval, host.seen_at.is_some(), app.core.clock.now())
 }
 
 /// Why a host is not Ready.
@@ -121,7 +132,7 @@ pub fn why_not_ready(app: &App, host: &HostRecord, phase: HostPhase) -> Option<F
     match phase {
         HostPhase::Ready | HostPhase::Pending => None,
         HostPhase::Degraded => {
-            live.and_then(|l| l.engine).and_then(|e| e.fault).map(|f| f.on_host(&host.name))
+            live.and_then(|l| l.engine.clone()).and_then(|e| e.fault).map(|f| f.on_host(&host.name))
         }
         HostPhase::Disconnected => {
             let since = live.map(|l| l.beat_at).or(host.seen_at);

@@ -22,6 +22,7 @@ pub mod pool;
 pub mod pool_prepare;
 pub mod pool_work;
 pub mod report;
+pub mod report_read;
 pub mod session;
 pub mod snapshot;
 pub mod summary;
@@ -59,6 +60,10 @@ pub struct App {
     pub uploads: Uploads,
     /// Console tickets not used yet.
     pub tickets: Tickets,
+    /// What was told last of each thing.
+    pub told: event::Told,
+    /// Things that have or had alerts.
+    pub alerted: alert::Alerted,
     /// Held while the place of a pool is compared with the others' and written.
     pub placing: tokio::sync::Mutex<()>,
 }
@@ -74,6 +79,8 @@ impl App {
             probes: Probes::default(),
             uploads: Uploads::default(),
             tickets: Tickets::default(),
+            told: event::Told::default(),
+            alerted: alert::Alerted::default(),
             placing: tokio::sync::Mutex::default(),
         });
         pool_work::register(&app);

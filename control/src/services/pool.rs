@@ -2,6 +2,7 @@
 
 use crate::bus::Thing;
 use crate::ids;
+use crate::roster::Known;
 use crate::services::{App, file, host, lines, report};
 use crate::tasks::NewTask;
 use quantix_contract::pool::{capacity_at, spec_with_secrets};
@@ -43,10 +44,12 @@ pub async fn statuses(app: &App, id: PoolId) -> Result<Vec<HostStatus>, Fault> {
     let assignments = app.core.store.pool_assignments(id).await?;
     let mut hosts = HashMap::new();
     for assignment in &assignments {
-        let host = app.core.store.host_get(assignment.host_id).await?;
-        hosts.insert(host.id, host);
+        let known = app.core.rosters.get(assignment.host_id).await?;
+        hosts.insert(known.roster.host.id, known);
     }
-    let kept = app.core.store.pool_status_all().await?;
+    // What was kept counts for those only that said nothing in this life of the vDC.
+    let all_spoke = assignments.iter().all(|a| app.live.get(a.host_id).is_some());
+    let kept = if all_spoke { Vec::new() } else { app.core.store.pool_status_of(id).await? };
     Ok(statuses_of(app, id, &assignments, &hosts, &kept))
 }
 
@@ -54,13 +57,13 @@ fn statuses_of(
     app: &App,
     id: PoolId,
     assignments: &[PoolAssignmentRecord],
-    hosts: &HashMap<HostId, HostRecord>,
+    hosts: &HashMap<HostId, Arc<Known>>,
     kept: &[PoolStatusRecord],
 ) -> Vec<HostStatus> {
     let mut statuses = Vec::new();
     for assignment in assignments.iter().filter(|a| a.pool_id == id) {
-        let Some(record) = hosts.get(&assignment.host_id) else { continue };
-        let host_phase = host::phase(app, record);
+        let Some(record) = hosts.get(&assignment.host_id).map(|known| &known.roster.host) else { continue };
+        let host_phase = host::phase_of(app, record);
         let report = match app.live.get(record.id) {
             Some(live) => live.pools.get(&id).cloned(),
             None if host_phase == HostPhase::Pending => None,

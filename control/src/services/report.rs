@@ -1,34 +1,30 @@
 //! Beats: what hosts say of themselves, checked, held in memory, and written only where it changed.
 //!
 //! ```text
-//!   beat ─▶ is it that host? ─▶ newer than the last? ─▶ sane? ─▶ live ─▶ store, if changed ─▶ watchers
-//!                                        └─ no: dropped, still answered          answer: all pools it should have
+//!   beat ─▶ is it that host? ─▶ newer than the last? ─▶ whole ─▶ sane? ─▶ live ─▶ store, if changed ─▶ watchers
+//!                    │                     │             └ or digest + figures: of what we hold? ─▶ live
+//!                    │                     │                                    └─ no: everything is asked for
+//!                    └─ no: refused        └─ no: dropped, still answered        answer: all pools it should have
 //! ```
-//! A host may speak of its own VMs and pools only; what it says of others is passed over.
+//! A host may speak of its own VMs and pools only; what it says of others is passed over. A beat of a fleet at rest reads
+//! nothing and writes nothing: it is held against [`crate::roster`].
 
 use crate::bus::Thing;
-use crate::services::live::{HostLive, VmLive};
+use crate::roster::Known;
+use crate::services::live::{HostLive, Refreshed, VmLive};
+use crate::services::report_read::{read, read_vm, refresh, sane_pool};
 use crate::services::{App, host, pool};
 use quantix_contract::quantix::node::v1 as node;
-use quantix_contract::{pool::report_from_proto, time, twin};
-use quantix_model::host::{Discovery, Engine, HostPhase, Inventory, Vitals};
+use quantix_model::host::{Discovery, Engine, HostPhase, Inventory};
 use quantix_model::id::{HostId, PoolId, VmId};
 use quantix_model::pool::PoolReport;
 use quantix_model::vm::{PowerState, VmPhase};
 use quantix_model::{Fault, FaultCode, UnixMs};
-use quantix_store::{HostRecord, PoolStatusRecord, StoreError, VmRecord};
-use std::collections::HashMap;
+use quantix_store::{HostRecord, PoolStatusRecord, StoreError, VmBrief, VmRecord};
+use std::collections::BTreeMap;
 
-/// More pools or VMs than this on one host is a mistake of the host.
-const THINGS_MAX: usize = 10_000;
-/// No file system of a host is larger: 2^60 bytes.
-const BYTES_MAX: u64 = 1 << 60;
-/// Words of a host longer than this are cut.
-const WORDS_CHARS_MAX: usize = 1000;
 /// A VM that is not there in so many beats in a row is lost.
 const MISSING_BEATS: u32 = 2;
-/// `seen_at` is written when it is older than this.
-const SEEN_EVERY_MS: i64 = 300_000;
 
 /// Takes a beat of `caller`, who proved by certificate to be that host.
 pub async fn beat(app: &App, caller: HostId, beat: node::BeatRequest) -> Result<node::BeatResponse, Fault> {
@@ -41,7 +37,7 @@ pub async fn beat(app: &App, caller: HostId, beat: node::BeatRequest) -> Result<
         )
         .because(format!("the certificate is that of host {caller}, the report is for {id}")));
     }
-    let record = app.core.store.host_get(id).await.map_err(|err| match err {
+    let known = app.core.rosters.get(id).await.map_err(|err| match err {
         StoreError::NotFound { .. } => Fault::new(
             FaultCode::Forbidden,
             "This host is not registered here any more.",
@@ -49,60 +45,138 @@ pub async fn beat(app: &App, caller: HostId, beat: node::BeatRequest) -> Result<
         ),
         other => other.into(),
     })?;
+    let mut full_wanted = false;
     if app.live.is_newer(id, &beat.boot_id, beat.sequence) {
-        take(app, &record, &beat).await?;
+        full_wanted = match beat.figures.as_option() {
+            Some(figures) => !take_figures(app, &known, &beat, figures).await?,
+            None => {
+                take(app, &known, &beat).await?;
+                false
+            }
+        };
     }
-    answer(app, &record).await
+    // What was just taken may have changed what it is answered.
+    let known = app.core.rosters.get(id).await?;
+    Ok(node::BeatResponse { full_wanted, ..answer(&known) })
 }
 
-async fn answer(app: &App, host: &HostRecord) -> Result<node::BeatResponse, Fault> {
-    let pools = app.core.store.pool_of_host(host.id).await?;
-    let wanted = pools.iter().filter(|(pool, a)| !a.releasing && !pool.deleting);
-    Ok(node::BeatResponse {
-        interval_ms: u64::try_from(host::interval(host).as_millis()).unwrap_or(u64::MAX),
+fn answer(known: &Known) -> node::BeatResponse {
+    let wanted = known.roster.pools.iter().filter(|(pool, a)| !a.releasing && !pool.deleting);
+    let interval = host::interval_of(known.roster.host.beat_interval_ms);
+    node::BeatResponse {
+        interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
         pools: wanted.map(|(record, _)| pool::intent(record)).collect(),
         ..Default::default()
-    })
+    }
 }
 
-async fn take(app: &App, record: &HostRecord, beat: &node::BeatRequest) -> Result<(), Fault> {
-    let said = read(app, record, beat)?;
-    let before = app.live.replace(record.id, said.clone());
-    keep_host(app, record, beat).await?;
-    let assigned: Vec<PoolId> =
-        app.core.store.pool_of_host(record.id).await?.iter().map(|(pool, _)| pool.id).collect();
+/// Takes a beat that tells only what moved; whether it stands for what we hold.
+async fn take_figures(
+    app: &App,
+    known: &Known,
+    beat: &node::BeatRequest,
+    figures: &node::Figures,
+) -> Result<bool, Fault> {
+    let (id, now) = (known.roster.host.id, app.core.clock.now());
+    let interval = host::interval_of(known.roster.host.beat_interval_ms);
+    let vitals = crate::services::report_read::vitals(beat)?;
+    let done = app.live.refresh(id, &beat.boot_id, &beat.state_digest, |live| {
+        live.interval = interval;
+        refresh(live, beat, figures, vitals, now)
+    });
+    let Refreshed::Fresh(before) = done else { return Ok(false) };
+    let Some(said) = app.live.get(id) else { return Ok(false) };
+    app.live.note_seen(id, now, known.roster.host.seen_at);
+    if before.compared != Some(known.roster.mark) || !before.missing.is_empty() {
+        compare(app, known, &said, Some(&before)).await?;
+    }
+    tell(app, known, &before, &said);
+    Ok(true)
+}
+
+/// Takes a whole beat.
+async fn take(app: &App, known: &Known, beat: &node::BeatRequest) -> Result<(), Fault> {
+    let said = read(app, &known.roster.host, beat)?;
+    let id = known.roster.host.id;
+    let before = app.live.replace(id, said.clone());
+    // What could not be written then counts as never said.
+    let written = before.as_ref().filter(|before| before.kept);
+    app.live.note_seen(id, said.beat_at, known.roster.host.seen_at);
+    keep_host(app, known, beat).await?;
     let mut changed = Vec::new();
-    for (pool_id, report) in said.pools.iter().filter(|(id, _)| assigned.contains(id)) {
-        let last = before.as_ref().and_then(|b| b.pools.get(pool_id));
+    for (pool_id, report) in said.pools.iter().filter(|(id, _)| is_assigned(known, **id)) {
+        let last = written.and_then(|b| b.pools.get(pool_id));
         if last.is_none_or(|last| differs(last, report)) {
-            let (pool_id, host_id, report) = (*pool_id, record.id, report.clone());
-            changed.push(PoolStatusRecord { pool_id, host_id, report });
+            changed.push(PoolStatusRecord { pool_id: *pool_id, host_id: id, report: report.clone() });
         }
     }
     if !changed.is_empty() {
         app.core.store.pool_status_put(&changed).await?;
     }
-    // Capacity and ages move with every beat; watchers read the view, the store is left alone.
-    for pool_id in &assigned {
-        app.core.bus.changed(Thing::Pool(*pool_id));
+    for status in &changed {
+        app.core.bus.changed(Thing::Pool(status.pool_id));
     }
-    settle_releases(app, record, &said).await?;
-    if let Some(vms) = &said.vms {
-        keep_vms(app, record.id, vms, before.as_ref()).await?;
+    compare(app, known, &said, before.as_deref()).await?;
+    app.live.note(id, |live| live.kept = true);
+    match &before {
+        Some(before) => tell(app, known, before, &said),
+        None => app.core.bus.changed(Thing::Host(id)),
     }
-    if before.is_none_or(|b| b.phase != said.phase) {
-        tell_vms(app, record.id).await?;
+    // Everything on it is known again, or unknown now.
+    if before.is_none_or(|b| b.phase != said.phase || b.vms.is_some() != said.vms.is_some()) {
+        for (pool, _) in &known.roster.pools {
+            app.core.bus.changed(Thing::Pool(pool.id));
+        }
+        for vm in &known.roster.vms {
+            app.core.bus.changed(Thing::Vm(vm.id));
+        }
     }
-    app.core.bus.changed(Thing::Host(record.id));
     Ok(())
 }
 
+fn is_assigned(known: &Known, id: PoolId) -> bool {
+    known.roster.pools.iter().any(|(pool, _)| pool.id == id)
+}
+
+/// What is on the host by its own words, against what should be.
+async fn compare(app: &App, known: &Known, said: &HostLive, before: Option<&HostLive>) -> Result<(), Fault> {
+    settle_releases(app, known, said).await?;
+    if let Some(vms) = &said.vms {
+        keep_vms(app, known, vms, before).await?;
+    }
+    let mark = known.roster.mark;
+    app.live.note(known.roster.host.id, |live| live.compared = Some(mark));
+    Ok(())
+}
+
+/// Tells watchers: of what happened each by itself, of what only moved once for the whole host.
+fn tell(app: &App, known: &Known, before: &HostLive, said: &HostLive) {
+    let bus = &app.core.bus;
+    let id = known.roster.host.id;
+    // Alerts look at whole seconds.
+    let skew = |live: &HostLive| live.clock_skew_ms / 1000;
+    if before.phase != said.phase || before.engine != said.engine || skew(before) != skew(said) {
+        bus.changed(Thing::Host(id));
+    }
+    for (pool_id, report) in said.pools.iter().filter(|(id, _)| is_assigned(known, **id)) {
+        if before.pools.get(pool_id).is_some_and(|last| percent_used(last) != percent_used(report)) {
+            bus.changed(Thing::Pool(*pool_id));
+        }
+    }
+    bus.moved(id);
+}
+
+/// Alerts look at whole percents.
+fn percent_used(report: &PoolReport) -> Option<u64> {
+    report.capacity.and_then(|c| (c.used_bytes / 100).checked_mul(10_000)?.checked_div(c.total_bytes))
+}
+
 /// A host that no longer has a pool it should let go of: the assignment ends, whoever asked it.
-async fn settle_releases(app: &App, record: &HostRecord, said: &HostLive) -> Result<(), Fault> {
-    for (pool, assignment) in app.core.store.pool_of_host(record.id).await? {
+async fn settle_releases(app: &App, known: &Known, said: &HostLive) -> Result<(), Fault> {
+    for (pool, assignment) in &known.roster.pools {
         let busy = app.core.tasks.of(Thing::Pool(pool.id)).is_some();
         if assignment.releasing && !busy && !said.pools.contains_key(&pool.id) {
-            app.core.store.pool_unassign(pool.id, record.id).await?;
+            app.core.store.pool_unassign(pool.id, known.roster.host.id).await?;
             app.core.bus.changed(Thing::Pool(pool.id));
         }
     }
@@ -118,126 +192,28 @@ fn differs(last: &PoolReport, now: &PoolReport) -> bool {
     still(last) != still(now) || last.capabilities != now.capabilities
 }
 
-fn read(app: &App, record: &HostRecord, beat: &node::BeatRequest) -> Result<HostLive, Fault> {
-    if beat.pools.len() > THINGS_MAX || beat.vms.len() > THINGS_MAX {
-        return Err(absurd(record, "it lists more than 10000 pools or VMs"));
-    }
-    if beat.boot_id.len() > 64 || beat.node_version.len() > 64 {
-        return Err(absurd(record, "its boot id or version is longer than 64 bytes"));
-    }
-    let now = app.core.clock.now();
-    let observed_at = beat.observed_at.as_option().map_or(now, time::from_proto);
-    let vitals = beat.vitals.as_option().map(Vitals::try_from).transpose()?.unwrap_or_default();
-    let engine = beat.engine.as_option().map(Engine::try_from).transpose()?;
-    let mut pools = HashMap::new();
-    for pool in &beat.pools {
-        let (id, report) = report_from_proto(pool)?;
-        if report.capacity.is_some_and(|c| c.total_bytes > BYTES_MAX) {
-            return Err(absurd(record, "a pool of more than 2^60 bytes"));
-        }
-        pools.insert(id, sane_pool(report));
-    }
-    let mut vms = HashMap::new();
-    for vm in beat.vms.iter().filter(|_| beat.vms_known) {
-        // A domain that is not ours may have any name; an id that is none cannot be ours.
-        let Ok(id) = vm.vm_id.parse::<VmId>() else { continue };
-        vms.insert(id, read_vm(vm)?);
-    }
-    let broken = engine.as_ref().is_some_and(|e| e.fault.is_some());
-    let known = app.live.get(record.id).map(|l| l.missing).unwrap_or_default();
-    Ok(HostLive {
-        beat_at: now,
-        boot_id: beat.boot_id.clone(),
-        sequence: beat.sequence,
-        clock_skew_ms: observed_at.0.saturating_sub(now.0),
-        vitals: sane_vitals(vitals),
-        engine,
-        pools,
-        vms: beat.vms_known.then_some(vms),
-        missing: known,
-        phase: if broken { HostPhase::Degraded } else { HostPhase::Ready },
-    })
+/// Writes of all hosts that were seen since when, in few statements.
+pub async fn write_seen(app: &App) -> Result<(), Fault> {
+    let (ids, at) = app.live.take_seen();
+    let Some(at) = at else { return Ok(()) };
+    // Their next beats say it again.
+    let written = app.core.store.host_seen(&ids, at).await;
+    Ok(written.inspect_err(|_| app.live.forget_seen(&ids))?)
 }
 
-/// A host's report of one VM.
-pub fn read_vm(vm: &node::VmReport) -> Result<VmLive, Fault> {
-    Ok(VmLive {
-        generation: vm.generation,
-        power_state: twin::read("vms.power_state", vm.power_state)?,
-        power_reason: cut(&vm.power_reason),
-        since: vm.since.as_option().map(time::from_proto),
-        observed_at: vm.observed_at.as_option().map(time::from_proto),
-        cpu_used_ratio: vm.cpu_used_ratio.map(ratio),
-        memory_used_bytes: vm.memory_used_bytes.map(|bytes| bytes.min(BYTES_MAX)),
-        fault: vm.fault.as_option().map(|fault| cut_fault(fault.into())),
-        fault_since: vm.fault_since.as_option().map(time::from_proto),
-    })
-}
-
-fn absurd(record: &HostRecord, what: &str) -> Fault {
-    Fault::new(
-        FaultCode::InvalidArgument,
-        format!("{} reports what cannot be.", record.name),
-        "Look at the log of quantix-node on that host, and update it.",
-    )
-    .because(what)
-    .on_host(&record.name)
-}
-
-fn cut(words: &str) -> String {
-    words.chars().filter(|c| !c.is_control()).take(WORDS_CHARS_MAX).collect()
-}
-
-fn cut_fault(fault: Fault) -> Fault {
-    Fault { message: cut(&fault.message), cause: cut(&fault.cause), remedy: cut(&fault.remedy), ..fault }
-}
-
-/// A share of one; what is no number counts as nothing used.
-fn ratio(value: f64) -> f64 {
-    if value.is_finite() { value.clamp(0.0, 1.0) } else { 0.0 }
-}
-
-fn sane_vitals(v: Vitals) -> Vitals {
-    let memory_total_bytes = v.memory_total_bytes.min(BYTES_MAX);
-    Vitals {
-        cpu_used_ratio: ratio(v.cpu_used_ratio),
-        memory_total_bytes,
-        memory_used_bytes: v.memory_used_bytes.min(memory_total_bytes),
-        load_1m: if v.load_1m.is_finite() { v.load_1m.clamp(0.0, 1e6) } else { 0.0 },
-        uptime_seconds: v.uptime_seconds,
-    }
-}
-
-/// Facts of one pool on one host that are kept.
-const POOL_FACTS_MAX: usize = 32;
-
-fn sane_pool(mut report: PoolReport) -> PoolReport {
-    report.probe = cut(&report.probe);
-    report.mount_path = cut(&report.mount_path);
-    report.facts.truncate(POOL_FACTS_MAX);
-    for fact in &mut report.facts {
-        fact.name = cut(&fact.name);
-        fact.value = cut(&fact.value);
-    }
-    if let Some(capacity) = &mut report.capacity {
-        capacity.used_bytes = capacity.used_bytes.min(capacity.total_bytes);
-        capacity.available_bytes = capacity.available_bytes.min(capacity.total_bytes);
-    }
-    report
-}
-
-/// Writes what a host is made of, its release, and now and then that it was seen.
-async fn keep_host(app: &App, record: &HostRecord, beat: &node::BeatRequest) -> Result<(), Fault> {
+/// Writes what a host is made of, and its release.
+async fn keep_host(app: &App, known: &Known, beat: &node::BeatRequest) -> Result<(), Fault> {
     let now = app.core.clock.now();
     let inventory = beat.inventory.as_option().map(Inventory::from);
     let engine = beat.engine.as_option().map(Engine::try_from).transpose()?;
-    let stale = record.seen_at.is_none_or(|at| now.0.saturating_sub(at.0) > SEEN_EVERY_MS);
-    let version = beat.node_version != record.node_version;
-    if !stale && !version && inventory.is_none() {
+    let (first, version) = (known.roster.host.seen_at.is_none(), &known.roster.host.node_version);
+    if !first && beat.node_version == *version && inventory.is_none() {
         return Ok(());
     }
     let change = |host: &mut HostRecord| {
-        host.seen_at = Some(now);
+        if host.seen_at.is_none() {
+            host.seen_at = Some(now);
+        }
         beat.node_version.clone_into(&mut host.node_version);
         let had = host.discovery.take();
         let existing_vms = had.as_ref().map(|d| d.existing_vms.clone()).unwrap_or_default();
@@ -250,27 +226,27 @@ async fn keep_host(app: &App, record: &HostRecord, beat: &node::BeatRequest) -> 
         };
         Ok::<(), StoreError>(())
     };
-    app.core.store.host_update(record.id, change).await?;
+    app.core.store.host_update(known.roster.host.id, change).await?;
+    app.core.bus.changed(Thing::Host(known.roster.host.id));
     Ok(())
 }
 
 /// Writes power states that changed, and tells of VMs that are gone or came back.
 async fn keep_vms(
     app: &App,
-    host_id: HostId,
-    said: &HashMap<VmId, VmLive>,
+    known: &Known,
+    said: &BTreeMap<VmId, VmLive>,
     before: Option<&HostLive>,
 ) -> Result<(), Fault> {
-    let ours = app.core.store.vm_of_host(host_id).await?;
-    let mut missing = HashMap::new();
+    let mut missing = BTreeMap::new();
     let mut ids = Vec::new();
-    for vm in &ours {
+    for vm in &known.roster.vms {
         match said.get(&vm.id) {
             Some(live) if power_differs(vm, live) || vm.phase == VmPhase::Lost => ids.push(vm.id),
             Some(live) => {
-                // Load moved: nothing to write, but worth showing.
+                // What it could not do for it is not written, but worth showing.
                 let last = before.and_then(|b| b.vms.as_ref()).and_then(|vms| vms.get(&vm.id));
-                if last != Some(live) {
+                if last.is_some_and(|last| last.fault != live.fault) {
                     app.core.bus.changed(Thing::Vm(vm.id));
                 }
             }
@@ -286,7 +262,7 @@ async fn keep_vms(
             None => {}
         }
     }
-    app.live.change(host_id, |live| live.missing.clone_from(&missing));
+    app.live.note(known.roster.host.id, |live| live.missing.clone_from(&missing));
     if ids.is_empty() {
         return Ok(());
     }
@@ -304,7 +280,7 @@ async fn keep_vms(
     Ok(())
 }
 
-fn power_differs(vm: &VmRecord, live: &VmLive) -> bool {
+fn power_differs(vm: &VmBrief, live: &VmLive) -> bool {
     (vm.power_state, &vm.power_reason, vm.power_since) != (live.power_state, &live.power_reason, live.since)
 }
 
@@ -331,13 +307,6 @@ fn lose(vm: &mut VmRecord) {
         format!("The host no longer has VM {}.", vm.name),
         "If it was removed there on purpose, delete it here; its disks are kept unless you say otherwise.",
     ));
-}
-
-async fn tell_vms(app: &App, host_id: HostId) -> Result<(), Fault> {
-    for vm in app.core.store.vm_of_host(host_id).await? {
-        app.core.bus.changed(Thing::Vm(vm.id));
-    }
-    Ok(())
 }
 
 /// Takes a host's word on one pool, given in answer to a call.
@@ -371,24 +340,22 @@ pub async fn take_vm(app: &App, host_id: HostId, id: VmId, said: &node::VmReport
 
 /// Tells watchers of hosts that fell silent, and of everything that is unknown since.
 pub async fn tell_silent(app: &App, now: UnixMs) -> Result<usize, Fault> {
-    let hosts = app.core.store.host_all().await?;
-    let every: HashMap<HostId, _> = hosts.iter().map(|h| (h.id, host::interval(h))).collect();
-    let mut turned =
-        app.live.turned(now, |id| every.get(&id).copied().unwrap_or(quantix_model::host::BEAT_INTERVAL));
+    let mut turned = app.live.turned(now);
     // One that has not spoken since the vDC started falls silent, too, when its time is up.
-    for host in hosts.iter().filter(|h| host::phase(app, h) == HostPhase::Disconnected) {
-        if app.live.first_absence(host.id) {
-            turned.push((host.id, HostPhase::Disconnected));
-        }
-    }
+    turned.extend(app.live.absent(now).into_iter().map(|id| (id, HostPhase::Disconnected)));
     for (id, phase) in &turned {
-        let name = hosts.iter().find(|h| h.id == *id).map_or("", |h| h.name.as_str());
-        tracing::info!(host = name, ?phase, "the host's phase turned");
         app.core.bus.changed(Thing::Host(*id));
-        for (pool, _) in app.core.store.pool_of_host(*id).await? {
+        let known = match app.core.rosters.get(*id).await {
+            Err(StoreError::NotFound { .. }) => continue,
+            known => known?,
+        };
+        tracing::info!(host = known.roster.host.name, ?phase, "the host's phase turned");
+        for (pool, _) in &known.roster.pools {
             app.core.bus.changed(Thing::Pool(pool.id));
         }
-        tell_vms(app, *id).await?;
+        for vm in &known.roster.vms {
+            app.core.bus.changed(Thing::Vm(vm.id));
+        }
     }
     Ok(turned.len())
 }
@@ -425,14 +392,10 @@ mod tests {
     }
 
     #[test]
-    fn absurd_numbers_are_brought_to_sense() {
-        assert_eq!(ratio(f64::NAN), 0.0);
-        assert_eq!(ratio(7.0), 1.0);
-        assert_eq!(ratio(-1.0), 0.0);
-        let capacity = sane_pool(report(500, PoolHealth::Healthy)).capacity.expect("kept");
-        assert_eq!(capacity.used_bytes, 100);
-        let v = sane_vitals(Vitals { memory_total_bytes: 5, memory_used_bytes: 9, ..Vitals::default() });
-        assert_eq!(v.memory_used_bytes, 5);
-        assert_eq!(cut("a\n\u{1b}[2Jb"), "a[2Jb");
+    fn watchers_hear_of_whole_percents() {
+        let used = |bytes: u64| percent_used(&report(bytes * 100, PoolHealth::Healthy));
+        assert_eq!((used(0), used(1)), (Some(0), Some(100)));
+        let nothing = PoolReport { capacity: None, ..report(1, PoolHealth::Healthy) };
+        assert_eq!(percent_used(&nothing), None);
     }
 }

@@ -11,7 +11,7 @@ use quantix_model::host::HostPhase;
 use quantix_model::id::{HostId, TaskId, VmId};
 use quantix_model::vm::{PowerState, PowerVerb, VmPhase, allowed_actions};
 use quantix_model::{Fault, FaultCode, UnixMs};
-use quantix_store::{HostRecord, Page, PageRequest, StoreError, TaskRecord, VmRecord};
+use quantix_store::{HostBrief, HostRecord, Page, PageRequest, StoreError, TaskRecord, VmRecord};
 
 /// One page of VMs, on one host or on all.
 pub async fn list(app: &App, request: &PageRequest, of: Option<HostId>) -> Result<Page<wire::Vm>, Fault> {
@@ -51,25 +51,31 @@ pub struct Power {
 
 /// What is known of a VM's power now.
 pub fn power(app: &App, host: &HostRecord, vm: &VmRecord) -> Power {
+    power_of(app, &HostBrief::from(host), vm.id, vm.observed_at)
+}
+
+/// The same, by what is needed for it. `observed_at`: when its host looked last, as written.
+pub fn power_of(app: &App, host: &HostBrief, id: VmId, observed_at: Option<UnixMs>) -> Power {
     let unknown = |reason: &str| Power {
         state: PowerState::Unknown,
         reason: reason.to_owned(),
         since: None,
-        observed_at: vm.observed_at,
+        observed_at,
         cpu_used_ratio: None,
         memory_used_bytes: None,
         fault: None,
         fault_since: None,
     };
-    match host::phase(app, host) {
+    match host::phase_of(app, host) {
         HostPhase::Pending => return unknown("its host has not reported yet"),
         HostPhase::Disconnected => return unknown("its host is silent"),
         HostPhase::Ready | HostPhase::Degraded => {}
     }
-    let Some(vms) = app.live.get(host.id).and_then(|live| live.vms) else {
+    let live = app.live.get(host.id);
+    let Some(vms) = live.as_ref().and_then(|live| live.vms.as_ref()) else {
         return unknown("libvirt on its host does not answer");
     };
-    match vms.get(&vm.id) {
+    match vms.get(&id) {
         None => unknown("its host does not list it"),
         Some(live) => Power {
             state: live.power_state,

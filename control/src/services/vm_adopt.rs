@@ -4,7 +4,8 @@
 //! again. Nothing on the host changes: an adopted VM goes on as it was.
 
 use crate::bus::Thing;
-use crate::services::report::{note_power, read_vm};
+use crate::services::report::note_power;
+use crate::services::report_read::read_vm;
 use crate::services::{App, lines, orphan, vm};
 use quantix_contract::quantix::action::v1::AllowedAction;
 use quantix_contract::quantix::node::v1 as node;

@@ -6,6 +6,7 @@ mod device;
 mod event;
 mod explore;
 mod file;
+mod fleet;
 mod kill;
 mod main_job;
 mod prepare;

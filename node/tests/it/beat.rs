@@ -71,3 +71,58 @@ async fn a_vdc_that_was_away_hears_everything_again() {
     assert_eq!(beat.pools.len(), 1);
     daemon.stop().await;
 }
+
+/// A whole beat, and one that stands for it.
+async fn settled(vdc: &TestVdc) {
+    vdc.beat_that("one that stands for the last whole one", |b| b.figures.is_set() && b.pools.len() == 1)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_did_not_change_is_not_told_again() {
+    let (machine, vdc) = (Machine::new(), TestVdc::with_interval(200).await);
+    let (daemon, line) = machine.enrol(&vdc).await;
+    line.apply_pool(pool_intent(1)).await.unwrap();
+    settled(&vdc).await;
+    let slim = vdc.beat_that("a later one", |b| b.figures.is_set()).await;
+    let figures = slim.figures.as_option().unwrap();
+    assert_eq!(figures.pool_age_ms.len(), 1);
+    assert!(!slim.state_digest.is_empty());
+
+    // A change is told at once, and whole.
+    machine.launcher.pool(pool_id()).stall(true);
+    vdc.beat_that("the stall", |b| b.figures.is_unset() && b.pools.iter().any(|p| p.fault.is_set())).await;
+    machine.launcher.pool(pool_id()).stall(false);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vdc_that_holds_something_else_is_told_everything_at_once() {
+    let (machine, vdc) = (Machine::new(), TestVdc::with_interval(200).await);
+    let (daemon, line) = machine.enrol(&vdc).await;
+    line.apply_pool(pool_intent(1)).await.unwrap();
+    settled(&vdc).await;
+    // What it wants does not hang on what it was told.
+    vdc.want_pools(vec![pool_intent(1)]);
+    vdc.forget();
+    let whole = vdc.beat_that("everything", |b| b.figures.is_unset()).await;
+    assert!(whole.inventory.is_set(), "the hardware, too");
+    assert_eq!(whole.pools.len(), 1);
+    settled(&vdc).await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_beat_without_answer_is_told_again() {
+    let (machine, vdc) = (Machine::new(), TestVdc::with_interval(200).await);
+    let (daemon, line) = machine.enrol(&vdc).await;
+    line.apply_pool(pool_intent(1)).await.unwrap();
+    settled(&vdc).await;
+    vdc.lose_answers(true);
+    vdc.has_refused().await;
+    vdc.beat_that("the first whole one", |b| b.figures.is_unset()).await;
+    vdc.beat_that("another", |b| b.figures.is_unset()).await;
+    vdc.lose_answers(false);
+    settled(&vdc).await;
+    daemon.stop().await;
+}

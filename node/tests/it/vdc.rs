@@ -37,6 +37,10 @@ struct Heard {
     refused: watch::Sender<u32>,
     down: AtomicBool,
     interval_ms: u64,
+    /// The last whole beat, which later ones stand for.
+    whole: Mutex<Option<BeatRequest>>,
+    /// Answers are lost after this.
+    deaf: AtomicBool,
 }
 
 impl Drop for TestVdc {
@@ -68,6 +72,8 @@ impl TestVdc {
             refused: watch::channel(0).0,
             down: AtomicBool::new(false),
             interval_ms,
+            whole: Mutex::default(),
+            deaf: AtomicBool::new(false),
         });
         let config = tls::server(&Identity::from_pem(&chain, &key).unwrap(), Some(&ca_pem)).unwrap();
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
@@ -117,6 +123,16 @@ impl TestVdc {
         self.heard.down.store(down, Ordering::SeqCst);
     }
 
+    /// Forgets what it was told, as a restart does, or as if its state had drifted.
+    pub fn forget(&self) {
+        *self.heard.whole.lock().unwrap() = None;
+    }
+
+    /// Takes beats without answering well, or answers again.
+    pub fn lose_answers(&self, lose: bool) {
+        self.heard.deaf.store(lose, Ordering::SeqCst);
+    }
+
     /// Waits until it has refused a beat.
     pub async fn has_refused(&self) {
         let mut refused = self.heard.refused.subscribe();
@@ -149,6 +165,21 @@ fn sign(ca_pem: &str, ca_key: &str, key: &impl PublicKeyData, name: &str) -> Str
     params.signed_by(key, &issuer).unwrap().pem()
 }
 
+impl Heard {
+    /// Holds a whole beat; fills into another what it stands for. False: that is not known here.
+    fn hold(&self, beat: &mut BeatRequest) -> bool {
+        let mut whole = self.whole.lock().unwrap();
+        if beat.figures.is_unset() {
+            *whole = Some(beat.clone());
+            return true;
+        }
+        let same = |w: &&BeatRequest| (&w.boot_id, &w.state_digest) == (&beat.boot_id, &beat.state_digest);
+        let Some(held) = whole.as_ref().filter(same) else { return false };
+        (beat.pools, beat.vms, beat.engine) = (held.pools.clone(), held.vms.clone(), held.engine.clone());
+        true
+    }
+}
+
 #[allow(refining_impl_trait)]
 impl ReportService for Heard {
     async fn beat(
@@ -165,9 +196,16 @@ impl ReportService for Heard {
             let fault = Fault::new(FaultCode::StoreUnavailable, "The store is down.", "Wait.");
             return Err::<_, ConnectError>(to_connect(&fault));
         }
+        let mut beat = beat;
+        let full_wanted = !self.hold(&mut beat);
+        if self.deaf.load(Ordering::SeqCst) {
+            self.refused.send_modify(|n| *n += 1);
+            self.beats.send_modify(|all| all.push(beat));
+            return Err(to_connect(&Fault::new(FaultCode::DeadlineExceeded, "Lost.", "Again.")));
+        }
         let wanted = self.pools.lock().unwrap().clone();
         let pools = wanted.unwrap_or_else(|| beat.pools.iter().map(|p| pool_intent(p.generation)).collect());
         self.beats.send_modify(|all| all.push(beat));
-        Response::ok(BeatResponse { interval_ms: self.interval_ms, pools, ..Default::default() })
+        Response::ok(BeatResponse { interval_ms: self.interval_ms, pools, full_wanted, ..Default::default() })
     }
 }

@@ -1,9 +1,12 @@
 //! Measures what the promises say, beside the bare tool where there is one. Prints figures; judges nothing.
 //!
-//! `quantix-bench [start] [memory] [vm] [upload] [stall] [rbd] [lvm]`, all when none is named. `./x bench` builds and calls it.
+//! `quantix-bench [start] [memory] [vm] [upload] [stall] [rbd] [lvm] [weight]`, all when none is named, or
+//! `quantix-bench fleet …` by itself. `./x bench` builds and calls it.
 
+mod fleet;
 mod shared;
 mod stall;
+mod weight;
 
 use quantix_contract::quantix::vm::v1 as vm;
 use quantix_contract::quantix::volume::v1::VolumeFormat;
@@ -37,7 +40,10 @@ fn main() {
 }
 
 async fn measure(wanted: &[String]) {
-    let all = ["start", "memory", "vm", "upload", "stall", "rbd", "lvm"];
+    if wanted.first().is_some_and(|word| word == "fleet") {
+        return fleet::fleet(&wanted[1..]).await;
+    }
+    let all = ["start", "memory", "vm", "upload", "stall", "rbd", "lvm", "weight"];
     if let Some(unknown) = wanted.iter().find(|word| !all.contains(&word.as_str())) {
         eprintln!("{unknown}: no such measurement; there are {}", all.join(", "));
         std::process::exit(2);
@@ -55,6 +61,9 @@ async fn measure(wanted: &[String]) {
     }
     if asked("lvm") {
         shared::lvm();
+    }
+    if asked("weight") {
+        weight::weight(&folder.path().join("weight")).await;
     }
     if !(asked("memory") || asked("vm") || asked("upload")) {
         return;

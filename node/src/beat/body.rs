@@ -1,0 +1,132 @@
+//! What a heart beats for, and the daemon as such a body.
+
+use crate::daemon::Daemon;
+use crate::ledger::Enrolment;
+use crate::vm::table::VmFact;
+use async_trait::async_trait;
+use quantix_client::VdcClient;
+use quantix_client::tls::VDC_NAME;
+use quantix_contract::quantix::host::v1 as host;
+use quantix_contract::quantix::node::v1::{BeatRequest, BeatResponse, PoolIntent};
+use quantix_model::host::{Discovery, Engine, ExistingVm, Inventory, Vitals};
+use quantix_model::id::PoolId;
+use quantix_model::pool::PoolReport;
+use quantix_model::{Fault, UnixMs};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// The first beat waits so long for the first look at the hypervisor and its VMs …
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// … and so long for the first look at the recovered pools.
+const FIRST_LOOK_POOLS: Duration = Duration::from_secs(2);
+
+/// What is known of a host, each thing with its age.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Load.
+    pub vitals: Vitals,
+    /// Hardware; `None` until it was read once.
+    pub inventory: Option<Arc<Inventory>>,
+    /// libvirt and QEMU; `None` until they were asked once.
+    pub engine: Option<Engine>,
+    /// By id.
+    pub pools: Vec<(PoolId, PoolReport)>,
+    /// By id.
+    pub vms: Vec<VmFact>,
+    /// Whether the hypervisor answers.
+    pub vms_known: bool,
+}
+
+impl State {
+    /// What a vDC keeps of the machine, once everything was looked at.
+    pub(super) fn discovery(&self) -> Option<host::Discovery> {
+        let strangers = self.vms.iter().filter(|fact| fact.report.generation.is_none());
+        Some(host::Discovery::from(&Discovery {
+            inventory: Inventory::clone(self.inventory.as_deref()?),
+            engine: self.engine.clone()?,
+            existing_vms: strangers
+                .map(|fact| ExistingVm {
+                    id: fact.report.id.to_string(),
+                    name: fact.report.name.clone(),
+                    running: fact.report.power_state.is_active(),
+                })
+                .collect(),
+        }))
+    }
+}
+
+/// A host that reports to a vDC.
+#[async_trait]
+pub trait Body: Send + Sync + 'static {
+    /// The vDC it belongs to, if it belongs to one.
+    fn enrolment(&self) -> Option<Enrolment>;
+    /// A line to that vDC.
+    fn line(&self, enrolment: &Enrolment) -> Result<VdcClient, Fault>;
+    /// Told when something changed that the vDC should hear at once.
+    fn changed(&self) -> Arc<Notify>;
+    /// Ends when everything was looked at once, or should have been.
+    async fn first_look(&self);
+    /// What is known; asks nobody.
+    async fn state(&self) -> State;
+    /// Sends a beat and waits for its answer.
+    async fn send(&self, line: &VdcClient, beat: BeatRequest) -> Result<BeatResponse, Fault>;
+    /// A beat was answered: the registration is over.
+    async fn confirm(&self, enrolment: &Enrolment) -> Result<(), Fault>;
+    /// Makes true what was answered to a beat sent at `sent_at` that told of the pools in `told`.
+    async fn converge(&self, pools: &[PoolIntent], sent_at: UnixMs, told: &[String]);
+}
+
+#[async_trait]
+impl Body for Daemon {
+    fn enrolment(&self) -> Option<Enrolment> {
+        self.ledger.book().registration.clone()
+    }
+
+    fn line(&self, enrolment: &Enrolment) -> Result<VdcClient, Fault> {
+        VdcClient::new(&enrolment.vdc_url, VDC_NAME, self.identity.client_config(enrolment)?)
+    }
+
+    fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
+    }
+
+    async fn first_look(&self) {
+        let hypervisor = async {
+            self.facts.engine_asked().await;
+            self.vms.listed().await;
+        };
+        let hypervisor = tokio::time::timeout(FIRST_LOOK, hypervisor);
+        let pools = tokio::time::timeout(FIRST_LOOK_POOLS, self.pools.looked_at());
+        let (hypervisor, pools) = tokio::join!(hypervisor, pools);
+        if hypervisor.is_err() || pools.is_err() {
+            tracing::info!("not everything has answered yet; the first beat tells what is known");
+        }
+    }
+
+    async fn state(&self) -> State {
+        let vitals = self.facts.vitals().await;
+        let table = self.vms.table();
+        let vms_known = table.is_known();
+        State {
+            vms: table.all(),
+            vms_known,
+            pools: self.pools.reports(),
+            engine: self.facts.engine().borrow().clone(),
+            inventory: self.facts.inventory(),
+            vitals,
+        }
+    }
+
+    async fn send(&self, line: &VdcClient, beat: BeatRequest) -> Result<BeatResponse, Fault> {
+        line.beat(beat).await
+    }
+
+    async fn confirm(&self, enrolment: &Enrolment) -> Result<(), Fault> {
+        Daemon::confirm(self, enrolment).await
+    }
+
+    async fn converge(&self, pools: &[PoolIntent], sent_at: UnixMs, told: &[String]) {
+        self.pools.converge(pools, sent_at, told).await;
+    }
+}
