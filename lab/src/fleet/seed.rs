@@ -118,6 +118,7 @@ fn pool_record(name: String, spec: PoolSpec, now: UnixMs) -> PoolRecord {
         spec,
         generation: 1,
         deleting: false,
+        prepared: false,
         created_at: now,
         changed_at: now,
     }
