@@ -183,7 +183,7 @@ impl TaskKind for Upload {
                 return Ok(());
             }
             mark(&app, id, UploadState::Failed, Some(why.clone())).await?;
-            upload_wait::remove(&app, record.pool_id, id).await
+            upload_wait::clear(&app, record.pool_id, id).await
         };
         if let Err(fault) = undone.await {
             tracing::warn!(%fault, "the bytes of a failed upload could not be removed");

@@ -75,7 +75,7 @@ impl TaskKind for Upload {
             if matches!(image.phase, ImagePhase::Deleting | ImagePhase::Ready) {
                 return Ok(());
             }
-            let removed = remove(&app, &image).await;
+            let removed = upload_wait::clear(&app, image.pool_id, image.id).await;
             if why.code == FaultCode::TaskCancelled && removed.is_ok() {
                 app.core.store.image_delete(id).await?;
             } else {

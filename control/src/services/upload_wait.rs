@@ -14,6 +14,11 @@ const STALE_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How often a waiting task looks around without being told.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
+/// How long the bytes of a failed upload are worth waiting for.
+const CLEAR_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two attempts.
+const CLEAR_RETRY: Duration = Duration::from_millis(300);
+
 /// Opens the upload on the host and waits until all bytes are there.
 pub(super) async fn receive(app: &App, task: &TaskContext, target: &Target) -> Result<(), Fault> {
     task.progress(target.received_bytes, target.size_bytes, "bytes");
@@ -56,6 +61,19 @@ pub(super) async fn receive(app: &App, task: &TaskContext, target: &Target) -> R
             () = task.cancelled() => {}
         }
         task.check()?;
+    }
+}
+
+/// The same for an upload that failed: whoever ends it asks once only, and its host may just be silent for a moment.
+pub(super) async fn clear(app: &App, pool: PoolId, id: ImageId) -> Result<(), Fault> {
+    let end = tokio::time::Instant::now() + CLEAR_PATIENCE;
+    loop {
+        match remove(app, pool, id).await {
+            Err(fault) if fault.retryable() && tokio::time::Instant::now() < end => {
+                tokio::time::sleep(CLEAR_RETRY).await;
+            }
+            done => return done,
+        }
     }
 }
 
