@@ -3,6 +3,7 @@
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::tasks::Tasks;
 use quantix_model::UnixMs;
@@ -25,6 +26,8 @@ pub struct Core {
     pub pki: Pki,
     /// As started with.
     pub config: Config,
+    /// Figures of this process.
+    pub metrics: Metrics,
     /// `https://…` that hosts are told to report to.
     pub host_facing_url: String,
     /// New at each start.

@@ -120,7 +120,10 @@ impl Heart {
     /// One beat; answers when the next is due.
     async fn beat(&mut self, enrolment: &Enrolment) -> Duration {
         let sent_at = clock::now();
-        match self.tell(enrolment).await {
+        let began = Instant::now();
+        let told = self.tell(enrolment).await;
+        self.daemon.metrics.beat(told.is_ok(), began.elapsed());
+        match told {
             Ok((answer, told)) => {
                 if self.errors > 0 {
                     tracing::info!("the vDC answers again");

@@ -5,6 +5,7 @@
 //! Writes are durable when they return. Moving figures (load, beats) stay in memory and never come here.
 
 mod alert;
+pub mod backup;
 mod connection;
 mod error;
 mod event;
@@ -15,6 +16,7 @@ mod laws;
 mod migration;
 mod page;
 mod pool;
+mod postgres;
 mod row;
 mod session;
 mod setting;

@@ -13,8 +13,8 @@ use quantix_model::id::{HostId, ImageId, PoolId, VmId, VolumeId};
 use quantix_model::list::SortBy;
 use quantix_model::vm::{PowerState, VmPhase, VmSpec};
 use quantix_model::{Fault, UnixMs};
-use sea_orm::Condition;
 use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QuerySelect as _};
 use std::collections::BTreeSet;
 
 /// A VM.
@@ -198,6 +198,22 @@ impl Store {
     /// Every VM.
     pub async fn vm_all(&self) -> Result<Vec<VmRecord>, StoreError> {
         self.list(Condition::all()).await
+    }
+
+    /// How many VMs each host said are in which power state.
+    pub async fn vm_count_by_power(&self) -> Result<Vec<(HostId, PowerState, u64)>, StoreError> {
+        let counted = table::Entity::find()
+            .select_only()
+            .column(table::Column::HostId)
+            .column(table::Column::PowerState)
+            .column_as(table::Column::Id.count(), "count")
+            .group_by(table::Column::HostId)
+            .group_by(table::Column::PowerState)
+            .into_tuple::<(String, String, i64)>();
+        let read = |(host, state, count): (String, String, i64)| {
+            Ok((from_id("vms", &host)?, from_word("vms", &state)?, from_int(count)))
+        };
+        counted.all(self.reader()).await?.into_iter().map(read).collect()
     }
 
     /// VMs on a host.

@@ -89,8 +89,9 @@ impl wire::WatchService for Api {
         // Listening begins before `hello`, so that nothing between the two is missed.
         let changes = self.core.bus.listen();
         let stop = self.core.stop.clone();
+        let counted = self.core.metrics.watching();
         self.core.spawn(async move {
-            let _place = place;
+            let (_place, _counted) = (place, counted);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = watcher.run(changes) => {}

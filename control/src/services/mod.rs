@@ -21,6 +21,7 @@ pub mod orphan;
 pub mod pool;
 pub mod pool_work;
 pub mod report;
+pub mod scraper;
 pub mod session;
 pub mod snapshot;
 pub mod summary;

@@ -1,5 +1,7 @@
 //! The simulated cluster: real vDC, real node daemon, real TLS; only hypervisor and storage are in memory.
+#![allow(clippy::unwrap_used)]
 
+mod backup;
 mod bad_input;
 mod device;
 mod event;
@@ -7,6 +9,9 @@ mod explore;
 mod file;
 mod kill;
 mod main_job;
+mod metrics;
+#[path = "../../../store/tests/it/postgres.rs"]
+mod postgres;
 mod registration;
 mod stall;
 mod volume;
