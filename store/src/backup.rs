@@ -235,8 +235,9 @@ async fn copy_file(path: &Path, into: &Path) -> Result<Copied, Fault> {
     Ok(Copied { engine: Engine::Sqlite, schema: schema?, namespace: String::new() })
 }
 
-/// Looks through a SQLite file page by page; the engine's words when it is damaged.
-pub async fn check_file(path: &Path) -> Result<(), Fault> {
+/// Looks through a SQLite file page by page, and for the steps it should have behind it: SQLite takes a very short file
+/// for an empty database. The engine's words when it is damaged.
+pub async fn check_file(path: &Path, copied: &Copied) -> Result<(), Fault> {
     let db = Database::connect(crate::connection::sqlite_as_it_is(path)).await.map_err(StoreError::from)?;
     let check = Statement::from_string(DbBackend::Sqlite, "PRAGMA quick_check(1)");
     let said = async {
@@ -244,9 +245,14 @@ pub async fn check_file(path: &Path) -> Result<(), Fault> {
         row.map(|row| row.try_get_by_index::<String>(0)).transpose()
     };
     let said = said.await.map_err(|err| err.to_string());
+    let steps = schema(&db).await;
     let _ = db.close().await;
     match said {
-        Ok(Some(word)) if word == "ok" => Ok(()),
+        Ok(Some(word)) if word == "ok" && steps.as_ref().is_ok_and(|steps| *steps == copied.schema) => Ok(()),
+        Ok(Some(word)) if word == "ok" => Err(damaged(match steps {
+            Ok(steps) => format!("its tables have the steps {steps:?}, not those of the manifest"),
+            Err(err) => err.to_string(),
+        })),
         Ok(other) => Err(damaged(other.unwrap_or_default())),
         Err(words) => Err(damaged(words)),
     }

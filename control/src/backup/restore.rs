@@ -123,7 +123,7 @@ async fn fill(
     }
     archive::unpack(file, manifest, stage, DATABASE)?;
     let database = stage.join(DATABASE);
-    check_file(&database).await?;
+    check_file(&database, &manifest.database).await?;
     let store = Store::open_file(&database).await?;
     let settled = store.settle_restored(id, now).await;
     store.close().await;
