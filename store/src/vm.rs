@@ -253,8 +253,13 @@ impl Store {
     ) -> Result<Vec<VmRecord>, StoreError> {
         let tx = self.begin().await?;
         let mut changed = Vec::new();
-        for id in ids {
-            let Some(before) = row::find::<VmRecord>(&tx, &id.to_string()).await? else { continue };
+        // Always in the same order, so that two who want the same rows never wait for each other.
+        for id in ids.iter().collect::<BTreeSet<_>>() {
+            // Held, like any row that is read to be written: else a task's change in between would be overwritten.
+            let before: VmRecord = match row::get_locked(&tx, &id.to_string()).await {
+                Err(StoreError::NotFound { .. }) => continue,
+                found => found?,
+            };
             let mut after = before.clone();
             change(&mut after);
             if after != before {

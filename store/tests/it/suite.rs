@@ -292,6 +292,14 @@ async fn changes_do_not_get_lost(store: &Store) {
     let host = store.host_all().await.unwrap().remove(0);
     let vm = make::vm("busy", host.id, &[]);
     store.vm_insert(&vm, &[], &[], &make::task("x")).await.unwrap();
+    // Tasks change one VM at a time, beats several: neither may overwrite the other.
+    let reported = (0..40).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            store.vm_update_many(&[vm.id], |vm| vm.generation += 1).await.unwrap();
+        })
+    });
+    let reported: Vec<_> = reported.collect();
     let counting = (0..40).map(|_| {
         let store = store.clone();
         tokio::spawn(async move {
@@ -305,7 +313,10 @@ async fn changes_do_not_get_lost(store: &Store) {
     for one in counting.collect::<Vec<_>>() {
         one.await.unwrap();
     }
-    assert_eq!(store.vm_get(vm.id).await.unwrap().generation, 41);
+    for one in reported {
+        one.await.unwrap();
+    }
+    assert_eq!(store.vm_get(vm.id).await.unwrap().generation, 81);
 
     let refuse = |vm: &mut quantix_store::VmRecord| {
         vm.phase = VmPhase::Lost;
