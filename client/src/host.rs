@@ -36,6 +36,8 @@ const CHANGE: Duration = Duration::from_secs(90);
 const REWRITE: Duration = Duration::from_secs(150);
 /// Calls that copy or read whole disks.
 const BULK: Duration = Duration::from_secs(3600);
+/// More figures than this no host has.
+const METRICS_BYTES_MAX: usize = 16 << 20;
 /// Header of the upload protocol (tus 1.0).
 pub const UPLOAD_OFFSET: &str = "upload-offset";
 
@@ -323,6 +325,23 @@ impl HostClient {
             | StatusCode::RANGE_NOT_SATISFIABLE => Ok(answer),
             _ => Err(self.refusal(answer).await),
         }
+    }
+
+    /// The host's figures, in Prometheus' text format.
+    pub async fn metrics(&self) -> Result<String, Fault> {
+        let uri = format!("https://{}/metrics", host_name(self.id));
+        let body = Empty::new().map_err(|never| match never {}).boxed();
+        let request = Request::get(uri).body(body).map_err(Fault::internal)?;
+        let ask = async {
+            let answer = self.bulk.request(request).await.map_err(|err| self.lost(chain(&err)))?;
+            if answer.status() != StatusCode::OK {
+                return Err(self.refusal(answer).await);
+            }
+            let body = http_body_util::Limited::new(answer.into_body(), METRICS_BYTES_MAX).collect().await;
+            let bytes = body.map_err(|err| self.lost(err))?.to_bytes();
+            String::from_utf8(bytes.into()).map_err(Fault::internal)
+        };
+        tokio::time::timeout(LOOK, ask).await.map_err(|_| self.lost("no answer in time"))?
     }
 
     /// Opens the screen of a VM.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Read when it exists and no other file is named.
-const FILE_DEFAULT: &str = "/etc/quantix/vdc.toml";
+pub const FILE_DEFAULT: &str = "/etc/quantix/vdc.toml";
 
 /// All settings of the vDC.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::roster::Rosters;
 use crate::tasks::Tasks;
@@ -28,6 +29,8 @@ pub struct Core {
     pub pki: Pki,
     /// As started with.
     pub config: Config,
+    /// Figures of this process.
+    pub metrics: Metrics,
     /// `https://…` that hosts are told to report to.
     pub host_facing_url: String,
     /// New at each start.

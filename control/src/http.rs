@@ -22,7 +22,7 @@ use quantix_model::fault::{Fault, FaultCode};
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Until the head of an RPC's answer is there; streams go on after it.
 const RPC_DEADLINE: Duration = Duration::from_secs(120);
@@ -88,18 +88,21 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
     let own = own.or(request.uri().authority().map(http::uri::Authority::as_str));
     let policy = policy(guard.line, own);
     let refuse = |fault: &Fault| {
-        if path.starts_with("/api") || path == "/healthz" {
+        if path.starts_with("/api") || path == "/healthz" || path == "/metrics" {
             json_response(fault)
         } else {
             rpc_response(fault, &headers)
         }
     };
+    let began = Instant::now();
     let served = AssertUnwindSafe(admit(&guard, request, next)).catch_unwind().await;
     let mut response = match served {
         Ok(Ok(response)) => response,
         Ok(Err(fault)) => refuse(&fault),
         Err(panic) => refuse(&Fault::internal(panic_text(panic.as_ref()))),
     };
+    let status = response.status().as_u16();
+    guard.core.metrics.request(auth::call_name(&path), status, began.elapsed());
     // A download has a stricter one already.
     if let Ok(policy) = HeaderValue::try_from(policy)
         && !response.headers().contains_key(header::CONTENT_SECURITY_POLICY)
@@ -120,8 +123,8 @@ async fn admit(guard: &Guard, mut request: Request, next: Next) -> Result<Respon
     let is_rpc = path.starts_with("/quantix.");
     auth::check_origin(request.headers(), request.uri().authority().map(http::uri::Authority::as_str))?;
     let certificates = request.extensions().get::<PeerCerts>().cloned();
-    let rosters = &guard.core.rosters;
-    let caller = authorise(need, request.headers(), certificates.as_ref(), &guard.sessions, rosters).await?;
+    let (sessions, core) = (&guard.sessions, &guard.core);
+    let caller = authorise(need, request.headers(), certificates.as_ref(), sessions, core).await?;
     if let Some(ConnectInfo(address)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied() {
         request.extensions_mut().insert(PeerAddr(address));
     }

@@ -5,12 +5,14 @@
 #![allow(refining_impl_trait_internal)]
 
 pub mod api;
+pub mod backup;
 pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod core;
 pub mod http;
 pub mod ids;
+pub mod metrics;
 pub mod pki;
 mod port;
 pub mod reconcilers;

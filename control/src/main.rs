@@ -1,13 +1,15 @@
 //! `quantix-vdc`: runs the control plane, or gives admin a new one-time password.
 
 use clap::{Args, Parser, Subcommand};
-use quantix_control::services::session;
-use quantix_control::{Config, Vdc, VdcOptions, serve};
+use quantix_control::clock::Clock;
+use quantix_control::config::FILE_DEFAULT;
+use quantix_control::services::{scraper, session};
+use quantix_control::{Config, Vdc, VdcOptions, backup, serve};
 use quantix_model::Fault;
 use serde::Serialize;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,6 +27,43 @@ enum Command {
     Run(Settings),
     /// Gives admin a new one-time password and ends admin's sessions.
     ResetPassword(Settings),
+    /// Makes a token for Prometheus to read figures with; the one before stops working.
+    MetricsToken(Settings),
+    /// Writes the whole state to a new file; the vDC may be serving. The file holds keys: keep it as safe as them.
+    Backup(BackupTo),
+    /// Makes a backup's state that of this vDC, which must not be running.
+    Restore(RestoreFrom),
+}
+
+impl Command {
+    fn settings(&self) -> &Settings {
+        match self {
+            Command::Run(settings) | Command::ResetPassword(settings) | Command::MetricsToken(settings) => {
+                settings
+            }
+            Command::Backup(backup) => &backup.settings,
+            Command::Restore(restore) => &restore.settings,
+        }
+    }
+}
+
+#[derive(Args)]
+struct BackupTo {
+    /// New file.
+    file: PathBuf,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Args)]
+struct RestoreFrom {
+    /// File that `quantix-vdc backup` wrote.
+    file: PathBuf,
+    /// Move aside the state that is there; it is not deleted.
+    #[arg(long)]
+    replace: bool,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 /// Left out means: as in the file or the default.
@@ -85,13 +124,16 @@ fn main() -> ExitCode {
 }
 
 fn work(arguments: Arguments) -> Result<(), Fault> {
-    let (Command::Run(settings) | Command::ResetPassword(settings)) = &arguments.command;
+    let settings = arguments.command.settings();
     let given = serde_json::to_value(settings).map_err(Fault::internal)?;
     let config = Config::load(settings.config.as_deref(), &given)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Fault::internal)?;
     match arguments.command {
         Command::Run(_) => runtime.block_on(run(config)),
         Command::ResetPassword(_) => runtime.block_on(reset_password(config)),
+        Command::MetricsToken(_) => runtime.block_on(metrics_token(config)),
+        Command::Backup(wish) => runtime.block_on(make_backup(&config, &wish)),
+        Command::Restore(wish) => runtime.block_on(restore(&config, &wish)),
     }
 }
 
@@ -120,10 +162,41 @@ async fn run(config: Config) -> Result<(), Fault> {
 
 async fn reset_password(config: Config) -> Result<(), Fault> {
     let store = serve::open_store(&config).await?;
-    let now = quantix_control::clock::Clock::system().now();
+    let now = Clock::system().now();
     let password = session::reset_admin(&store, now).await?;
     store.close().await;
     say(&format!("Next sign-in: user admin, one-time password {password}"));
+    Ok(())
+}
+
+async fn metrics_token(config: Config) -> Result<(), Fault> {
+    let store = serve::open_store(&config).await?;
+    let token = scraper::make_token(&store).await;
+    store.close().await;
+    say(&token?);
+    Ok(())
+}
+
+async fn make_backup(config: &Config, wish: &BackupTo) -> Result<(), Fault> {
+    let standard = Path::new(FILE_DEFAULT);
+    let settings = wish.settings.config.as_deref().or(standard.exists().then_some(standard));
+    backup::make(config, settings, &wish.file, Clock::system().now()).await?;
+    say(&format!("Backup written to {}. It holds the keys of this vDC.", wish.file.display()));
+    Ok(())
+}
+
+async fn restore(config: &Config, wish: &RestoreFrom) -> Result<(), Fault> {
+    let now = Clock::system().now();
+    let done = backup::restore(config, &wish.file, wish.replace, now, &mut |_| Ok(())).await?;
+    let made = jiff::Timestamp::from_millisecond(done.manifest.made_at_ms.0).map_err(Fault::internal)?;
+    say(&format!("Restored the state of {made:.0}, made by release {}.", done.manifest.version));
+    if let Some(aside) = done.aside {
+        say(&format!("The state before stands in {}.", aside.display()));
+    }
+    if let Some(schema) = done.aside_schema {
+        say(&format!("The tables before stand in the schema {schema}."));
+    }
+    say("Everybody signs in anew. Start the vDC now.");
     Ok(())
 }
 

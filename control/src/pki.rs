@@ -54,7 +54,7 @@ impl Pki {
     /// Reads the authority under `data_dir`, or makes it at the first start. The vDC's certificate names `names`
     /// beside its own; it is made anew when a third of its life or less is left, or when a name is missing.
     pub fn open(data_dir: &Path, names: &[String], clock: &Clock) -> Result<Pki, Fault> {
-        let folder = data_dir.join("pki");
+        let folder = data_dir.join(crate::backup::PKI);
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)

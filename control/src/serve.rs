@@ -2,12 +2,14 @@
 
 use crate::api::auth::Line;
 use crate::api::{self, Assembly};
+use crate::backup;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::Core;
 use crate::http;
 use crate::ids;
+use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::port;
 use crate::reconcilers;
@@ -78,9 +80,12 @@ impl Vdc {
         let address = listener.local_addr().map_err(Fault::internal)?;
         make_private_folder(&config.data_dir)?;
         let lock = lock_folder(&config.data_dir)?;
-        let store = open_store(&config).await?;
+        backup::settle(&config).await?;
+        let metrics = Metrics::new()?;
+        let mut store = open_store(&config).await?;
+        store.observe(metrics.store_observer());
         let first_password = session::first_admin(&store, clock.now()).await?;
-        let core = ground(config, clock, store, address).await?;
+        let core = ground(config, clock, store, metrics, address).await?;
 
         let sessions = Arc::new(Sessions::new(core.clone()));
         let app = App::new(core.clone());
@@ -163,10 +168,10 @@ pub async fn open_store(config: &Config) -> Result<Store, Fault> {
         return Ok(Store::open_postgres(url).await?);
     }
     make_private_folder(&config.data_dir)?;
-    Ok(Store::open_file(&config.data_dir.join("vdc.sqlite")).await?)
+    Ok(Store::open_file(&config.data_dir.join(backup::DATABASE)).await?)
 }
 
-fn make_private_folder(path: &Path) -> Result<(), Fault> {
+pub(crate) fn make_private_folder(path: &Path) -> Result<(), Fault> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|err| {
         Fault::new(
             FaultCode::StoreUnavailable,
@@ -178,7 +183,7 @@ fn make_private_folder(path: &Path) -> Result<(), Fault> {
 }
 
 /// Keeps a second vDC from working on the same data: two would carry out every task twice.
-fn lock_folder(path: &Path) -> Result<File, Fault> {
+pub(crate) fn lock_folder(path: &Path) -> Result<File, Fault> {
     let file = path.join("lock");
     let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&file);
     let lock = opened.map_err(|err| Fault::internal(format!("{}: {err}", file.display())))?;
@@ -204,7 +209,13 @@ async fn bind(field: &str, address: SocketAddr) -> Result<TcpListener, Fault> {
     })
 }
 
-async fn ground(config: Config, clock: Clock, store: Store, address: SocketAddr) -> Result<Arc<Core>, Fault> {
+async fn ground(
+    config: Config,
+    clock: Clock,
+    store: Store,
+    metrics: Metrics,
+    address: SocketAddr,
+) -> Result<Arc<Core>, Fault> {
     let host_facing_url = config.host_facing_url.clone().unwrap_or_else(|| facing_url(address));
     let mut names = config.names.clone();
     if let Some(name) = host_of(&host_facing_url) {
@@ -226,6 +237,7 @@ async fn ground(config: Config, clock: Clock, store: Store, address: SocketAddr)
         tasks,
         pki,
         config,
+        metrics,
         host_facing_url,
         stop,
         background,
@@ -245,6 +257,7 @@ fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assem
     api::vm::mount(&mut assembly, app);
     api::console::mount(&mut assembly, app);
     api::event::mount(&mut assembly, app);
+    api::metrics::mount(&mut assembly, app);
     let counted = app.clone();
     assembly.summary = Some(Arc::new(move || {
         let app = counted.clone();

@@ -83,6 +83,8 @@ impl<T> Drop for Daemon<T> {
 /// One vDC, one host, a signed-in client.
 pub struct Cluster {
     dir: tempfile::TempDir,
+    /// What the vDC is started with; changed while it is down, it tells the next start.
+    pub config: Config,
     vdc: Daemon<VdcHandle>,
     node: Daemon<NodeHandle>,
     vdc_address: SocketAddr,
@@ -104,21 +106,35 @@ pub struct Cluster {
 impl Cluster {
     /// A vDC and a node daemon that do not know each other yet.
     pub async fn apart() -> Cluster {
+        Cluster::apart_on(None).await
+    }
+
+    /// The same, with the vDC's rows in this PostgreSQL.
+    pub async fn apart_on(database_url: Option<String>) -> Cluster {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let dir = tempfile::tempdir().expect("a folder can be made");
         let (driver, launcher) = (FakeDriver::new(Accelerator::Tcg), FakeLauncher::new());
         let disks = FakeDisks::default();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let clock = Clock::system();
-        let vdc = start_vdc(dir.path(), loopback, &clock).await;
+        let mut config = Config {
+            listen: loopback,
+            host_offer_urls: Vec::new(),
+            beat_interval_ms: BEAT_MS,
+            database_url,
+            ..Config::new(dir.path().join("vdc"))
+        };
+        let vdc = start_vdc(&config, &clock).await;
         let node = start_node(dir.path(), loopback, &driver, &launcher, &disks).await;
         let handle = vdc.handle.as_ref().expect("just started");
         let (vdc_address, ca_pem) = (handle.address(), handle.ca_pem().to_owned());
         let first = handle.first_password().expect("a new vDC has a one-time password").to_owned();
         let node_address = node.handle.as_ref().expect("just started").address();
         let (client, token) = sign_in(vdc_address, &ca_pem, &first).await;
+        config.listen = vdc_address;
         Cluster {
             dir,
+            config,
             vdc,
             node,
             vdc_address,
@@ -135,7 +151,12 @@ impl Cluster {
 
     /// A vDC with one host, `host-1`, that beats.
     pub async fn start() -> Cluster {
-        let cluster = Cluster::apart().await;
+        Cluster::start_on(None).await
+    }
+
+    /// The same, with the vDC's rows in this PostgreSQL.
+    pub async fn start_on(database_url: Option<String>) -> Cluster {
+        let cluster = Cluster::apart_on(database_url).await;
         let token = cluster.host_token().await;
         let probed = cluster.probe(&cluster.host_url(), &token).await.expect("the probe goes well");
         cluster.ok(cluster.add_host(&probed, "host-1").await);
@@ -148,9 +169,14 @@ impl Cluster {
         self.vdc.kill();
     }
 
+    /// A folder of the test's own.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Starts the vDC on what it left behind.
     pub async fn start_vdc(&mut self) {
-        self.vdc = start_vdc(self.dir.path(), self.vdc_address, &self.clock).await;
+        self.vdc = start_vdc(&self.config, &self.clock).await;
         self.client = client(self.vdc_address, &self.ca_pem).with_token(&self.token);
     }
 
@@ -311,12 +337,26 @@ impl Cluster {
         body: &[u8],
         announced: usize,
     ) -> Answer {
+        let bearer = format!("Bearer {}", self.token);
+        self.http_as(&bearer, method, path, headers, body, announced).await
+    }
+
+    /// The same with another `Authorization`.
+    pub async fn http_as(
+        &self,
+        authorization: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        announced: usize,
+    ) -> Answer {
         let mut line = self.client.dial().connect(&[b"http/1.1"]).await.expect("the vDC answers");
         let mut head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\ntus-resumable: 1.0.0\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nauthorization: {authorization}\r\ntus-resumable: 1.0.0\r\n\
              connection: close\r\ncontent-length: {announced}\r\n\
              content-type: application/offset+octet-stream\r\n",
-            self.vdc_address, self.token
+            self.vdc_address
         );
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -452,14 +492,8 @@ impl Answer {
     }
 }
 
-async fn start_vdc(dir: &Path, listen: SocketAddr, clock: &Clock) -> Daemon<VdcHandle> {
-    let config = Config {
-        listen,
-        host_offer_urls: Vec::new(),
-        beat_interval_ms: BEAT_MS,
-        ..Config::new(dir.join("vdc"))
-    };
-    let clock = clock.clone();
+async fn start_vdc(config: &Config, clock: &Clock) -> Daemon<VdcHandle> {
+    let (config, clock) = (config.clone(), clock.clone());
     Daemon::start(move || Vdc::start(VdcOptions { config: config.clone(), clock: clock.clone() })).await
 }
 

@@ -6,6 +6,7 @@ use crate::device::Devices;
 use crate::facts::Facts;
 use crate::identity::HostIdentity;
 use crate::ledger::{Book, Enrolment, Ledger};
+use crate::metrics::Metrics;
 use crate::pool::Pools;
 use crate::registration::{self, Grant, Tries};
 use crate::server::{Caller, Tls};
@@ -35,6 +36,8 @@ pub struct Daemon {
     pub facts: Arc<Facts>,
     /// Something changed that the vDC should hear at once.
     pub changed: Arc<Notify>,
+    /// Our figures.
+    pub metrics: Arc<Metrics>,
     /// TLS for new connections.
     pub tls: watch::Sender<Tls>,
 }

@@ -19,6 +19,7 @@ mod facts;
 mod file;
 pub mod identity;
 pub mod ledger;
+pub mod metrics;
 pub mod pool;
 pub mod registration;
 mod server;
@@ -30,7 +31,8 @@ use device::Devices;
 use facts::Facts;
 use identity::HostIdentity;
 use ledger::Ledger;
-use pool::Pools;
+use metrics::{Counted, Metrics};
+use pool::{Pools, Workers};
 use quantix_host::program::BlockingRunner;
 use quantix_hypervisor::driver::Driver;
 use quantix_model::{Fault, FaultCode};
@@ -102,9 +104,13 @@ impl Prepared {
         let config = identity.server_config(ledger.book().registration.as_ref())?;
         let (tls, tls_now) = watch::channel(Tls { config, epoch: 1 });
         let changed = Arc::new(Notify::new());
+        let metrics = Metrics::new()?;
+        let driver = Counted::wrap(driver, Arc::clone(&metrics));
         let devices = Devices::new(runner, ledger.clone());
         let facts = Facts::new(machine_root);
-        let pools = Pools::recover(launcher, pool_limits, ledger.clone(), Arc::clone(&changed));
+        let observer = Some(metrics.pool_observer());
+        let workers = Workers { launcher, limits: pool_limits, observer };
+        let pools = Pools::recover(workers, ledger.clone(), Arc::clone(&changed));
         let vms = Vms::new(
             Arc::clone(&driver),
             ledger.clone(),
@@ -121,6 +127,7 @@ impl Prepared {
             vms: Arc::clone(&vms),
             facts: Arc::clone(&facts),
             changed: Arc::clone(&changed),
+            metrics,
             tls,
         });
         let stop = CancellationToken::new();

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// How long a statement waits for another process's lock before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a caller waits for its turn.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Readers beside the one writer.
 const READERS_MAX: u32 = 4;
 
@@ -53,6 +53,13 @@ impl Store {
 
     async fn migrate(&self) -> Result<(), StoreError> {
         Ok(Migrator::up(&self.writer, None).await?)
+    }
+
+    /// Tells `observer` of each statement: how long it took, and whether it failed.
+    pub fn observe(&mut self, observer: impl Fn(Duration, bool) + Send + Sync + Clone + 'static) {
+        let beside = observer.clone();
+        self.writer.set_metric_callback(move |info| observer(info.elapsed, info.failed));
+        self.reader.set_metric_callback(move |info| beside(info.elapsed, info.failed));
     }
 
     /// Lets go of all connections, so that the file is whole by itself.
@@ -113,6 +120,16 @@ fn sqlite(path: &Path, connections_max: u32) -> ConnectOptions {
                 .busy_timeout(BUSY_TIMEOUT)
                 .foreign_keys(true)
         });
+    options
+}
+
+/// One connection that neither makes the file nor brings its tables to this release: another one may serve it.
+pub(crate) fn sqlite_as_it_is(path: &Path) -> ConnectOptions {
+    let file = path.to_owned();
+    let mut options = ConnectOptions::new("sqlite:store.db");
+    options.max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false).map_sqlx_sqlite_opts(
+        move |base: SqliteConnectOptions| base.filename(&file).busy_timeout(BUSY_TIMEOUT),
+    );
     options
 }
 

@@ -84,6 +84,17 @@ async fn every_list_has_an_index() {
 }
 
 #[tokio::test]
+async fn a_backup_knows_every_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name";
+    let rows = store.reader().query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
+    let there: Vec<String> = rows.iter().map(|row| row.try_get("", "name").unwrap()).collect();
+    assert_eq!(there, crate::backup::TABLES);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn acknowledged_is_durable_and_references_hold() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir).await;

@@ -5,6 +5,7 @@
 //! Writes are durable when they return. Moving figures (load, beats) stay in memory and never come here.
 
 mod alert;
+pub mod backup;
 mod bulk;
 mod connection;
 mod error;
@@ -17,6 +18,7 @@ mod mark;
 mod migration;
 mod page;
 mod pool;
+mod postgres;
 mod roster;
 mod row;
 mod session;

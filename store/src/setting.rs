@@ -3,7 +3,7 @@
 use crate::connection::Store;
 use crate::error::StoreError;
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
-use sea_orm::{ActiveValue::Set, EntityTrait, QueryFilter};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, EntityTrait, QueryFilter};
 
 pub(crate) mod table {
     use sea_orm::entity::prelude::*;
@@ -30,9 +30,15 @@ impl Store {
     /// Keeps a value under a key.
     pub async fn setting_put(&self, key: &str, value: &str) -> Result<(), StoreError> {
         let tx = self.begin().await?;
-        let active = table::ActiveModel { id: Set(key.to_owned()), value: Set(value.to_owned()) };
-        let over = OnConflict::column(table::Column::Id).update_column(table::Column::Value).to_owned();
-        table::Entity::insert(active).on_conflict(over).exec_without_returning(&tx).await?;
+        put(&tx, key, value).await?;
         Ok(tx.commit().await?)
     }
+}
+
+/// Keeps a value under a key, within a transaction.
+pub(crate) async fn put(tx: &DatabaseTransaction, key: &str, value: &str) -> Result<(), StoreError> {
+    let active = table::ActiveModel { id: Set(key.to_owned()), value: Set(value.to_owned()) };
+    let over = OnConflict::column(table::Column::Id).update_column(table::Column::Value).to_owned();
+    table::Entity::insert(active).on_conflict(over).exec_without_returning(tx).await?;
+    Ok(())
 }

@@ -12,7 +12,7 @@ use quantix_model::list::SortBy;
 use quantix_model::task::TaskState;
 use quantix_model::{Fault, UnixMs};
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{Condition, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait as _, Condition, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect};
 
 /// A piece of long work.
 #[derive(Clone, Debug, PartialEq)]
@@ -198,6 +198,18 @@ impl Store {
             wanted = wanted.add(Expr::col("object_id").eq(object_id));
         }
         row::page(self.reader(), request, wanted).await
+    }
+
+    /// How many tasks are in which state.
+    pub async fn task_count_by_state(&self) -> Result<Vec<(TaskState, u64)>, StoreError> {
+        let counted = table::Entity::find()
+            .select_only()
+            .column(table::Column::State)
+            .column_as(table::Column::Id.count(), "count")
+            .group_by(table::Column::State)
+            .into_tuple::<(String, i64)>();
+        let read = |(state, count): (String, i64)| Ok((from_word("tasks", &state)?, from_int(count)));
+        counted.all(self.reader()).await?.into_iter().map(read).collect()
     }
 
     /// All that are queued or running, oldest first.

@@ -13,8 +13,8 @@ use quantix_model::id::{HostId, ImageId, PoolId, VmId, VolumeId};
 use quantix_model::list::SortBy;
 use quantix_model::vm::{PowerState, VmPhase, VmSpec};
 use quantix_model::{Fault, UnixMs};
-use sea_orm::Condition;
 use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QuerySelect as _};
 use std::collections::BTreeSet;
 
 /// A VM.
@@ -234,6 +234,22 @@ impl Store {
         self.list(Condition::all()).await
     }
 
+    /// How many VMs each host said are in which power state.
+    pub async fn vm_count_by_power(&self) -> Result<Vec<(HostId, PowerState, u64)>, StoreError> {
+        let counted = table::Entity::find()
+            .select_only()
+            .column(table::Column::HostId)
+            .column(table::Column::PowerState)
+            .column_as(table::Column::Id.count(), "count")
+            .group_by(table::Column::HostId)
+            .group_by(table::Column::PowerState)
+            .into_tuple::<(String, String, i64)>();
+        let read = |(host, state, count): (String, String, i64)| {
+            Ok((from_id("vms", &host)?, from_word("vms", &state)?, from_int(count)))
+        };
+        counted.all(self.reader()).await?.into_iter().map(read).collect()
+    }
+
     /// VMs on a host.
     pub async fn vm_of_host(&self, host: HostId) -> Result<Vec<VmRecord>, StoreError> {
         self.list(of_host(host)).await
@@ -288,8 +304,13 @@ impl Store {
         let touch = self.marks().touch();
         let tx = self.begin().await?;
         let mut changed: Vec<VmRecord> = Vec::new();
-        for id in ids {
-            let Some(before) = row::find::<VmRecord>(&tx, &id.to_string()).await? else { continue };
+        // Always in the same order, so that two who want the same rows never wait for each other.
+        for id in ids.iter().collect::<BTreeSet<_>>() {
+            // Held, like any row that is read to be written: else a task's change in between would be overwritten.
+            let before: VmRecord = match row::get_locked(&tx, &id.to_string()).await {
+                Err(StoreError::NotFound { .. }) => continue,
+                found => found?,
+            };
             let mut after = before.clone();
             change(&mut after);
             if after != before {

@@ -4,12 +4,15 @@
 //!   request ─▶ row? ─no─▶ UNKNOWN_PATH
 //!                │ Public ─────────────────────▶ served as Nobody
 //!                │ Session, SessionAnyPassword ─▶ cookie or bearer ─▶ served as Person
+//!                │ Scraper ────────────────────▶ scrape token as bearer ─▶ served as Nobody
 //!                └ Host ────────────────────────▶ client certificate of a registered host ─▶ served as Host
 //! ```
 //! A request that names another `Origin` than its own host is refused whatever it carries: there are no friendly
 //! foreign pages.
 
+use crate::core::Core;
 use crate::roster::Rosters;
+use crate::services::scraper;
 use crate::services::session::Sessions;
 use connectrpc::{ConnectError, PeerCerts, RequestContext};
 use http::{HeaderMap, Method, header};
@@ -31,6 +34,8 @@ pub enum Need {
     SessionAnyPassword,
     /// A registered host.
     Host,
+    /// Who shows the scrape token.
+    Scraper,
 }
 
 /// Every RPC the vDC serves.
@@ -111,11 +116,13 @@ pub const ROUTES: &[(&[Method], &str, Need)] = &[
     (&[Method::HEAD, Method::PATCH, Method::OPTIONS], "/api/v1/uploads/{image_id}", Need::Session),
     (&[Method::GET], "/api/v1/pools/{pool_id}/files", Need::Session),
     (&[Method::GET], "/api/v1/console/{ticket}", Need::Session),
+    (&[Method::GET], "/metrics", Need::Scraper),
+    (&[Method::GET], "/api/v1/hosts/{host_id}/metrics", Need::Scraper),
 ];
 
 /// The row of a request, or `None`.
 pub fn need(method: &Method, path: &str) -> Option<Need> {
-    if !is_api(path) && path != "/healthz" {
+    if is_web(path) {
         // The web app's files: nothing in them is secret.
         return matches!(*method, Method::GET | Method::HEAD).then_some(Need::Public);
     }
@@ -132,6 +139,20 @@ pub fn need(method: &Method, path: &str) -> Option<Need> {
 /// Paths that are never the web app's.
 pub fn is_api(path: &str) -> bool {
     path == "/api" || path.starts_with("/api/") || path.starts_with("/quantix.")
+}
+
+fn is_web(path: &str) -> bool {
+    !is_api(path) && path != "/healthz" && path != "/metrics"
+}
+
+/// What a request is counted under: one of the tables' rows, `web` for the web app's files, `unknown` for the rest.
+pub fn call_name(path: &str) -> &'static str {
+    if is_web(path) {
+        return "web";
+    }
+    let rpc = RPCS.iter().find(|(rpc, _)| *rpc == path).map(|(rpc, _)| rpc.trim_start_matches("/quantix."));
+    let route = || ROUTES.iter().find(|(_, pattern, _)| fits(pattern, path)).map(|(_, pattern, _)| *pattern);
+    rpc.or_else(route).unwrap_or("unknown")
 }
 
 fn fits(pattern: &str, path: &str) -> bool {
@@ -185,11 +206,13 @@ pub async fn authorise(
     headers: &HeaderMap,
     certificates: Option<&PeerCerts>,
     sessions: &Sessions,
-    rosters: &Rosters,
+    core: &Core,
 ) -> Result<Caller, Fault> {
     match need {
         Need::Public => Ok(Caller::Nobody),
-        Need::Host => host_of(certificates, rosters).await.map(Caller::Host),
+        Need::Host => host_of(certificates, &core.rosters).await.map(Caller::Host),
+        // A bearer only: a cookie would be sent along by any page.
+        Need::Scraper => scraper::check(&core.store, bearer(headers)).await.map(|()| Caller::Nobody),
         Need::Session | Need::SessionAnyPassword => {
             let token = token(headers).ok_or_else(not_signed_in)?;
             let person = sessions.authenticate(token).await?.ok_or_else(not_signed_in)?;
@@ -221,10 +244,14 @@ pub fn check_origin(headers: &HeaderMap, authority: Option<&str>) -> Result<(), 
     ))
 }
 
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 fn token(headers: &HeaderMap) -> Option<&str> {
-    if let Some(value) = headers.get(header::AUTHORIZATION) {
-        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-        return scheme.eq_ignore_ascii_case("bearer").then(|| token.trim());
+    if headers.contains_key(header::AUTHORIZATION) {
+        return bearer(headers);
     }
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     cookies.flat_map(|line| line.split(';')).find_map(|pair| {
@@ -293,11 +320,22 @@ mod tests {
             (Method::POST, "/"),
             (Method::POST, "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
             (Method::POST, "/healthz"),
+            (Method::POST, "/metrics"),
         ] {
             assert_eq!(need(&method, path), None, "{method} {path}");
         }
         assert_eq!(need(&Method::HEAD, "/api/v1/uploads/x"), Some(Need::Session));
         assert_eq!(need(&Method::GET, "/vms"), Some(Need::Public));
+    }
+
+    #[test]
+    fn requests_are_counted_under_few_names() {
+        assert_eq!(call_name("/quantix.pool.v1.PoolService/ListPools"), "pool.v1.PoolService/ListPools");
+        assert_eq!(call_name("/api/v1/uploads/0190"), "/api/v1/uploads/{image_id}");
+        assert_eq!(call_name("/quantix.pool.v1.PoolService/Hostile"), "unknown");
+        assert_eq!(call_name("/api/v1/anything/else"), "unknown");
+        assert_eq!(call_name("/metrics"), "/metrics");
+        assert_eq!(call_name("/hosts/1"), "web");
     }
 
     #[test]

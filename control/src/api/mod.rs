@@ -8,6 +8,7 @@ pub mod event;
 pub mod file;
 pub mod host;
 pub mod image;
+pub mod metrics;
 pub mod pool;
 pub mod report;
 pub mod session;

@@ -3,6 +3,7 @@
 use crate::api::Assembly;
 use crate::api::auth;
 use crate::api::error::reply;
+use crate::metrics::Beat;
 use crate::services::{App, report};
 use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::node::v1 as wire;
@@ -22,6 +23,14 @@ impl wire::ReportService for Api {
         request: ServiceRequest<'_, wire::BeatRequest>,
     ) -> ServiceResult<wire::BeatResponse> {
         let caller = auth::host(&context)?;
-        reply(report::beat(&self.0, caller, request.to_owned_message()).await)
+        let beat = request.to_owned_message();
+        let news = self.0.live.is_newer(caller, &beat.boot_id, beat.sequence);
+        let answer = report::beat(&self.0, caller, beat).await;
+        self.0.core.metrics.beat(match &answer {
+            Ok(_) if news => Beat::Taken,
+            Ok(_) => Beat::Late,
+            Err(_) => Beat::Refused,
+        });
+        reply(answer)
     }
 }

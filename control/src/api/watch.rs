@@ -98,8 +98,9 @@ impl wire::WatchService for Api {
         // Listening begins before `hello`, so that nothing between the two is missed.
         let (changes, moves) = (self.core.bus.listen(), self.core.bus.listen_moves());
         let stop = self.core.stop.clone();
+        let counted = self.core.metrics.watching();
         self.core.spawn(async move {
-            let _place = place;
+            let (_place, _counted) = (place, counted);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = watcher.run(changes, moves) => {}

@@ -23,6 +23,7 @@ pub mod pool_prepare;
 pub mod pool_work;
 pub mod report;
 pub mod report_read;
+pub mod scraper;
 pub mod session;
 pub mod snapshot;
 pub mod summary;

@@ -51,6 +51,7 @@ async fn nobody_gets_in_unasked() {
                 let refused = [FaultCode::PasswordChangeRequired, FaultCode::NotSignedIn];
                 assert!(refused.contains(&newcomer.code()), "{path}");
             }
+            Need::Scraper => unreachable!("figures are no RPC"),
             Need::Host => {
                 assert_eq!(stranger.code(), FaultCode::Forbidden, "{path}");
                 assert_eq!(newcomer.code(), FaultCode::Forbidden, "{path}");
@@ -58,7 +59,11 @@ async fn nobody_gets_in_unasked() {
         }
     }
     for (methods, pattern, need) in ROUTES.iter().filter(|(_, _, need)| *need != Need::Public) {
-        let path = pattern.replace("{image_id}", "x").replace("{ticket}", "x").replace("{pool_id}", "x");
+        let path = pattern
+            .replace("{image_id}", "x")
+            .replace("{ticket}", "x")
+            .replace("{pool_id}", "x")
+            .replace("{host_id}", "x");
         for method in *methods {
             let request = house.http.request(method.clone(), house.url(&path));
             assert_eq!(house.send(request).await.status, 401, "{method} {pattern} {need:?}");

@@ -1,11 +1,14 @@
 //! The vDC from outside: real ports, real TLS, a real database file; and the task engine on a real store.
 #![allow(clippy::unwrap_used)]
 
+mod backup;
 mod engine;
 mod house;
 mod law;
 mod paths;
 mod pool;
+#[path = "../../../store/tests/it/postgres.rs"]
+mod postgres;
 mod protocols;
 mod sign_in;
 mod watch;

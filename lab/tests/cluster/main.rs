@@ -1,6 +1,8 @@
 //! The simulated cluster: real vDC, real node daemon, real TLS; only hypervisor and storage are in memory.
+#![allow(clippy::unwrap_used)]
 
 mod adopt;
+mod backup;
 mod bad_input;
 mod device;
 mod event;
@@ -9,6 +11,9 @@ mod file;
 mod fleet;
 mod kill;
 mod main_job;
+mod metrics;
+#[path = "../../../store/tests/it/postgres.rs"]
+mod postgres;
 mod prepare;
 mod registration;
 mod stall;

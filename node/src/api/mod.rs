@@ -7,6 +7,7 @@ mod download;
 mod explore;
 mod file;
 mod host;
+mod metrics;
 mod pool;
 mod registration;
 mod rest;
@@ -67,6 +68,7 @@ pub fn app(daemon: Arc<Daemon>) -> Router {
         .route("/api/v1/uploads/{pool_id}/{image_id}", axum::routing::head(upload::head).patch(upload::patch))
         .route("/api/v1/pools/{pool_id}/files", get(download::get))
         .route("/api/v1/console/{vm_id}", get(console::open))
+        .route("/metrics", get(metrics::get))
         .route_service("/quantix.node.v1.NodeService/{*method}", rpc)
         .method_not_allowed_fallback(rest::unknown_method)
         .fallback(rest::unknown_path)

@@ -13,7 +13,7 @@ use quantix_model::id::PoolId;
 use quantix_model::pool::PoolReport;
 use quantix_model::{Fault, UnixMs};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// The first beat waits so long for the first look at the hypervisor and its VMs …
@@ -119,7 +119,10 @@ impl Body for Daemon {
     }
 
     async fn send(&self, line: &VdcClient, beat: BeatRequest) -> Result<BeatResponse, Fault> {
-        line.beat(beat).await
+        let began = Instant::now();
+        let answer = line.beat(beat).await;
+        self.metrics.beat(answer.is_ok(), began.elapsed());
+        answer
     }
 
     async fn confirm(&self, enrolment: &Enrolment) -> Result<(), Fault> {

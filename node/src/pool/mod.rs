@@ -14,14 +14,15 @@ mod owner;
 use crate::clock;
 use crate::ledger::{Book, Ledger, PoolEntry, bury};
 use listing::Listings;
-use owner::{Owner, Wish, Workers};
+pub use owner::Workers;
+use owner::{Owner, Wish};
 use quantix_contract::quantix::node::v1::PoolIntent;
 use quantix_model::id::{ImageId, PoolId, VolumeId};
 use quantix_model::pool::{Capabilities, PoolReport, PoolSpec};
 use quantix_model::{Fault, FaultCode, UnixMs};
 use quantix_storage::backend::{Attachment, LettingGo, VolumeInfo};
 use quantix_storage::explore::{Found, Question};
-use quantix_storage::worker::{Limits, PoolLauncher, PoolWorker, WorkerState, explore};
+use quantix_storage::worker::{PoolWorker, WorkerState, explore};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -81,14 +82,8 @@ pub struct Pools {
 
 impl Pools {
     /// The pools of the ledger; their owners start at once.
-    pub fn recover(
-        launcher: Arc<dyn PoolLauncher>,
-        limits: Limits,
-        ledger: Ledger,
-        changed: Arc<Notify>,
-    ) -> Arc<Pools> {
+    pub fn recover(workers: Workers, ledger: Ledger, changed: Arc<Notify>) -> Arc<Pools> {
         let book = ledger.book();
-        let workers = Workers { launcher, limits };
         let pools = Arc::new(Pools {
             workers,
             ledger,

@@ -15,7 +15,7 @@ use quantix_model::id::PoolId;
 use quantix_model::pool::{Capabilities, PoolHealth, PoolReport};
 use quantix_model::{Fault, FaultCode, UnixMs};
 use quantix_storage::backend::{PoolInfo, PoolSetup};
-use quantix_storage::worker::{Limits, PoolLauncher, PoolWorker, WorkerState};
+use quantix_storage::worker::{Limits, Observer, PoolLauncher, PoolWorker, WorkerState};
 use rand::Rng as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,8 @@ pub struct Workers {
     pub launcher: Arc<dyn PoolLauncher>,
     /// Deadlines and back-off.
     pub limits: Limits,
+    /// Hears of their calls.
+    pub observer: Option<Observer>,
 }
 
 /// What is wanted of a pool.
@@ -169,7 +171,8 @@ pub fn start(id: PoolId, wish: Wish, workers: Workers, ledger: Ledger, changed: 
 impl Workers {
     fn start(&self, id: PoolId, entry: &PoolEntry, may_make: bool) -> PoolWorker {
         let setup = PoolSetup { id, spec: entry.spec.clone(), must_exist: entry.was_healthy, may_make };
-        PoolWorker::start(setup, Arc::clone(&self.launcher), self.limits)
+        let worker = PoolWorker::start(setup, Arc::clone(&self.launcher), self.limits);
+        worker.observed(self.observer.clone())
     }
 }
 

@@ -87,7 +87,11 @@ pub struct WorkerStatus {
 pub struct PoolWorker {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<WorkerStatus>,
+    observer: Option<Observer>,
 }
+
+/// Hears of every call that has ended: its kind, how it ended, how long it took, the wait for its turn included.
+pub type Observer = Arc<dyn Fn(&'static str, std::result::Result<(), FaultCode>, Duration) + Send + Sync>;
 
 impl std::fmt::Debug for PoolWorker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -119,7 +123,13 @@ impl PoolWorker {
             worker_id: 0,
         });
         tokio::spawn(Owner::new(setup, launcher, limits, inbox, status).run());
-        PoolWorker { commands, status: watched }
+        PoolWorker { commands, status: watched, observer: None }
+    }
+
+    /// The same worker, whose calls through this handle and its clones are told to `observer`.
+    #[must_use]
+    pub fn observed(self, observer: Option<Observer>) -> PoolWorker {
+        PoolWorker { observer, ..self }
     }
 
     /// How the worker is, now.
@@ -348,6 +358,20 @@ impl PoolWorker {
     }
 
     async fn call_with(
+        &self,
+        call: Call,
+        body: Vec<Bytes>,
+        progress: Option<watch::Sender<Progress>>,
+    ) -> Result<Answer> {
+        let (kind, began) = (call.kind(), std::time::Instant::now());
+        let done = self.ask(call, body, progress).await;
+        if let Some(observer) = &self.observer {
+            observer(kind, done.as_ref().map(drop).map_err(|fault| fault.code), began.elapsed());
+        }
+        done
+    }
+
+    async fn ask(
         &self,
         call: Call,
         body: Vec<Bytes>,

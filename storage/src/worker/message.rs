@@ -161,6 +161,40 @@ impl Lane {
 }
 
 impl Call {
+    /// Its name, for counting: `volume_create`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Call::Info => "info",
+            Call::Destroy { .. } => "destroy",
+            Call::Refresh { .. } => "refresh",
+            Call::VolumeCreate { .. } => "volume_create",
+            Call::VolumeDelete { .. } => "volume_delete",
+            Call::VolumeList => "volume_list",
+            Call::VolumeAttach { .. } => "volume_attach",
+            Call::VolumeDetach { .. } => "volume_detach",
+            Call::VolumeGrow { .. } => "volume_grow",
+            Call::VolumeFlatten { .. } => "volume_flatten",
+            Call::SnapshotCreate { .. } => "snapshot_create",
+            Call::SnapshotList { .. } => "snapshot_list",
+            Call::SnapshotRevert { .. } => "snapshot_revert",
+            Call::SnapshotDelete { .. } => "snapshot_delete",
+            Call::FileList { .. } => "file_list",
+            Call::FileDetails { .. } => "file_details",
+            Call::FileRead { .. } => "file_read",
+            Call::FileMakeFolder { .. } => "file_make_folder",
+            Call::FileRename { .. } => "file_rename",
+            Call::FileCopy { .. } => "file_copy",
+            Call::FileRemove { .. } => "file_remove",
+            Call::UploadKeep { .. } => "upload_keep",
+            Call::UploadOpen { .. } => "upload_open",
+            Call::UploadWrite { .. } => "upload_write",
+            Call::UploadSync { .. } => "upload_sync",
+            Call::UploadFinish { .. } => "upload_finish",
+            Call::ImageDelete { .. } => "image_delete",
+            Call::ImageAttach { .. } => "image_attach",
+        }
+    }
+
     /// The lane that does it.
     pub fn lane(&self) -> Lane {
         match self {

@@ -18,7 +18,7 @@ pub mod message;
 mod owner;
 pub mod serve;
 
-pub use client::{Limits, PoolWorker, WorkerState, WorkerStatus};
+pub use client::{Limits, Observer, PoolWorker, WorkerState, WorkerStatus};
 pub use launch::{FakeLauncher, Launched, PoolLauncher, ProcessLauncher, WorkerProcess};
 pub use owner::explore;
 pub use serve::{main, serve};

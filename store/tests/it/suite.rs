@@ -27,6 +27,39 @@ pub async fn run(store: &Store) {
 pub async fn survived(store: &Store) {
     assert_eq!(store.setting_get("k").await.unwrap().as_deref(), Some("2"));
     assert_eq!(store.user_count().await.unwrap(), 1);
+    going_back_in_time(store).await;
+}
+
+/// What was under way when a backup was made is neither repeated nor undone after the restore.
+async fn going_back_in_time(store: &Store) {
+    let host = make::host("back");
+    store.host_insert(&host).await.unwrap();
+    let (pool, far) = (make::pool("back"), UnixMs(1 << 40));
+    store.pool_insert(&pool, &[host.id], &make::task("x")).await.unwrap();
+    let vm = make::vm("half-made", host.id, &[]);
+    let disk = make::volume("half-made-disk", pool.id, Some(vm.id));
+    store.vm_insert(&vm, std::slice::from_ref(&disk), &[], &make::task("y")).await.unwrap();
+    let image = make::image("half-here", pool.id);
+    store.image_insert(&image, &make::task("z")).await.unwrap();
+    let admin = store.user_find("admin").await.unwrap().unwrap();
+    let session = make::session(admin.id, 50, 1000);
+    store.session_insert(&session).await.unwrap();
+    assert!(!store.task_unfinished().await.unwrap().is_empty());
+
+    store.settle_restored("one", far).await.unwrap();
+    assert!(store.task_unfinished().await.unwrap().is_empty());
+    let after = store.vm_get(vm.id).await.unwrap();
+    assert_eq!((after.phase, after.generation), (VmPhase::Lost, 1 << 40));
+    assert!(after.fault.unwrap().message.contains("restored"));
+    assert_eq!(store.pool_get(pool.id).await.unwrap().generation, 1 << 40);
+    assert_eq!(store.volume_get(disk.id).await.unwrap().phase, VolumePhase::Ready);
+    assert_eq!(store.image_get(image.id).await.unwrap().phase, quantix_model::image::ImagePhase::Error);
+    assert!(store.session_find(&session.token_sha256).await.unwrap().is_none());
+
+    store.settle_restored("one", UnixMs(1 << 41)).await.unwrap();
+    assert_eq!(store.pool_get(pool.id).await.unwrap().generation, 1 << 40, "once per restore");
+    store.settle_restored("two", UnixMs(1)).await.unwrap();
+    assert_eq!(store.pool_get(pool.id).await.unwrap().generation, (1 << 40) + 1, "never back");
 }
 
 async fn people(store: &Store) {
@@ -259,6 +292,14 @@ async fn changes_do_not_get_lost(store: &Store) {
     let host = store.host_all().await.unwrap().remove(0);
     let vm = make::vm("busy", host.id, &[]);
     store.vm_insert(&vm, &[], &[], &make::task("x")).await.unwrap();
+    // Tasks change one VM at a time, beats several: neither may overwrite the other.
+    let reported = (0..40).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            store.vm_update_many(&[vm.id], |vm| vm.generation += 1).await.unwrap();
+        })
+    });
+    let reported: Vec<_> = reported.collect();
     let counting = (0..40).map(|_| {
         let store = store.clone();
         tokio::spawn(async move {
@@ -272,7 +313,10 @@ async fn changes_do_not_get_lost(store: &Store) {
     for one in counting.collect::<Vec<_>>() {
         one.await.unwrap();
     }
-    assert_eq!(store.vm_get(vm.id).await.unwrap().generation, 41);
+    for one in reported {
+        one.await.unwrap();
+    }
+    assert_eq!(store.vm_get(vm.id).await.unwrap().generation, 81);
 
     let refuse = |vm: &mut quantix_store::VmRecord| {
         vm.phase = VmPhase::Lost;
