@@ -1,5 +1,7 @@
 //! A PostgreSQL server of one's own, on a Unix socket in a temporary folder; gone when dropped.
 
+#![allow(clippy::unwrap_used, reason = "whoever cannot have it cannot go on")]
+
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

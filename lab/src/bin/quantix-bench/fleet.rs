@@ -199,8 +199,7 @@ async fn ask(wish: &Wish, client: &VdcClient, until: Instant) -> (Vec<Duration>,
         while asked.try_join_next().is_some() {}
     }
     while asked.join_next().await.is_some() {}
-    let done = std::mem::take(&mut *waits.lock().unwrap_or_else(PoisonError::into_inner));
-    done
+    std::mem::take(&mut *waits.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// What people ask for: all, a role, part of a number, something that is not there; in every order.
