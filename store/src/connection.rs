@@ -3,6 +3,7 @@
 use crate::error::StoreError;
 use crate::mark::Marks;
 use crate::migration::Migrator;
+use crate::total::Totals;
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
     TransactionOptions, TransactionTrait,
@@ -28,6 +29,7 @@ pub struct Store {
     writer: DatabaseConnection,
     reader: DatabaseConnection,
     marks: Arc<Marks>,
+    vm_totals: Arc<Totals>,
 }
 
 impl Store {
@@ -35,7 +37,8 @@ impl Store {
     pub async fn open_file(path: &Path) -> Result<Store, StoreError> {
         make_private(path)?;
         let writer = Database::connect(sqlite(path, 1)).await?;
-        let mut store = Store { reader: writer.clone(), writer, marks: Arc::default() };
+        let mut store =
+            Store { reader: writer.clone(), writer, marks: Arc::default(), vm_totals: Arc::default() };
         store.migrate().await?;
         store.reader = Database::connect(sqlite(path, READERS_MAX)).await?;
         Ok(store)
@@ -46,7 +49,8 @@ impl Store {
         let mut options = ConnectOptions::new(url);
         options.max_connections(16).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
         let writer = Database::connect(options).await?;
-        let store = Store { reader: writer.clone(), writer, marks: Arc::default() };
+        let store =
+            Store { reader: writer.clone(), writer, marks: Arc::default(), vm_totals: Arc::default() };
         store.migrate().await?;
         Ok(store)
     }
@@ -70,6 +74,11 @@ impl Store {
         if let Err(err) = self.writer.close().await {
             tracing::warn!(%err, "closing the store's writer");
         }
+    }
+
+    /// How many VMs the lists have.
+    pub(crate) fn vm_totals(&self) -> &Totals {
+        &self.vm_totals
     }
 
     /// What writes touched.

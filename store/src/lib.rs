@@ -24,6 +24,7 @@ mod row;
 mod session;
 mod setting;
 mod task;
+mod total;
 mod upload;
 mod user;
 mod vm;

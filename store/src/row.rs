@@ -176,6 +176,16 @@ pub(crate) async fn page<R: Row>(
     request: &PageRequest,
     condition: Condition,
 ) -> Result<Page<R>, StoreError> {
+    page_counted(db, request, condition, None).await
+}
+
+/// The same, when the total may be known already.
+pub(crate) async fn page_counted<R: Row>(
+    db: &impl ConnectionTrait,
+    request: &PageRequest,
+    condition: Condition,
+    total: Option<u64>,
+) -> Result<Page<R>, StoreError> {
     let mut wanted = condition;
     if let Some(pattern) = request.pattern() {
         let like = LikeExpr::new(pattern).escape('\\');
@@ -184,7 +194,10 @@ pub(crate) async fn page<R: Row>(
             other => Expr::expr(Func::lower(Expr::col(other))).like(like),
         });
     }
-    let total = R::Entity::find().filter(wanted.clone()).count(db).await?;
+    let total = match total {
+        Some(total) => total,
+        None => R::Entity::find().filter(wanted.clone()).count(db).await?,
+    };
     let found = select_page::<R>(request, wanted)?.all(db).await?;
     let mut rows: Vec<R> = found.into_iter().map(R::from_model).collect::<Result<_, _>>()?;
     let limit = usize::try_from(request.rows()).expect("500 at most");

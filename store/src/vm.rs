@@ -164,6 +164,7 @@ impl Store {
         attach: &[VolumeId],
         task: &TaskRecord,
     ) -> Result<(), StoreError> {
+        let _moving = self.vm_totals().moving();
         let touch = self.marks().touch();
         let tx = self.begin().await?;
         // Host, then pools, then images, then volumes: the order in which everybody takes hold of them.
@@ -197,6 +198,7 @@ impl Store {
         unknown: &[VolumeRecord],
         known: &[VolumeId],
     ) -> Result<(), StoreError> {
+        let _moving = self.vm_totals().moving();
         let touch = self.marks().touch();
         let tx = self.begin().await?;
         let _: crate::HostRecord = row::get_locked(&tx, &vm.host_id.to_string()).await?;
@@ -226,7 +228,15 @@ impl Store {
         request: &PageRequest,
         host: Option<HostId>,
     ) -> Result<Page<VmRecord>, StoreError> {
-        row::page(self.reader(), request, host.map_or_else(Condition::all, of_host)).await
+        let question =
+            (request.pattern().unwrap_or_default(), host.map(|id| id.to_string()).unwrap_or_default());
+        let known = self.vm_totals().get(&question);
+        let condition = host.map_or_else(Condition::all, of_host);
+        let page: Page<VmRecord> = row::page_counted(self.reader(), request, condition, known.ok()).await?;
+        if let Err(epoch) = known {
+            self.vm_totals().keep(question, epoch, page.total);
+        }
+        Ok(page)
     }
 
     /// Every VM.
@@ -325,6 +335,7 @@ impl Store {
 
     /// Forgets a VM and frees its volumes; with `volumes` forgets those too. Answers the volumes it had.
     pub async fn vm_delete(&self, id: VmId, volumes: bool) -> Result<Vec<VolumeRecord>, StoreError> {
+        let _moving = self.vm_totals().moving();
         let _touch = self.marks().touch();
         let tx = self.begin().await?;
         let wanted = Condition::all().add(Expr::col("vm_id").eq(id.to_string()));

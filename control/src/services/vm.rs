@@ -18,7 +18,9 @@ pub async fn list(app: &App, request: &PageRequest, of: Option<HostId>) -> Resul
     let page = app.core.store.vm_page(request, of).await?;
     let mut rows = Vec::with_capacity(page.rows.len());
     for vm in &page.rows {
-        rows.push(view(app, vm).await?);
+        // What is kept of its host is at hand: a page of a hundred VMs asks the store once.
+        let known = app.core.rosters.get(vm.host_id).await?;
+        rows.push(shown(app, vm, &known.roster.host));
     }
     Ok(Page { rows, next_token: page.next_token, total: page.total })
 }
@@ -90,12 +92,9 @@ pub fn power_of(app: &App, host: &HostBrief, id: VmId, observed_at: Option<UnixM
     }
 }
 
-/// A VM as shown.
+/// A VM as its page shows it: with its disks and the image in its drive by name.
 pub async fn view(app: &App, vm: &VmRecord) -> Result<wire::Vm, Fault> {
     let host = app.core.store.host_get(vm.host_id).await?;
-    let power = power(app, &host, vm);
-    let task = app.core.tasks.of(Thing::Vm(vm.id));
-    let actions = allowed_actions(vm.phase, power.state, task.is_some());
     let records = app.core.store.volume_of_vm(vm.id).await?;
     let mut volumes = Vec::with_capacity(vm.spec.disks.len());
     for disk in &vm.spec.disks {
@@ -103,17 +102,25 @@ pub async fn view(app: &App, vm: &VmRecord) -> Result<wire::Vm, Fault> {
             volumes.push(volume::view(app, record).await?);
         }
     }
-    let host_fault = power.fault.map(|fault| fault.on_host(&host.name));
     let cdrom_image = match &vm.spec.cdrom {
         Some(cdrom) => app.core.store.image_get(cdrom.image_id).await.map(|i| i.name).unwrap_or_default(),
         None => String::new(),
     };
-    Ok(wire::Vm {
+    Ok(wire::Vm { volumes, cdrom_image, ..shown(app, vm, &HostBrief::from(&host)) })
+}
+
+/// A VM as a list shows it.
+fn shown(app: &App, vm: &VmRecord, host: &HostBrief) -> wire::Vm {
+    let power = power_of(app, host, vm.id, vm.observed_at);
+    let task = app.core.tasks.of(Thing::Vm(vm.id));
+    let actions = allowed_actions(vm.phase, power.state, task.is_some());
+    let host_fault = power.fault.map(|fault| fault.on_host(&host.name));
+    wire::Vm {
         id: vm.id.to_string(),
         name: vm.name.clone(),
         description: vm.description.clone(),
         host_id: vm.host_id.to_string(),
-        host: host.name,
+        host: host.name.clone(),
         spec: wire::VmSpec::from(&vm.spec).into(),
         phase: twin::write(vm.phase),
         fault: vm.fault.as_ref().map(Into::into).into(),
@@ -125,14 +132,12 @@ pub async fn view(app: &App, vm: &VmRecord) -> Result<wire::Vm, Fault> {
         allowed_actions: actions.iter().map(AllowedAction::from).collect(),
         created_at: time::to_proto(vm.created_at).into(),
         task_id: task.map(|id| id.to_string()).unwrap_or_default(),
-        volumes,
-        cdrom_image,
         cpu_used_ratio: power.cpu_used_ratio,
         memory_used_bytes: power.memory_used_bytes,
         host_fault: host_fault.as_ref().map(Into::into).into(),
         host_fault_since: power.fault_since.map(time::to_proto).into(),
         ..Default::default()
-    })
+    }
 }
 
 /// What a host should be told of a VM.
