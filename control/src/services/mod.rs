@@ -27,6 +27,7 @@ pub mod scraper;
 pub mod session;
 pub mod snapshot;
 pub mod summary;
+pub mod turn;
 pub mod upload;
 pub mod upload_wait;
 pub mod vm;
@@ -57,6 +58,8 @@ pub struct App {
     pub lines: Lines,
     /// Hosts that were probed and may be added.
     pub probes: Probes,
+    /// Places for whole beats.
+    pub turns: turn::Turns,
     /// Uploads under way.
     pub uploads: Uploads,
     /// Console tickets not used yet.
@@ -78,6 +81,7 @@ impl App {
             live,
             lines: Lines::default(),
             probes: Probes::default(),
+            turns: turn::Turns::default(),
             uploads: Uploads::default(),
             tickets: Tickets::default(),
             told: event::Told::default(),

@@ -50,6 +50,7 @@ pub async fn beat(app: &App, caller: HostId, beat: node::BeatRequest) -> Result<
         full_wanted = match beat.figures.as_option() {
             Some(figures) => !take_figures(app, &known, &beat, figures).await?,
             None => {
+                let _turn = app.turns.take().await?;
                 take(app, &known, &beat).await?;
                 false
             }
