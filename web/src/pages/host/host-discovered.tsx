@@ -70,7 +70,7 @@ export function HostDiscovered({ host }: { host: Host }) {
         rowName={(v) => v.name}
         fault={query.data ? undefined : fault}
         onRetry={() => void query.refetch()}
-        empty={<Empty title="Nothing unknown">Every VM of this host is one of the VMs listed here.</Empty>}
+        empty={<Empty title="Nothing unknown">Every VM that {host.name} has is one of the VMs of this vDC.</Empty>}
       />
       {chosen && (
         <Adopt
