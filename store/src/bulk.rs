@@ -27,7 +27,7 @@ pub struct Bulk {
 impl Store {
     /// Adds all rows or none.
     pub async fn bulk_insert(&self, bulk: &Bulk) -> Result<(), StoreError> {
-        let _moving = self.vm_totals().moving();
+        let _moving = (self.vm_list().moving(), self.volume_list().moving());
         let _touch = self.marks().touch();
         let tx = self.begin().await?;
         insert(&tx, &bulk.hosts).await?;

@@ -1,9 +1,9 @@
 //! Opening the store: which engine, with which guarantees, and how transactions begin on it.
 
 use crate::error::StoreError;
+use crate::list::List;
 use crate::mark::Marks;
 use crate::migration::Migrator;
-use crate::total::Totals;
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
     TransactionOptions, TransactionTrait,
@@ -29,7 +29,8 @@ pub struct Store {
     writer: DatabaseConnection,
     reader: DatabaseConnection,
     marks: Arc<Marks>,
-    vm_totals: Arc<Totals>,
+    vm_list: Arc<List>,
+    volume_list: Arc<List>,
 }
 
 impl Store {
@@ -37,8 +38,7 @@ impl Store {
     pub async fn open_file(path: &Path) -> Result<Store, StoreError> {
         make_private(path)?;
         let writer = Database::connect(sqlite(path, 1)).await?;
-        let mut store =
-            Store { reader: writer.clone(), writer, marks: Arc::default(), vm_totals: Arc::default() };
+        let mut store = Store::over(writer);
         store.migrate().await?;
         store.reader = Database::connect(sqlite(path, READERS_MAX)).await?;
         Ok(store)
@@ -49,10 +49,14 @@ impl Store {
         let mut options = ConnectOptions::new(url);
         options.max_connections(16).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
         let writer = Database::connect(options).await?;
-        let store =
-            Store { reader: writer.clone(), writer, marks: Arc::default(), vm_totals: Arc::default() };
+        let store = Store::over(writer);
         store.migrate().await?;
         Ok(store)
+    }
+
+    fn over(writer: DatabaseConnection) -> Store {
+        let (marks, vm_list, volume_list) = (Arc::default(), Arc::default(), Arc::default());
+        Store { reader: writer.clone(), writer, marks, vm_list, volume_list }
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
@@ -76,9 +80,14 @@ impl Store {
         }
     }
 
-    /// How many VMs the lists have.
-    pub(crate) fn vm_totals(&self) -> &Totals {
-        &self.vm_totals
+    /// What lists of VMs are searched in.
+    pub(crate) fn vm_list(&self) -> &List {
+        &self.vm_list
+    }
+
+    /// What lists of volumes are searched in.
+    pub(crate) fn volume_list(&self) -> &List {
+        &self.volume_list
     }
 
     /// What writes touched.

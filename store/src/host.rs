@@ -169,7 +169,7 @@ impl Store {
     /// Forgets a host. While VMs or pools are on it: [`StoreError::InUse`], or with `force` they are forgotten
     /// with it: its VMs and its pool assignments; volumes of those VMs become free.
     pub async fn host_delete(&self, id: HostId, force: bool) -> Result<(), StoreError> {
-        let _moving = self.vm_totals().moving();
+        let _moving = self.vm_list().moving();
         let _touch = self.marks().touch();
         let tx = self.begin().await?;
         let host: HostRecord = row::get_locked(&tx, &id.to_string()).await?;

@@ -14,6 +14,7 @@ mod host;
 mod image;
 #[cfg(test)]
 mod laws;
+mod list;
 mod mark;
 mod migration;
 mod page;
@@ -24,7 +25,6 @@ mod row;
 mod session;
 mod setting;
 mod task;
-mod total;
 mod upload;
 mod user;
 mod vm;

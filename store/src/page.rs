@@ -28,9 +28,14 @@ impl PageRequest {
         u64::from(if self.limit == 0 { LIMIT_DEFAULT } else { self.limit.min(LIMIT_MAX) })
     }
 
+    /// The filter as names are compared: in lower case.
+    pub(crate) fn part(&self) -> String {
+        self.filter.trim().to_lowercase()
+    }
+
     /// Pattern for LIKE over lower-case keys, with its wildcards disarmed.
     pub(crate) fn pattern(&self) -> Option<String> {
-        let wanted = self.filter.trim().to_lowercase();
+        let wanted = self.part();
         (!wanted.is_empty()).then(|| {
             let escaped = wanted.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
             format!("%{escaped}%")

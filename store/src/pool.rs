@@ -451,6 +451,7 @@ impl Store {
 
     /// Forgets a pool with its assignments, reports, and what was on it. Files stay where they are.
     pub async fn pool_delete(&self, id: PoolId) -> Result<bool, StoreError> {
+        let _moving = self.volume_list().moving();
         let _touch = self.marks().touch();
         let tx = self.begin().await?;
         crate::volume::table::Entity::delete_many().filter(of_pool(id)).exec(&tx).await?;

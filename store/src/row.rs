@@ -176,16 +176,6 @@ pub(crate) async fn page<R: Row>(
     request: &PageRequest,
     condition: Condition,
 ) -> Result<Page<R>, StoreError> {
-    page_counted(db, request, condition, None).await
-}
-
-/// The same, when the total may be known already.
-pub(crate) async fn page_counted<R: Row>(
-    db: &impl ConnectionTrait,
-    request: &PageRequest,
-    condition: Condition,
-    total: Option<u64>,
-) -> Result<Page<R>, StoreError> {
     let mut wanted = condition;
     if let Some(pattern) = request.pattern() {
         let like = LikeExpr::new(pattern).escape('\\');
@@ -194,10 +184,7 @@ pub(crate) async fn page_counted<R: Row>(
             other => Expr::expr(Func::lower(Expr::col(other))).like(like),
         });
     }
-    let total = match total {
-        Some(total) => total,
-        None => R::Entity::find().filter(wanted.clone()).count(db).await?,
-    };
+    let total = R::Entity::find().filter(wanted.clone()).count(db).await?;
     let found = select_page::<R>(request, wanted)?.all(db).await?;
     let mut rows: Vec<R> = found.into_iter().map(R::from_model).collect::<Result<_, _>>()?;
     let limit = usize::try_from(request.rows()).expect("500 at most");
@@ -209,7 +196,8 @@ pub(crate) async fn page_counted<R: Row>(
     Ok(Page { rows, next_token, total })
 }
 
-fn order<R: Row>(request: &PageRequest) -> Result<(SortColumn<R>, bool), StoreError> {
+/// By what the list comes, and whether the largest is first.
+pub(crate) fn order<R: Row>(request: &PageRequest) -> Result<(SortColumn<R>, bool), StoreError> {
     let cannot = || StoreError::CannotOrder { kind: R::KIND };
     let Some(order) = request.order else {
         return Ok((*R::ORDERS.first().ok_or_else(cannot)?, R::USUALLY_DESCENDING));

@@ -2,6 +2,7 @@
 
 use crate::connection::Store;
 use crate::error::StoreError;
+use crate::list::Listed;
 use crate::page::{Key, Page, PageRequest};
 use crate::row::{
     self, Row, SortColumn, by_name, from_id, from_int, from_json, from_json_opt, from_word, name_key, to_int,
@@ -150,6 +151,15 @@ impl Row for VmRecord {
     }
 }
 
+impl Listed for VmRecord {
+    const OWNER: &'static str = "host_id";
+}
+
+/// What lists of VMs look at.
+fn listed(vm: &VmRecord) -> (&str, HostId, u32, u64) {
+    (&vm.name, vm.host_id, vm.spec.vcpus, vm.spec.memory_bytes)
+}
+
 fn of_host(host: HostId) -> Condition {
     Condition::all().add(Expr::col("host_id").eq(host.to_string()))
 }
@@ -164,7 +174,8 @@ impl Store {
         attach: &[VolumeId],
         task: &TaskRecord,
     ) -> Result<(), StoreError> {
-        let _moving = self.vm_totals().moving();
+        let _moving = self.vm_list().moving_some([vm.id.0]);
+        let _volumes = self.volume_list().moving_some(new_volumes.iter().map(|v| v.id.0));
         let touch = self.marks().touch();
         let tx = self.begin().await?;
         // Host, then pools, then images, then volumes: the order in which everybody takes hold of them.
@@ -198,7 +209,8 @@ impl Store {
         unknown: &[VolumeRecord],
         known: &[VolumeId],
     ) -> Result<(), StoreError> {
-        let _moving = self.vm_totals().moving();
+        let _moving = self.vm_list().moving_some([vm.id.0]);
+        let _volumes = self.volume_list().moving_some(unknown.iter().map(|v| v.id.0));
         let touch = self.marks().touch();
         let tx = self.begin().await?;
         let _: crate::HostRecord = row::get_locked(&tx, &vm.host_id.to_string()).await?;
@@ -228,15 +240,7 @@ impl Store {
         request: &PageRequest,
         host: Option<HostId>,
     ) -> Result<Page<VmRecord>, StoreError> {
-        let question =
-            (request.pattern().unwrap_or_default(), host.map(|id| id.to_string()).unwrap_or_default());
-        let known = self.vm_totals().get(&question);
-        let condition = host.map_or_else(Condition::all, of_host);
-        let page: Page<VmRecord> = row::page_counted(self.reader(), request, condition, known.ok()).await?;
-        if let Err(epoch) = known {
-            self.vm_totals().keep(question, epoch, page.total);
-        }
-        Ok(page)
+        self.vm_list().page(self.reader(), request, host.map(|id| id.0)).await
     }
 
     /// Every VM.
@@ -271,6 +275,7 @@ impl Store {
         id: VmId,
         change: impl FnOnce(&mut VmRecord) -> Result<(), E> + Send,
     ) -> Result<VmRecord, E> {
+        let _moving = self.vm_list().moving_some([id.0]);
         let touch = self.marks().touch();
         let mut was = None;
         let vm: VmRecord = self
@@ -290,6 +295,7 @@ impl Store {
         task: &TaskRecord,
         change: impl FnOnce(&mut VmRecord) -> Result<(), E> + Send,
     ) -> Result<VmRecord, E> {
+        let _moving = self.vm_list().moving_some([id.0]);
         let touch = self.marks().touch();
         let tx = self.begin().await?;
         let mut was = None;
@@ -311,9 +317,10 @@ impl Store {
         ids: &[VmId],
         change: impl Fn(&mut VmRecord) + Send + Sync,
     ) -> Result<Vec<VmRecord>, StoreError> {
+        let moving = self.vm_list().moving_some(ids.iter().map(|id| id.0));
         let touch = self.marks().touch();
         let tx = self.begin().await?;
-        let mut changed: Vec<VmRecord> = Vec::new();
+        let (mut changed, mut relisted): (Vec<VmRecord>, Vec<_>) = Default::default();
         // Always in the same order, so that two who want the same rows never wait for each other.
         for id in ids.iter().collect::<BTreeSet<_>>() {
             // Held, like any row that is read to be written: else a task's change in between would be overwritten.
@@ -325,17 +332,20 @@ impl Store {
             change(&mut after);
             if after != before {
                 row::put(&tx, &after).await?;
+                relisted.extend((listed(&after) != listed(&before)).then_some(after.id.0));
                 changed.push(after);
             }
         }
         tx.commit().await?;
         touch.only(changed.iter().map(|vm| vm.host_id));
+        moving.only(relisted);
         Ok(changed)
     }
 
     /// Forgets a VM and frees its volumes; with `volumes` forgets those too. Answers the volumes it had.
     pub async fn vm_delete(&self, id: VmId, volumes: bool) -> Result<Vec<VolumeRecord>, StoreError> {
-        let _moving = self.vm_totals().moving();
+        let _moving = self.vm_list().moving_some([id.0]);
+        let mut moving_volumes = self.volume_list().moving_some([]);
         let _touch = self.marks().touch();
         let tx = self.begin().await?;
         let wanted = Condition::all().add(Expr::col("vm_id").eq(id.to_string()));
@@ -343,6 +353,7 @@ impl Store {
         volume::detach_all(&tx, id).await?;
         if volumes {
             for one in &had {
+                moving_volumes.also(one.id.0);
                 row::delete::<VolumeRecord>(&tx, &one.id.to_string()).await?;
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::connection::Store;
 use crate::error::StoreError;
+use crate::list::Listed;
 use crate::page::{Key, Page, PageRequest};
 use crate::row::{
     self, Row, SortColumn, by_name, from_id, from_id_opt, from_int, from_json_opt, from_word, name_key,
@@ -137,6 +138,10 @@ impl Row for VolumeRecord {
     }
 }
 
+impl Listed for VolumeRecord {
+    const OWNER: &'static str = "pool_id";
+}
+
 fn of_vm(vm: VmId) -> Condition {
     Condition::all().add(Expr::col("vm_id").eq(vm.to_string()))
 }
@@ -184,6 +189,7 @@ pub(crate) async fn attach(db: &impl ConnectionTrait, id: VolumeId, vm: VmId) ->
 impl Store {
     /// Adds a volume and the task that makes it.
     pub async fn volume_insert(&self, volume: &VolumeRecord, task: &TaskRecord) -> Result<(), StoreError> {
+        let _moving = self.volume_list().moving_some([volume.id.0]);
         let tx = self.begin().await?;
         crate::pool::hold(&tx, volume.pool_id).await?;
         if let Some(image) = volume.image_id {
@@ -199,6 +205,7 @@ impl Store {
 
     /// Adds a volume that is there already.
     pub async fn volume_adopt(&self, volume: &VolumeRecord) -> Result<(), StoreError> {
+        let _moving = self.volume_list().moving_some([volume.id.0]);
         let tx = self.begin().await?;
         crate::pool::hold(&tx, volume.pool_id).await?;
         row::insert(&tx, volume).await?;
@@ -257,11 +264,7 @@ impl Store {
         request: &PageRequest,
         pool: Option<PoolId>,
     ) -> Result<Page<VolumeRecord>, StoreError> {
-        let mut wanted = Condition::all();
-        if let Some(pool) = pool {
-            wanted = wanted.add(Expr::col("pool_id").eq(pool.to_string()));
-        }
-        row::page(self.reader(), request, wanted).await
+        self.volume_list().page(self.reader(), request, pool.map(|id| id.0)).await
     }
 
     /// Every volume.
@@ -286,6 +289,7 @@ impl Store {
         id: VolumeId,
         change: impl FnOnce(&mut VolumeRecord) -> Result<(), E> + Send,
     ) -> Result<VolumeRecord, E> {
+        let _moving = self.volume_list().moving_some([id.0]);
         self.change(id, change).await
     }
 
@@ -314,6 +318,7 @@ impl Store {
 
     /// Forgets a volume; whether it was there.
     pub async fn volume_delete(&self, id: VolumeId) -> Result<bool, StoreError> {
+        let _moving = self.volume_list().moving_some([id.0]);
         self.forget::<VolumeRecord>(id).await
     }
 }

@@ -16,6 +16,7 @@ pub async fn run(store: &Store) {
     pools_and_hosts(store).await;
     vms_take_their_volumes_whole_or_not(store).await;
     changes_do_not_get_lost(store).await;
+    crate::lists::run(store).await;
     tasks(store).await;
     events(store).await;
     alerts(store).await;
