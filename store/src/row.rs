@@ -13,6 +13,9 @@ use sea_orm::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// Rows asked for by id with one statement.
+pub(crate) const ROWS_MAX: usize = 500;
+
 /// A record that lives in a table with a text `id`.
 pub(crate) trait Row: Clone + PartialEq + Send + Sync + Sized + 'static {
     /// The noun, for errors.

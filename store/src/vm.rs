@@ -14,9 +14,9 @@ use quantix_model::id::{HostId, ImageId, PoolId, VmId, VolumeId};
 use quantix_model::list::SortBy;
 use quantix_model::vm::{PowerState, VmPhase, VmSpec};
 use quantix_model::{Fault, UnixMs};
-use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QuerySelect as _};
-use std::collections::BTreeSet;
+use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr};
+use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QuerySelect as _};
+use std::collections::{BTreeSet, HashMap};
 
 /// A VM.
 #[derive(Clone, Debug, PartialEq)]
@@ -246,6 +246,47 @@ impl Store {
     /// Every VM.
     pub async fn vm_all(&self) -> Result<Vec<VmRecord>, StoreError> {
         self.list(Condition::all()).await
+    }
+
+    /// How many there are.
+    pub async fn vm_total(&self) -> Result<u64, StoreError> {
+        self.vm_list().total::<VmRecord>(self.reader()).await
+    }
+
+    /// Those of these that are there.
+    pub async fn vm_some(&self, ids: &[VmId]) -> Result<Vec<VmRecord>, StoreError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for some in ids.chunks(row::ROWS_MAX) {
+            let wanted = Expr::col("id").is_in(some.iter().map(ToString::to_string));
+            found.extend(self.list(Condition::all().add(wanted)).await?);
+        }
+        Ok(found)
+    }
+
+    /// The VM with this name, any case.
+    pub async fn vm_find_by_name(&self, name: &str) -> Result<Option<VmRecord>, StoreError> {
+        Ok(self.list(Condition::all().add(Expr::col("name_key").eq(name_key(name)))).await?.pop())
+    }
+
+    /// A VM in whose description this id or MAC stands. Looks through all of them, here and not in memory.
+    pub async fn vm_find_by_part(&self, part: &str) -> Result<Option<VmRecord>, StoreError> {
+        let escaped = part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        let like = LikeExpr::new(format!("%\"{escaped}\"%")).escape('\\');
+        let found = table::Entity::find().filter(Expr::col("spec").like(like)).one(self.reader()).await?;
+        found.map(VmRecord::from_model).transpose()
+    }
+
+    /// Memory that the VMs of each host were promised, in bytes.
+    pub async fn vm_memory_by_host(&self) -> Result<HashMap<HostId, u64>, StoreError> {
+        let sum = Expr::col("memory_bytes").sum().cast_as("bigint");
+        let summed = table::Entity::find()
+            .select_only()
+            .column(table::Column::HostId)
+            .expr_as(sum, "sum")
+            .group_by(table::Column::HostId)
+            .into_tuple::<(String, i64)>();
+        let read = |(host, sum): (String, i64)| Ok((from_id("vms", &host)?, from_int(sum)));
+        summed.all(self.reader()).await?.into_iter().map(read).collect()
     }
 
     /// How many VMs each host said are in which power state.

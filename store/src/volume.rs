@@ -272,6 +272,11 @@ impl Store {
         self.list(Condition::all()).await
     }
 
+    /// How many there are.
+    pub async fn volume_total(&self) -> Result<u64, StoreError> {
+        self.volume_list().total::<VolumeRecord>(self.reader()).await
+    }
+
     /// Volumes on a pool.
     pub async fn volume_of_pool(&self, pool: PoolId) -> Result<Vec<VolumeRecord>, StoreError> {
         let wanted = Condition::all().add(Expr::col("pool_id").eq(pool.to_string()));

@@ -17,7 +17,7 @@ use quantix_model::host::{BEAT_INTERVAL, Discovery, HostPhase};
 use quantix_model::id::HostId;
 use quantix_model::name::check_label;
 use quantix_model::{Fault, FaultCode};
-use quantix_store::{HostBrief, HostRecord, Page, PageRequest, VmRecord};
+use quantix_store::{HostBrief, HostRecord, Page, PageRequest, Roster};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -81,14 +81,9 @@ impl Probes {
 /// One page of hosts.
 pub async fn list(app: &App, request: &PageRequest) -> Result<Page<wire::Host>, Fault> {
     let page = app.core.store.host_page(request).await?;
-    let mut of_host: HashMap<HostId, Vec<VmRecord>> = HashMap::new();
-    for vm in app.core.store.vm_all().await? {
-        of_host.entry(vm.host_id).or_default().push(vm);
-    }
     let mut rows = Vec::with_capacity(page.rows.len());
     for host in &page.rows {
-        let vms = of_host.remove(&host.id).unwrap_or_default();
-        rows.push(view_with(app, host, &vms).await?);
+        rows.push(view(app, host).await?);
     }
     Ok(Page { rows, next_token: page.next_token, total: page.total })
 }
@@ -101,8 +96,9 @@ pub async fn get(app: &App, id: HostId) -> Result<wire::Host, Fault> {
 
 /// A host as shown.
 pub async fn view(app: &App, host: &HostRecord) -> Result<wire::Host, Fault> {
-    let vms = app.core.store.vm_of_host(host.id).await?;
-    view_with(app, host, &vms).await
+    // What is on it is at hand: a page of a hundred hosts asks the store once.
+    let known = app.core.rosters.get(host.id).await?;
+    Ok(shown(app, host, &known.roster))
 }
 
 /// How often a host beats.
@@ -147,20 +143,16 @@ pub fn why_not_ready(app: &App, host: &HostRecord, phase: HostPhase) -> Option<F
     }
 }
 
-async fn view_with(app: &App, host: &HostRecord, vms: &[VmRecord]) -> Result<wire::Host, Fault> {
+fn shown(app: &App, host: &HostRecord, on_it: &Roster) -> wire::Host {
     let phase = phase(app, host);
     let live = app.live.get(host.id);
     let known = matches!(phase, HostPhase::Ready | HostPhase::Degraded);
-    let mut running = 0;
-    for vm in vms {
-        running += u32::from(super::vm::power(app, host, vm).state.is_active());
-    }
+    let (vms, pools) = (on_it.vms.len(), on_it.pools.len());
     let mut inventory = host.discovery.as_ref().map(wire::Discovery::from);
     if let (Some(inventory), Some(engine)) = (&mut inventory, live.as_ref().and_then(|l| l.engine.as_ref())) {
         inventory.engine = wire::Engine::from(engine).into();
     }
-    let pools = app.core.store.pool_of_host(host.id).await?.len();
-    Ok(wire::Host {
+    wire::Host {
         id: host.id.to_string(),
         name: host.name.clone(),
         url: host.url.clone(),
@@ -170,15 +162,15 @@ async fn view_with(app: &App, host: &HostRecord, vms: &[VmRecord]) -> Result<wir
         vitals: live.as_ref().filter(|_| known).map(|l| wire::Vitals::from(&l.vitals)).into(),
         observed_at: live.as_ref().map(|l| l.beat_at).or(host.seen_at).map(time::to_proto).into(),
         added_at: time::to_proto(host.added_at).into(),
-        vm_count: u32::try_from(vms.len()).unwrap_or(u32::MAX),
-        running_vm_count: running,
-        allowed_actions: vec![remove_action(vms.len(), pools)],
+        vm_count: u32::try_from(vms).unwrap_or(u32::MAX),
+        running_vm_count: super::vm::running(app, on_it),
+        allowed_actions: vec![remove_action(vms, pools)],
         node_version: host.node_version.clone(),
         clock_skew_ms: live.as_ref().map_or(0, |l| l.clock_skew_ms),
         beat_interval_ms: u64::try_from(interval(host).as_millis()).unwrap_or(u64::MAX),
         certificate_expires_at: time::to_proto(host.certificate_expires_at).into(),
         ..Default::default()
-    })
+    }
 }
 
 fn remove_action(vms: usize, pools: usize) -> AllowedAction {

@@ -46,8 +46,7 @@ async fn view(app: &App, image: &ImageRecord) -> Result<wire::Image, Fault> {
     let pool = app.core.store.pool_get(image.pool_id).await.map(|p| p.name).unwrap_or_default();
     let facts = image.facts.as_ref();
     let received = app.uploads.received(image.id).unwrap_or(image.received_bytes);
-    let vms = app.core.store.vm_all().await?;
-    let user = vms.iter().find(|vm| vm.spec.cdrom.as_ref().is_some_and(|c| c.image_id == image.id));
+    let user = app.core.store.vm_find_by_part(&image.id.to_string()).await?;
     let reason = match (image.phase, user) {
         (ImagePhase::Deleting, _) => "It is being deleted.".to_owned(),
         (_, Some(vm)) => format!("It is in the drive of VM {}.", vm.name),

@@ -68,6 +68,8 @@ pub struct App {
     pub told: event::Told,
     /// Things that have or had alerts.
     pub alerted: alert::Alerted,
+    /// Counts for the dashboard as they were last.
+    pub summaries: summary::Summaries,
     /// Held while the place of a pool is compared with the others' and written.
     pub placing: tokio::sync::Mutex<()>,
 }
@@ -86,6 +88,7 @@ impl App {
             tickets: Tickets::default(),
             told: event::Told::default(),
             alerted: alert::Alerted::default(),
+            summaries: summary::Summaries::default(),
             placing: tokio::sync::Mutex::default(),
         });
         pool_work::register(&app);

@@ -42,15 +42,24 @@ pub async fn get(app: &App, id: PoolId) -> Result<wire::Pool, Fault> {
 /// How a pool is on each host that should have it. A host that was not heard since the vDC started says nothing.
 pub async fn statuses(app: &App, id: PoolId) -> Result<Vec<HostStatus>, Fault> {
     let assignments = app.core.store.pool_assignments(id).await?;
+    statuses_as_assigned(app, id, &assignments).await
+}
+
+/// The same, when its assignments are at hand.
+pub async fn statuses_as_assigned(
+    app: &App,
+    id: PoolId,
+    assignments: &[PoolAssignmentRecord],
+) -> Result<Vec<HostStatus>, Fault> {
     let mut hosts = HashMap::new();
-    for assignment in &assignments {
+    for assignment in assignments {
         let known = app.core.rosters.get(assignment.host_id).await?;
         hosts.insert(known.roster.host.id, known);
     }
     // What was kept counts for those only that said nothing in this life of the vDC.
     let all_spoke = assignments.iter().all(|a| app.live.get(a.host_id).is_some());
     let kept = if all_spoke { Vec::new() } else { app.core.store.pool_status_of(id).await? };
-    Ok(statuses_of(app, id, &assignments, &hosts, &kept))
+    Ok(statuses_of(app, id, assignments, &hosts, &kept))
 }
 
 fn statuses_of(

@@ -1,38 +1,93 @@
 //! Counts for the dashboard. Silent hosts add nothing to sums, and are counted themselves, so that a sum is known
 //! to be partial.
+//!
+//! Every page asks for them after every change. Whoever asks while a count runs has the next one, together with all others
+//! who wait; and counting rests nine times as long as it took. Nobody is told a count that began before they asked.
 
 use crate::services::{App, host, pool, vm};
 use quantix_contract::quantix::system::v1 as wire;
 use quantix_model::Fault;
 use quantix_model::host::HostPhase;
+use quantix_model::id::{HostId, PoolId};
 use quantix_model::image::ImagePhase;
 use quantix_model::pool::{PoolPhase, capacity};
+use quantix_store::{HostBrief, Mark, PoolAssignmentRecord};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// Counting takes this part of the time at most …
+const RESTS: u32 = 9;
+/// … and nobody waits longer for it to begin.
+const REST_MAX: Duration = Duration::from_secs(1);
+
+/// Counts as they were last.
+#[derive(Debug, Default)]
+pub struct Summaries(tokio::sync::Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    counted: Option<Counted>,
+    /// CPU threads of each host, as long as nothing was written to it.
+    threads: HashMap<HostId, (Mark, u32)>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    begun: Instant,
+    rests_until: Instant,
+    sum: wire::Summary,
+}
 
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
+fn count_u64(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
 /// All counts; version and times are added at the edge.
 pub async fn counts(app: &App) -> Result<wire::Summary, Fault> {
+    let asked = Instant::now();
+    let mut kept = app.summaries.0.lock().await;
+    if let Some(last) = &kept.counted {
+        if last.begun >= asked {
+            return Ok(last.sum.clone());
+        }
+        tokio::time::sleep_until(last.rests_until.into()).await;
+    }
+    let begun = Instant::now();
+    let sum = look(app, &mut kept.threads).await?;
+    let rests_until = Instant::now() + begun.elapsed().saturating_mul(RESTS).min(REST_MAX);
+    kept.counted = Some(Counted { begun, rests_until, sum: sum.clone() });
+    Ok(sum)
+}
+
+async fn look(app: &App, threads: &mut HashMap<HostId, (Mark, u32)>) -> Result<wire::Summary, Fault> {
     let mut sum = wire::Summary::default();
-    let vms = app.core.store.vm_all().await?;
-    for host in app.core.store.host_all().await? {
+    let hosts = app.core.rosters.hosts().await?;
+    let mut assigned: HashMap<PoolId, Vec<PoolAssignmentRecord>> = HashMap::new();
+    for host in &hosts {
         sum.hosts_total += 1;
-        let phase = host::phase(app, &host);
+        let phase = host::phase_of(app, host);
         let known = matches!(phase, HostPhase::Ready | HostPhase::Degraded);
         sum.hosts_ready += u32::from(phase == HostPhase::Ready);
         sum.hosts_silent += u32::from(!known);
-        let on_it = vms.iter().filter(|vm| vm.host_id == host.id);
-        sum.vms_running += count(on_it.filter(|v| vm::power(app, &host, v).state.is_active()).count());
+        let on_it = app.core.rosters.get(host.id).await?;
+        for (pool, assignment) in &on_it.roster.pools {
+            assigned.entry(pool.id).or_default().push(assignment.clone());
+        }
+        sum.vms_running += vm::running(app, &on_it.roster);
         if let Some(live) = app.live.get(host.id).filter(|_| known) {
             sum.memory_total_bytes = sum.memory_total_bytes.saturating_add(live.vitals.memory_total_bytes);
             sum.memory_used_bytes = sum.memory_used_bytes.saturating_add(live.vitals.memory_used_bytes);
-            sum.cpu_threads += host.discovery.as_ref().map_or(0, |d| d.inventory.cpu.threads);
+            sum.cpu_threads = sum.cpu_threads.saturating_add(threads_of(app, host, threads).await?);
         }
     }
     for record in app.core.store.pool_all().await? {
         sum.pools_total += 1;
-        let statuses = pool::statuses(app, record.id).await?;
+        let assignments = assigned.remove(&record.id).unwrap_or_default();
+        let statuses = pool::statuses_as_assigned(app, record.id, &assignments).await?;
         sum.pools_ready += u32::from(pool::phase_of(app, &record, &statuses).0 == PoolPhase::Ready);
         if let Some((bytes, _)) = capacity(record.spec.is_shared(), &statuses) {
             sum.pool_total_bytes = sum.pool_total_bytes.saturating_add(bytes.total_bytes);
@@ -42,7 +97,22 @@ pub async fn counts(app: &App) -> Result<wire::Summary, Fault> {
     let images = app.core.store.image_all().await?;
     sum.images_total = count(images.len());
     sum.images_ready = count(images.iter().filter(|i| i.phase == ImagePhase::Ready).count());
-    sum.vms_total = count(vms.len());
-    sum.volumes_total = count(app.core.store.volume_all().await?.len());
+    sum.vms_total = count_u64(app.core.store.vm_total().await?);
+    sum.volumes_total = count_u64(app.core.store.volume_total().await?);
     Ok(sum)
+}
+
+async fn threads_of(
+    app: &App,
+    host: &HostBrief,
+    kept: &mut HashMap<HostId, (Mark, u32)>,
+) -> Result<u32, Fault> {
+    let mark = app.core.store.host_mark(host.id);
+    if let Some((_, threads)) = kept.get(&host.id).filter(|(at, _)| *at == mark) {
+        return Ok(*threads);
+    }
+    let record = app.core.store.host_get(host.id).await?;
+    let threads = record.discovery.map_or(0, |found| found.inventory.cpu.threads);
+    kept.insert(host.id, (mark, threads));
+    Ok(threads)
 }

@@ -11,7 +11,7 @@ use quantix_model::host::HostPhase;
 use quantix_model::id::{HostId, TaskId, VmId};
 use quantix_model::vm::{PowerState, PowerVerb, VmPhase, allowed_actions};
 use quantix_model::{Fault, FaultCode, UnixMs};
-use quantix_store::{HostBrief, HostRecord, Page, PageRequest, StoreError, TaskRecord, VmRecord};
+use quantix_store::{HostBrief, HostRecord, Page, PageRequest, Roster, StoreError, TaskRecord, VmRecord};
 
 /// One page of VMs, on one host or on all.
 pub async fn list(app: &App, request: &PageRequest, of: Option<HostId>) -> Result<Page<wire::Vm>, Fault> {
@@ -90,6 +90,17 @@ pub fn power_of(app: &App, host: &HostBrief, id: VmId, observed_at: Option<UnixM
             fault_since: live.fault_since,
         },
     }
+}
+
+/// How many of a host's VMs are running as far as is known.
+pub fn running(app: &App, on_host: &Roster) -> u32 {
+    if !matches!(host::phase_of(app, &on_host.host), HostPhase::Ready | HostPhase::Degraded) {
+        return 0;
+    }
+    let live = app.live.get(on_host.host.id);
+    let Some(vms) = live.as_ref().and_then(|live| live.vms.as_ref()) else { return 0 };
+    let active = |id: VmId| vms.get(&id).is_some_and(|vm| vm.power_state.is_active());
+    u32::try_from(on_host.vms.iter().filter(|vm| active(vm.id)).count()).unwrap_or(u32::MAX)
 }
 
 /// A VM as its page shows it: with its disks and the image in its drive by name.

@@ -22,8 +22,10 @@ use std::collections::HashMap;
 pub async fn list(app: &App, host_id: HostId) -> Result<wire::ListDiscoveredVmsResponse, Fault> {
     let line = lines::to_host(app, host_id).await?;
     let said = line.list_domains(node::ListDomainsRequest::default()).await?;
+    let reports = said.domains.iter().filter_map(|domain| domain.report.as_option());
+    let ids: Vec<VmId> = reports.filter_map(|report| report.vm_id.parse().ok()).collect();
     let records: HashMap<VmId, VmRecord> =
-        app.core.store.vm_all().await?.into_iter().map(|vm| (vm.id, vm)).collect();
+        app.core.store.vm_some(&ids).await?.into_iter().map(|vm| (vm.id, vm)).collect();
     let mut vms = Vec::new();
     for domain in &said.domains {
         let Some(report) = domain.report.as_option() else { continue };

@@ -65,7 +65,7 @@ pub struct Placements {
 
 /// All hosts as placement sees them.
 async fn candidates(app: &App) -> Result<Vec<Candidate>, Fault> {
-    let vms = app.core.store.vm_all().await?;
+    let promised = app.core.store.vm_memory_by_host().await?;
     let pools = app.core.store.pool_all().await?;
     let mut on_host: HashMap<HostId, Vec<_>> = HashMap::new();
     for pool in &pools {
@@ -78,7 +78,6 @@ async fn candidates(app: &App) -> Result<Vec<Candidate>, Fault> {
         let live = app.live.get(host.id);
         let machine = host.discovery.as_ref().map(|d| &d.inventory);
         let total = live.as_ref().map(|l| l.vitals.memory_total_bytes).filter(|bytes| *bytes > 0);
-        let promised = vms.iter().filter(|vm| vm.host_id == host.id).map(|vm| vm.spec.memory_bytes);
         found.push(Candidate {
             host_id: host.id,
             host: host.name.clone(),
@@ -86,7 +85,7 @@ async fn candidates(app: &App) -> Result<Vec<Candidate>, Fault> {
             engine_fault: live.and_then(|l| l.engine.clone()).and_then(|e| e.fault).map(|f| f.message),
             threads: machine.map_or(0, |m| m.cpu.threads),
             memory_total_bytes: total.or(machine.map(|m| m.memory_total_bytes)).unwrap_or(0),
-            memory_promised_bytes: promised.fold(0, u64::saturating_add),
+            memory_promised_bytes: promised.get(&host.id).copied().unwrap_or(0),
             pools: on_host.remove(&host.id).unwrap_or_default(),
         });
     }
@@ -259,36 +258,36 @@ async fn free_volume(app: &App, id: VolumeId) -> Result<VolumeRecord, Fault> {
 
 /// MACs for all cards: those given, checked to be nobody else's, and new ones.
 async fn nics(app: &App, wish: &Wish) -> Result<Vec<Nic>, Fault> {
-    let mut owner: HashMap<String, String> = HashMap::new();
-    for vm in app.core.store.vm_all().await? {
-        for nic in vm.spec.nics {
-            owner.insert(nic.mac, vm.name.clone());
-        }
-    }
-    let mut nics = Vec::new();
-    for (kind, mac) in &wish.nics {
-        let mac = if mac.is_empty() { free_mac(&owner) } else { mac.to_lowercase() };
-        if let Some(vm) = owner.insert(mac.clone(), wish.name.clone()) {
-            return Err(Fault::invalid(
-                "nics.mac",
-                format!("{mac} is the address of a card of VM {vm}."),
-                "Leave it empty to get a new one.",
-            ));
-        }
+    let mut nics: Vec<Nic> = Vec::new();
+    for (kind, wanted) in &wish.nics {
+        let mac = loop {
+            let mac = if wanted.is_empty() { new_mac() } else { wanted.to_lowercase() };
+            let here = nics.iter().any(|nic| nic.mac == mac).then(|| wish.name.clone());
+            let owner = match here {
+                None => app.core.store.vm_find_by_part(&mac).await?.map(|vm| vm.name),
+                here => here,
+            };
+            match owner {
+                None => break mac,
+                Some(_) if wanted.is_empty() => {}
+                Some(vm) => {
+                    return Err(Fault::invalid(
+                        "nics.mac",
+                        format!("{mac} is the address of a card of VM {vm}."),
+                        "Leave it empty to get a new one.",
+                    ));
+                }
+            }
+        };
         nics.push(Nic { kind: *kind, mac });
     }
     Ok(nics)
 }
 
-/// QEMU's own prefix and three random bytes that are nobody's.
-fn free_mac(taken: &HashMap<String, String>) -> String {
-    loop {
-        let [a, b, c] = ids::secret::<3>();
-        let mac = format!("52:54:00:{a:02x}:{b:02x}:{c:02x}");
-        if !taken.contains_key(&mac) {
-            return mac;
-        }
-    }
+/// QEMU's own prefix and three random bytes.
+fn new_mac() -> String {
+    let [a, b, c] = ids::secret::<3>();
+    format!("52:54:00:{a:02x}:{b:02x}:{c:02x}")
 }
 
 /// Writes the intent for a new VM with its disks; its task makes them on the host.
@@ -353,9 +352,9 @@ pub async fn create(app: &App, user: &str, wish: &Wish) -> Result<(wire::Vm, Tas
 
 /// Says early that a name is taken; the store has the last word.
 async fn refuse_taken(app: &App, name: &str) -> Result<(), Fault> {
-    match app.core.store.vm_all().await?.iter().any(|vm| vm.name.eq_ignore_ascii_case(name)) {
-        false => Ok(()),
-        true => Err(Fault {
+    match app.core.store.vm_find_by_name(name).await? {
+        None => Ok(()),
+        Some(_) => Err(Fault {
             field: "name".into(),
             ..Fault::new(
                 FaultCode::NameTaken,

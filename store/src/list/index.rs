@@ -267,6 +267,15 @@ impl Index {
         *self = Index::new(entries);
     }
 
+    /// How many rows there are.
+    pub(crate) fn total(&self) -> u64 {
+        let changed = self.changes.iter();
+        let (come, gone) = changed.fold((0, 0), |(come, gone), (id, now)| {
+            (come + u64::from(now.is_some()), gone + u64::from(self.base.find(*id).is_some()))
+        });
+        self.base.rows.len() as u64 + come - gone
+    }
+
     /// The rows asked for.
     pub(crate) fn ask(&self, question: &Question) -> Answer {
         let Question { part, owner, column, descending, after, limit } = question;
@@ -396,6 +405,7 @@ mod tests {
         loop {
             let answer = index.ask(&question);
             prop_assert_eq!(&answer, &plainly(rows, &question));
+            prop_assert_eq!(index.total(), rows.len() as u64);
             let Some(last) = answer.ids.last().filter(|_| answer.more) else { return Ok(()) };
             let key = match question.column {
                 Column::Name => Key::Text(rows[last].name_key.clone()),

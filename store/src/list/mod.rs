@@ -20,9 +20,6 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use uuid::Uuid;
 
-/// Rows read again with one statement.
-const ROWS_MAX: usize = 500;
-
 /// A record with a long list. Beside its name its list is ordered by numbers, [`NUMBERS`] at most.
 pub(crate) trait Listed: Row {
     /// Column with the id of what a list may be narrowed to.
@@ -123,7 +120,7 @@ impl List {
             Some(Due::Some(ids)) if !ids.is_empty() => {
                 let ids: Vec<Uuid> = ids.iter().copied().collect();
                 let mut found = HashMap::with_capacity(ids.len());
-                for some in ids.chunks(ROWS_MAX) {
+                for some in ids.chunks(row::ROWS_MAX) {
                     found.extend(read::<R>(db, Some(some)).await?.into_iter().map(|entry| (entry.id, entry)));
                 }
                 let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
@@ -136,6 +133,12 @@ impl List {
         }
         taken.rows = None;
         Ok(())
+    }
+
+    /// How many rows there are.
+    pub(crate) async fn total<R: Listed>(&self, db: &impl ConnectionTrait) -> Result<u64, StoreError> {
+        self.freshen::<R>(db).await?;
+        Ok(self.index.read().unwrap_or_else(PoisonError::into_inner).total())
     }
 
     /// A page of the table's rows, of one owner or of all.
