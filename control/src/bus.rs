@@ -1,15 +1,24 @@
 //! Who changed: a broadcast of noun and id inside this process. Listeners read the view themselves, so that a
 //! burst of changes of one object costs one read.
 //!
+//! Changes are counted: the count is the revision. The last ones are kept, so that a listener who was away for a moment
+//! hears what it missed.
+//!
 //! Load, ages and free space move with every beat of every host. That is told apart, by host only: whoever shows it may
 //! pick as much of it as they can take, and loses nothing else when there is more.
 
 use quantix_model::id::{AlertId, EventId, HostId, ImageId, PoolId, TaskId, VmId, VolumeId};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
 /// Changes that a slow listener may fall behind before it must read everything again.
 const BACKLOG_MAX: usize = 4096;
+
+/// An answer is on its way for no longer.
+const RECENT: Duration = Duration::from_secs(15);
 
 /// What can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,24 +87,70 @@ impl Thing {
     }
 }
 
+/// The last changes.
+#[derive(Debug, Default)]
+struct Log {
+    /// Of the last one.
+    revision: u64,
+    kept: VecDeque<(Instant, Thing)>,
+}
+
+/// Somebody who listens from a revision on.
+#[derive(Debug)]
+pub struct Listener {
+    /// What changed since the revision asked for; `None`: that is too long ago, or was never.
+    pub missed: Option<BTreeSet<Thing>>,
+    /// The last change before `changes` begin.
+    pub revision: u64,
+    /// What changes from now on, each with its revision.
+    pub changes: broadcast::Receiver<(u64, Thing)>,
+}
+
 /// The bus. Clones are the same bus.
 #[derive(Clone, Debug)]
 pub struct Bus {
-    changes: broadcast::Sender<Thing>,
+    log: Arc<Mutex<Log>>,
+    changes: broadcast::Sender<(u64, Thing)>,
     moves: broadcast::Sender<HostId>,
 }
 
 impl Default for Bus {
     fn default() -> Bus {
-        Bus { changes: broadcast::channel(BACKLOG_MAX).0, moves: broadcast::channel(BACKLOG_MAX).0 }
+        let (changes, moves) = (broadcast::channel(BACKLOG_MAX).0, broadcast::channel(BACKLOG_MAX).0);
+        Bus { log: Arc::default(), changes, moves }
     }
 }
 
 impl Bus {
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Says that something changed, came or went.
     pub fn changed(&self, thing: Thing) {
+        let mut log = self.log();
+        log.revision += 1;
+        log.kept.push_back((Instant::now(), thing));
+        if log.kept.len() > BACKLOG_MAX {
+            log.kept.pop_front();
+        }
         // Nobody listening is no error.
-        let _ = self.changes.send(thing);
+        let _ = self.changes.send((log.revision, thing));
+    }
+
+    /// Hears everything after the revision given.
+    pub fn listen_from(&self, revision: u64) -> Listener {
+        let log = self.log();
+        let back = log.revision.checked_sub(revision).and_then(|n| usize::try_from(n).ok());
+        let first = back.and_then(|n| log.kept.len().checked_sub(n));
+        let missed = first.map(|first| log.kept.iter().skip(first).map(|(_, thing)| *thing).collect());
+        Listener { missed, revision: log.revision, changes: self.changes.subscribe() }
+    }
+
+    /// What changed a moment ago.
+    pub fn recent(&self) -> BTreeSet<Thing> {
+        let log = self.log();
+        log.kept.iter().rev().take_while(|(at, _)| at.elapsed() < RECENT).map(|(_, thing)| *thing).collect()
     }
 
     /// Says that figures of a host, its pools and its VMs moved, and nothing happened.
@@ -104,12 +159,38 @@ impl Bus {
     }
 
     /// Hears everything from now on.
-    pub fn listen(&self) -> broadcast::Receiver<Thing> {
+    pub fn listen(&self) -> broadcast::Receiver<(u64, Thing)> {
         self.changes.subscribe()
     }
 
     /// Hears from now on whose figures moved.
     pub fn listen_moves(&self) -> broadcast::Receiver<HostId> {
         self.moves.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn who_was_away_hears_what_changed_meanwhile_or_that_it_was_too_much() {
+        let bus = Bus::default();
+        let thing = |n: u128| Thing::Vm(VmId(Uuid::from_u128(n)));
+        for n in [1, 2, 2, 3] {
+            bus.changed(thing(n));
+        }
+        let missed = |from: u64| bus.listen_from(from).missed;
+        assert_eq!(missed(4), Some(BTreeSet::new()));
+        assert_eq!(missed(1), Some(BTreeSet::from([thing(2), thing(3)])));
+        assert_eq!(missed(5), None, "a revision of another life");
+        for n in 0..=BACKLOG_MAX {
+            bus.changed(thing(n as u128));
+        }
+        assert_eq!(missed(4), None, "too long ago");
+        let mut now = bus.listen_from(0);
+        bus.changed(thing(9));
+        assert_eq!(now.changes.try_recv(), Ok((now.revision + 1, thing(9))));
     }
 }

@@ -202,6 +202,33 @@ describe("watching", () => {
     expect(await screen.findByRole("heading", { name: "No VM yet" })).toBeTruthy();
   });
 
+  it("says what it shows, and reads a list again when something elsewhere changed", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.vms = [vm("web-1", PowerState.OFF, ["start"])];
+    renderApp(vdc, "/vms");
+    await screen.findByRole("link", { name: "web-1" });
+    await waitFor(() => expect(vdc.gaze).toContainEqual(expect.objectContaining({ kind: "vm", ids: ["id-web-1"] })));
+    vdc.vms = [...vdc.vms, vm("web-2", PowerState.OFF, ["start"])];
+    vdc.tell({ event: { case: "elsewhere", value: { kind: "vm" } } });
+    expect(await screen.findByRole("link", { name: "web-2" })).toBeTruthy();
+    await waitFor(() => expect(vdc.gaze).toContainEqual(expect.objectContaining({ kind: "vm", ids: ["id-web-1", "id-web-2"] })));
+  });
+
+  it("goes on where it was when a broken line is resumed", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.keepsChanges = true;
+    vdc.hosts = [host("host-1")];
+    renderApp(vdc, "/hosts");
+    await screen.findByRole("link", { name: "host-1" });
+    await waitFor(() => expect(vdc.watchers).toBe(1));
+    vdc.hosts = [host("host-2")];
+    vdc.breakLines();
+    expect(await screen.findByText(/The line to the vDC is broken/)).toBeTruthy();
+    await waitFor(() => expect(screen.queryByText(/The line to the vDC is broken/)).toBeNull(), { timeout: 5000 });
+    // Nothing was missed, so nothing is read again.
+    expect(screen.getByRole("link", { name: "host-1" })).toBeTruthy();
+  });
+
   it("says why a VM that failed to be made is gone, instead of showing its last state", async () => {
     const vdc = signIn(new FakeVdc());
     vdc.vms = [vm("web-1", PowerState.OFF, ["start"])];

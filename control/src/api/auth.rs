@@ -45,6 +45,7 @@ pub const RPCS: &[(&str, Need)] = &[
     ("/quantix.session.v1.SessionService/GetSession", Need::SessionAnyPassword),
     ("/quantix.session.v1.SessionService/ChangePassword", Need::SessionAnyPassword),
     ("/quantix.system.v1.SystemService/GetSummary", Need::Session),
+    ("/quantix.watch.v1.WatchService/Look", Need::Session),
     ("/quantix.watch.v1.WatchService/Watch", Need::Session),
     ("/quantix.task.v1.TaskService/ListTasks", Need::Session),
     ("/quantix.task.v1.TaskService/GetTask", Need::Session),

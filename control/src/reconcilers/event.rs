@@ -45,7 +45,7 @@ pub fn start(app: &Arc<App>) {
     app.core.spawn(work(Arc::clone(app), gathered));
 }
 
-async fn gather(app: Arc<App>, gathered: Arc<Gathered>, mut changes: Receiver<Thing>) {
+async fn gather(app: Arc<App>, gathered: Arc<Gathered>, mut changes: Receiver<(u64, Thing)>) {
     let stop = app.core.stop.clone();
     loop {
         let change = tokio::select! {
@@ -53,7 +53,7 @@ async fn gather(app: Arc<App>, gathered: Arc<Gathered>, mut changes: Receiver<Th
             change = changes.recv() => change,
         };
         match change {
-            Ok(thing) => drop(gathered.things().insert(thing)),
+            Ok((_, thing)) => drop(gathered.things().insert(thing)),
             Err(RecvError::Closed) => return,
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "changes came faster than they could be gathered");

@@ -19,6 +19,7 @@ mod registration;
 mod stall;
 mod volume;
 mod volume_kill;
+mod watch;
 
 use quantix_contract::quantix::vm::v1 as vm;
 use quantix_contract::quantix::volume::v1::VolumeFormat;

@@ -13,7 +13,7 @@ import { VmService } from "./gen/quantix/vm/v1/vm_pb";
 import { VolumeService } from "./gen/quantix/volume/v1/volume_pb";
 import type { WatchResponse } from "./gen/quantix/watch/v1/watch_pb";
 
-interface Thing {
+export interface Thing {
   id: string;
 }
 interface Noun {
@@ -22,7 +22,7 @@ interface Noun {
   field: string;
 }
 
-const NOUNS: Record<string, Noun> = {
+export const NOUNS: Record<string, Noun> = {
   host: { list: HostService.method.listHosts, get: HostService.method.getHost, field: "hosts" },
   pool: { list: PoolService.method.listPools, get: PoolService.method.getPool, field: "pools" },
   image: { list: ImageService.method.listImages, get: ImageService.method.getImage, field: "images" },
@@ -31,7 +31,19 @@ const NOUNS: Record<string, Noun> = {
   task: { list: TaskService.method.listTasks, get: TaskService.method.getTask, field: "tasks" },
 };
 
+/** Of all queries of a method, whatever they ask. */
+export function methodKey(method: DescMethod) {
+  return createConnectQueryKey({ schema: method as never, cardinality: undefined });
+}
+
 type Answer = Record<string, unknown> & { total: bigint };
+
+/** The rows of all pages of a list. */
+export function rowsOf(data: unknown, field: string): Thing[] {
+  if (data === undefined) return [];
+  const pages = (data as InfiniteData<Answer>).pages;
+  return (Array.isArray(pages) ? pages : [data as Answer]).flatMap((answer) => answer[field] as Thing[]);
+}
 
 function mapPages(data: unknown, change: (answer: Answer) => Answer): unknown {
   const pages = (data as InfiniteData<Answer>).pages;
@@ -96,6 +108,9 @@ export class CachePatcher {
         if (event.value.kind === "alert") this.#soon(AlertService.method.listAlerts);
         else this.#remove(event.value.kind, event.value.id);
         break;
+      case "elsewhere":
+        this.#elsewhere(event.value.kind);
+        break;
       case "resync":
         this.resync();
         break;
@@ -122,6 +137,17 @@ export class CachePatcher {
     if (kind !== "task") this.#soon(SystemService.method.getSummary);
   }
 
+  /** Things that are not shown changed: lists may be others now, and what is kept of them is old. */
+  #elsewhere(kind: string): void {
+    if (kind === "event") this.#soon(EventService.method.listEvents);
+    if (kind === "alert") this.#soon(AlertService.method.listAlerts);
+    const noun = NOUNS[kind];
+    if (!noun) return;
+    this.#soon(noun.list);
+    void this.#client.invalidateQueries({ queryKey: methodKey(noun.get), type: "inactive", refetchType: "none" });
+    if (kind !== "task") this.#soon(SystemService.method.getSummary);
+  }
+
   #remove(kind: string, id: string): void {
     const noun = NOUNS[kind];
     if (!noun) return;
@@ -134,10 +160,9 @@ export class CachePatcher {
   }
 
   #lists(noun: Noun) {
-    const key = createConnectQueryKey({ schema: noun.list as never, cardinality: undefined });
     return this.#client
       .getQueryCache()
-      .findAll({ queryKey: key })
+      .findAll({ queryKey: methodKey(noun.list) })
       .filter((query) => query.state.data !== undefined);
   }
 
@@ -146,8 +171,7 @@ export class CachePatcher {
     if (this.#due.has(method)) return;
     const timer = setTimeout(() => {
       this.#due.delete(method);
-      const key = createConnectQueryKey({ schema: method as never, cardinality: undefined });
-      void this.#client.invalidateQueries({ queryKey: key });
+      void this.#client.invalidateQueries({ queryKey: methodKey(method) });
     }, 400);
     this.#due.set(method, timer);
   }

@@ -13,7 +13,7 @@ import { SystemService } from "../api/gen/quantix/system/v1/system_pb";
 import { TaskService, type ListTasksRequest, type Task } from "../api/gen/quantix/task/v1/task_pb";
 import { CreateVmRequestSchema, VmSchema, VmService, type CreateVmRequest, type Placement, type PowerVmRequest, type Vm } from "../api/gen/quantix/vm/v1/vm_pb";
 import { SnapshotSchema, VolumeService, type Snapshot, type Volume } from "../api/gen/quantix/volume/v1/volume_pb";
-import { WatchResponseSchema, WatchService, type WatchResponse } from "../api/gen/quantix/watch/v1/watch_pb";
+import { WatchResponseSchema, WatchService, type Sight, type WatchRequest, type WatchResponse } from "../api/gen/quantix/watch/v1/watch_pb";
 import { sessionInterceptor } from "../api/transport";
 
 type FaultInit = MessageInitShape<typeof FaultDetailSchema>;
@@ -52,6 +52,10 @@ export class FakeVdc {
   createdVms: CreateVmRequest[] = [];
   watchers = 0;
   epoch = "epoch-1";
+  /** What the client said last that it looks at. */
+  gaze: Sight[] = [];
+  /** Whether a line that broke is resumed where it was. */
+  keepsChanges = false;
   #lines = new Set<{ queue: WatchResponse[]; wake: () => void; broken: boolean }>();
 
   /** Tells every open watch stream. */
@@ -93,7 +97,10 @@ export class FakeVdc {
           listAlerts: () => this.#guard(() => ({ alerts: this.alerts })),
           acknowledgeAlert: (r) => this.#guard(() => this.#acknowledge(r.id, r.undo)),
         });
-        service(WatchService, { watch: (_, context) => this.#watch(context.signal) });
+        service(WatchService, {
+          watch: (r, context) => this.#watch(r, context.signal),
+          look: (r) => this.#guard(() => ((this.gaze = r.gaze?.sights ?? []), {})),
+        });
       },
       { transport: { interceptors: [sessionInterceptor] } },
     );
@@ -261,14 +268,16 @@ export class FakeVdc {
     };
   }
 
-  async *#watch(stop: AbortSignal): AsyncGenerator<MessageInitShape<typeof WatchResponseSchema>> {
+  async *#watch(request: WatchRequest, stop: AbortSignal): AsyncGenerator<MessageInitShape<typeof WatchResponseSchema>> {
     this.#guard(() => {});
     this.watchers += 1;
+    this.gaze = request.gaze?.sights ?? [];
+    const resumed = request.epoch === this.epoch && this.keepsChanges;
     const line = { queue: [] as WatchResponse[], wake: () => {}, broken: false };
     this.#lines.add(line);
     stop.addEventListener("abort", () => line.wake());
     try {
-      yield { event: { case: "hello", value: { epoch: this.epoch, now: timestampFromMs(Date.now()) } } };
+      yield { event: { case: "hello", value: { epoch: this.epoch, watchId: "watch-1", resumed, now: timestampFromMs(Date.now()) } } };
       while (!stop.aborted) {
         if (line.broken) throw new ConnectError("line broken", Code.Unavailable);
         const next = line.queue.shift();

@@ -30,8 +30,10 @@ struct Wish {
     lists_per_second: u32,
 }
 
-/// Hosts begin spread over so much more than an interval, so that handshakes do not come all at once.
+/// Hosts begin spread over more than an interval, so that handshakes and first beats do not come all at once.
 const RAMP: Duration = Duration::from_secs(45);
+/// Hosts that begin within a second, in a large fleet.
+const BEGIN_PER_SECOND: u32 = 80;
 /// After the last host began, until its first beats are over.
 const SETTLE: Duration = Duration::from_secs(40);
 
@@ -79,8 +81,9 @@ async fn measure(wish: &Wish) -> Result<(), Fault> {
     let mut vdc = FleetVdc::start(folder.path(), url, size).await?;
     println!("fleet   seeded and serving after      {:.1} s", begun.elapsed().as_secs_f64());
     let client = vdc.sign_in().await?;
-    let hosts = Fleet::start(&vdc.seeded, &vdc.url(), &Plan::new(size.hosts, &Troubles::default()), RAMP);
-    tokio::time::sleep(RAMP + SETTLE).await;
+    let ramp = RAMP.max(Duration::from_secs((size.hosts / BEGIN_PER_SECOND).into()));
+    let hosts = Fleet::start(&vdc.seeded, &vdc.url(), &Plan::new(size.hosts, &Troubles::default()), ramp);
+    tokio::time::sleep(ramp + SETTLE).await;
     println!("fleet   after the first beats         {}", state(&hosts.counts, &vdc));
     let seen = watch(wish, &vdc, &client, &hosts.counts).await;
     // The store as it is now, without the load of the hosts.
