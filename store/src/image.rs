@@ -181,8 +181,7 @@ impl Store {
         let tx = self.begin().await?;
         // Holds the image first: from here on nobody can put it into a drive.
         let before: ImageRecord = row::get_locked(&tx, &id.to_string()).await?;
-        let vms: Vec<crate::vm::VmRecord> = row::all(&tx, Condition::all()).await?;
-        let user = vms.iter().find(|vm| vm.spec.cdrom.as_ref().is_some_and(|c| c.image_id == id));
+        let user = crate::vm::find_by_part(&tx, &id.to_string()).await?;
         let volumes: Vec<crate::VolumeRecord> =
             row::all(&tx, Condition::all().add(Expr::col("pool_id").eq(before.pool_id.to_string()))).await?;
         if let Some(volume) = volumes.iter().find(|volume| volume.needs_image() == Some(id)) {

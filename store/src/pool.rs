@@ -418,8 +418,7 @@ impl Store {
         let tx = self.begin().await?;
         let pool = next_generation(&tx, id, at, true).await?;
         let in_use = |by: String| StoreError::InUse { kind: "pool", id: pool.name.clone(), by };
-        let vms: Vec<crate::vm::VmRecord> = row::all(&tx, Condition::all()).await?;
-        if let Some(vm) = vms.iter().find(|vm| vm.uses_pool(id)) {
+        if let Some(vm) = crate::vm::find_by_part(&tx, &id.to_string()).await? {
             return Err(in_use(format!("VM {}", vm.name)));
         }
         let volumes: Vec<VolumeRecord> = row::all(&tx, of_pool(id)).await?;

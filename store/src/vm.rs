@@ -15,7 +15,9 @@ use quantix_model::list::SortBy;
 use quantix_model::vm::{PowerState, VmPhase, VmSpec};
 use quantix_model::{Fault, UnixMs};
 use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr};
-use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QuerySelect as _};
+use sea_orm::{
+    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _,
+};
 use std::collections::{BTreeSet, HashMap};
 
 /// A VM.
@@ -164,6 +166,17 @@ fn of_host(host: HostId) -> Condition {
     Condition::all().add(Expr::col("host_id").eq(host.to_string()))
 }
 
+/// See [`Store::vm_find_by_part`].
+pub(crate) async fn find_by_part(
+    db: &impl ConnectionTrait,
+    part: &str,
+) -> Result<Option<VmRecord>, StoreError> {
+    let escaped = part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    let like = LikeExpr::new(format!("%\"{escaped}\"%")).escape('\\');
+    let found = table::Entity::find().filter(Expr::col("spec").like(like)).one(db).await?;
+    found.map(VmRecord::from_model).transpose()
+}
+
 impl Store {
     /// Adds a VM with its new volumes, gives it the free volumes named in `attach`, and adds the task. Its pools must
     /// be assigned to its host and its images must not be going away: [`StoreError::Conflict`].
@@ -270,10 +283,7 @@ impl Store {
 
     /// A VM in whose description this id or MAC stands. Looks through all of them, here and not in memory.
     pub async fn vm_find_by_part(&self, part: &str) -> Result<Option<VmRecord>, StoreError> {
-        let escaped = part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        let like = LikeExpr::new(format!("%\"{escaped}\"%")).escape('\\');
-        let found = table::Entity::find().filter(Expr::col("spec").like(like)).one(self.reader()).await?;
-        found.map(VmRecord::from_model).transpose()
+        find_by_part(self.reader(), part).await
     }
 
     /// Memory that the VMs of each host were promised, in bytes.

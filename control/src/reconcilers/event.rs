@@ -135,9 +135,21 @@ async fn look(app: &App, gathered: &Gathered, waiting: &mut BTreeSet<Thing>) {
 /// Everything that may have something to tell. What the store does not give now comes with its next change.
 async fn everything(app: &App) -> BTreeSet<Thing> {
     let mut things = hosts_and_pools(app).await;
-    match app.core.store.vm_all().await {
-        Ok(vms) => things.extend(vms.iter().map(|vm| Thing::Vm(vm.id))),
-        Err(err) => tracing::warn!(%err, "the VMs could not be listed"),
+    let mut after = None;
+    loop {
+        match app.core.store.vm_brief_some(after, event::VMS_AT_ONCE).await {
+            Ok(some) => {
+                things.extend(some.iter().map(|vm| Thing::Vm(vm.id)));
+                match some.last() {
+                    Some(last) => after = Some(last.id),
+                    None => break,
+                }
+            }
+            Err(err) => {
+                tracing::warn!(%err, "the VMs could not be listed");
+                break;
+            }
+        }
     }
     things
 }

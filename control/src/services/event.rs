@@ -21,7 +21,7 @@ use uuid::Uuid;
 const EVENTS_MAX: u64 = 100_000;
 
 /// VMs looked at together at the start.
-const VMS_AT_ONCE: u64 = 1000;
+pub const VMS_AT_ONCE: u64 = 1000;
 
 /// What was told last of each thing, under each noun.
 #[derive(Debug, Default)]

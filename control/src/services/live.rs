@@ -30,8 +30,8 @@ pub struct VmLive {
     pub cpu_used_ratio: Option<f64>,
     /// Resident on the host.
     pub memory_used_bytes: Option<u64>,
-    /// What the host could not do for it.
-    pub fault: Option<Fault>,
+    /// What the host could not do for it. Few have one, and it is large.
+    pub fault: Option<Box<Fault>>,
     /// So since, by the host's clock.
     pub fault_since: Option<UnixMs>,
 }
@@ -52,7 +52,7 @@ pub struct HostLive {
     /// libvirt and QEMU.
     pub engine: Option<Engine>,
     /// Its pools.
-    pub pools: BTreeMap<PoolId, PoolReport>,
+    pub pools: BTreeMap<PoolId, Arc<PoolReport>>,
     /// Its VMs; `None` when its libvirt did not answer.
     pub vms: Option<BTreeMap<VmId, VmLive>>,
     /// Beats in a row in which a VM of ours was not there.

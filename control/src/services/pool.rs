@@ -74,7 +74,7 @@ fn statuses_of(
         let Some(record) = hosts.get(&assignment.host_id).map(|known| &known.roster.host) else { continue };
         let host_phase = host::phase_of(app, record);
         let report = match app.live.get(record.id) {
-            Some(live) => live.pools.get(&id).cloned(),
+            Some(live) => live.pools.get(&id).map(|report| PoolReport::clone(report)),
             None if host_phase == HostPhase::Pending => None,
             None => {
                 let of = |s: &&PoolStatusRecord| s.pool_id == id && s.host_id == record.id;

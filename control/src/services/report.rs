@@ -22,6 +22,7 @@ use quantix_model::vm::{PowerState, VmPhase};
 use quantix_model::{Fault, FaultCode, UnixMs};
 use quantix_store::{HostRecord, PoolStatusRecord, StoreError, VmBrief, VmRecord};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A VM that is not there in so many beats in a row is lost.
 const MISSING_BEATS: u32 = 2;
@@ -108,7 +109,11 @@ async fn take(app: &App, known: &Known, beat: &node::BeatRequest) -> Result<(), 
     for (pool_id, report) in said.pools.iter().filter(|(id, _)| is_assigned(known, **id)) {
         let last = written.and_then(|b| b.pools.get(pool_id));
         if last.is_none_or(|last| differs(last, report)) {
-            changed.push(PoolStatusRecord { pool_id: *pool_id, host_id: id, report: report.clone() });
+            changed.push(PoolStatusRecord {
+                pool_id: *pool_id,
+                host_id: id,
+                report: PoolReport::clone(report),
+            });
         }
     }
     if !changed.is_empty() {
@@ -314,7 +319,7 @@ fn lose(vm: &mut VmRecord) {
 pub async fn take_pool(app: &App, host_id: HostId, pool_id: PoolId, said: PoolReport) -> Result<(), Fault> {
     let report = sane_pool(said);
     app.live.change(host_id, |live| {
-        live.pools.insert(pool_id, report.clone());
+        live.pools.insert(pool_id, Arc::new(report.clone()));
     });
     app.core.store.pool_status_put(&[PoolStatusRecord { pool_id, host_id, report }]).await?;
     app.core.bus.changed(Thing::Pool(pool_id));

@@ -86,7 +86,7 @@ pub fn power_of(app: &App, host: &HostBrief, id: VmId, observed_at: Option<UnixM
             observed_at: live.observed_at,
             cpu_used_ratio: live.cpu_used_ratio,
             memory_used_bytes: live.memory_used_bytes,
-            fault: live.fault.clone(),
+            fault: live.fault.as_deref().cloned(),
             fault_since: live.fault_since,
         },
     }

@@ -383,7 +383,7 @@ mod tests {
             Column::Name => (e.name_key.clone(), 0),
             Column::Number(n) => (String::new(), e.numbers[n]),
         };
-        fit.sort_by(|a, b| (key(a), a.id).cmp(&(key(b), b.id)));
+        fit.sort_by_key(|entry| (key(entry), entry.id));
         if question.descending {
             fit.reverse();
         }

@@ -78,13 +78,15 @@ pub async fn run(store: &Store) {
     assert!(store.vm_insert(&taken, &[], &[], &make::task("x")).await.is_err());
     assert_eq!(names(store, "lists", None, SortBy::Memory).await.1, 5);
 
+    goes_away(store, &vms, (host.id, other.id), pool.id).await;
+}
+
+/// Rows, and then hosts and a pool with what is left on them.
+async fn goes_away(store: &Store, vms: &[VmRecord], (host, other): (HostId, HostId), pool: PoolId) {
     store.vm_delete(vms[1].id, true).await.unwrap();
     store.vm_delete(vms[3].id, false).await.unwrap();
     assert_eq!(names(store, "lists", None, SortBy::Created).await.1, 3);
-    assert_eq!(
-        volumes(store, pool.id).await,
-        ["Lists-0-disk", "Lists-2-disk", "Lists-3-disk", "Lists-4-disk"]
-    );
+    assert_eq!(volumes(store, pool).await, ["Lists-0-disk", "Lists-2-disk", "Lists-3-disk", "Lists-4-disk"]);
 
     let first = PageRequest { filter: "lists".into(), limit: 1, ..Default::default() };
     let token = store.vm_page(&first, None).await.unwrap().next_token;
@@ -92,16 +94,16 @@ pub async fn run(store: &Store) {
     let crossed = PageRequest { token: token.clone(), order: turned, ..first.clone() };
     assert_eq!(store.vm_page(&crossed, None).await.unwrap_err(), StoreError::BadPageToken);
     // The row that a page ended with may be gone when the next one is asked for.
-    store.host_delete(other.id, true).await.unwrap();
+    store.host_delete(other, true).await.unwrap();
     let next = store.vm_page(&PageRequest { token, ..first }, None).await.unwrap();
     assert_eq!((next.rows[0].name.as_str(), next.total), ("Lists-2", 2));
     let by_size =
         PageRequest { order: Some(Order { by: SortBy::Size, descending: false }), ..Default::default() };
     assert_eq!(store.vm_page(&by_size, None).await.unwrap_err(), StoreError::CannotOrder { kind: "VM" });
 
-    store.host_delete(host.id, true).await.unwrap();
+    store.host_delete(host, true).await.unwrap();
     assert_eq!(names(store, "lists", None, SortBy::Name).await, (vec![], 0));
-    store.pool_mark_deleting(pool.id, true, UnixMs(1), &make::task("x")).await.unwrap();
-    store.pool_delete(pool.id).await.unwrap();
-    assert!(volumes(store, pool.id).await.is_empty());
+    store.pool_mark_deleting(pool, true, UnixMs(1), &make::task("x")).await.unwrap();
+    store.pool_delete(pool).await.unwrap();
+    assert!(volumes(store, pool).await.is_empty());
 }
