@@ -4,8 +4,8 @@ use crate::error::StoreError;
 use crate::page::{Key, Mark, PageRequest, token};
 use crate::row::{Row, select_all, select_page};
 use crate::{
-    AlertRecord, EventRecord, HostRecord, ImageRecord, PoolAssignmentRecord, PoolRecord, PoolStatusRecord,
-    SessionRecord, Store, TaskRecord, UploadRecord, UserRecord, VmRecord, VolumeRecord,
+    AlertRecord, EventRecord, HostRecord, ImageRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord,
+    PoolStatusRecord, SessionRecord, Store, TaskRecord, UploadRecord, UserRecord, VmRecord, VolumeRecord,
 };
 use quantix_model::list::Order;
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -73,6 +73,7 @@ async fn every_list_has_an_index() {
     check(&store, select_all::<HostRecord>(is("key_sha256"))).await;
     check(&store, select_all::<PoolAssignmentRecord>(is("pool_id"))).await;
     check(&store, select_all::<PoolAssignmentRecord>(is("host_id"))).await;
+    check(&store, select_all::<PoolReleaseRecord>(is("host_id"))).await;
     check(&store, select_all::<PoolStatusRecord>(all.clone())).await;
     check(&store, select_all::<ImageRecord>(is("pool_id"))).await;
     check(&store, select_all::<VolumeRecord>(is("pool_id"))).await;

@@ -4,7 +4,7 @@
 
 use crate::bus::Thing;
 use crate::ids;
-use crate::services::{App, alert, host, pool, vm};
+use crate::services::{App, alert, host, pool, pool_unknown, vm};
 use quantix_contract::quantix::event::v1 as wire;
 use quantix_contract::{time, twin};
 use quantix_model::alert::HostFacts;
@@ -153,6 +153,7 @@ async fn look_host(app: &App, id: HostId) -> Result<(), Fault> {
         name: &host.name,
         phase,
         fault,
+        unknown_pools: pool_unknown::fault(app, id).await?,
         clock_skew_ms: app.live.get(id).map_or(0, |live| live.clock_skew_ms),
         certificate_expires_at: host.certificate_expires_at,
     };

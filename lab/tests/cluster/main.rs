@@ -9,6 +9,7 @@ mod event;
 mod explore;
 mod file;
 mod fleet;
+mod hold;
 mod kill;
 mod main_job;
 mod metrics;
@@ -17,6 +18,7 @@ mod postgres;
 mod prepare;
 mod registration;
 mod stall;
+mod step_kill;
 mod volume;
 mod volume_kill;
 
