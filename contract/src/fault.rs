@@ -120,11 +120,11 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
         C::NameTaken | C::HostAlreadyExists | C::FileExists => ErrorCode::AlreadyExists,
         C::Conflict | C::StaleGeneration | C::UploadOffsetMismatch | C::TaskCancelled => ErrorCode::Aborted,
         C::DeadlineExceeded | C::ConnectionTimeout => ErrorCode::DeadlineExceeded,
-        C::TooLarge | C::TooManyAttempts | C::Busy | C::PoolFull | C::StoreFull => ErrorCode::ResourceExhausted,
+        C::TooLarge | C::TooManyAttempts | C::Busy | C::PoolFull => ErrorCode::ResourceExhausted,
         C::NotSignedIn | C::WrongCredentials | C::TokenInvalid | C::TokenExpired | C::TokenMissing
             | C::ConsoleTicketInvalid => ErrorCode::Unauthenticated,
         C::Forbidden => ErrorCode::PermissionDenied,
-        C::StoreUnavailable | C::HostConnectionFailed | C::HostApiNotAvailable | C::NetworkUnreachable
+        C::StoreUnavailable | C::StoreFull | C::HostConnectionFailed | C::HostApiNotAvailable | C::NetworkUnreachable
             | C::TlsError | C::HostUnreachable | C::HostDisconnected | C::HypervisorUnavailable
             | C::PoolStalled | C::PoolServerUnreachable | C::PoolNotReady => ErrorCode::Unavailable,
         C::PasswordChangeRequired | C::HostFirmwareOutdated | C::InvalidResponse | C::ClockSkew

@@ -129,7 +129,9 @@ pub fn of_host(host: &HostFacts<'_>, now: UnixMs) -> Option<Vec<Finding>> {
             add(AlertRule::HostSilent, Severity::Error, message, host.fault.clone());
         }
     }
-    if host.phase != HostPhase::Disconnected && let Some(fault) = &host.unknown_pools {
+    if host.phase != HostPhase::Disconnected
+        && let Some(fault) = &host.unknown_pools
+    {
         add(AlertRule::HostPools, Severity::Warning, fault.message.clone(), Some(fault.clone()));
     }
     let skew = Duration::from_millis(host.clock_skew_ms.unsigned_abs());

@@ -160,10 +160,8 @@ impl<B: Body> Heart<B> {
         let client = self.client(enrolment)?;
         self.sequence += 1;
         let mut request = self.collect(enrolment).await;
-        let told = Told {
-            inventory: request.inventory.as_option().cloned(),
-            digest: state::digest(&request),
-        };
+        let told =
+            Told { inventory: request.inventory.as_option().cloned(), digest: state::digest(&request) };
         request.state_digest = told.digest.to_vec();
         if self.told == Some(told.digest) {
             state::leave_out(&mut request);

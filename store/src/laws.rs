@@ -122,10 +122,10 @@ async fn a_full_disk_is_said_and_changes_nothing() {
     tx.execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
     tx.commit().await.unwrap();
     let refused = store.setting_put("a", &"x".repeat(1 << 20)).await.unwrap_err();
-    let StoreError::Unavailable(text) = &refused else { panic!("{refused}") };
+    let StoreError::Full(text) = &refused else { panic!("{refused}") };
     assert!(text.contains("full"), "{text}");
     let fault = quantix_model::Fault::from(refused);
-    assert_eq!(fault.code, quantix_model::FaultCode::StoreUnavailable);
+    assert_eq!(fault.code, quantix_model::FaultCode::StoreFull);
     assert!(fault.retryable());
     assert_eq!(store.setting_get("a").await.unwrap().as_deref(), Some("kept"));
     store.close().await;

@@ -147,7 +147,9 @@ pub fn why_not_ready(app: &App, host: &HostRecord, phase: HostPhase) -> Option<F
         HostPhase::Ready | HostPhase::Pending => None,
         HostPhase::Degraded => {
             let cloned = refuse_cloned(app, host.id, &host.name).err();
-            cloned.or_else(|| live.and_then(|l| l.engine.clone()).and_then(|e| e.fault).map(|f| f.on_host(&host.name)))
+            cloned.or_else(|| {
+                live.and_then(|l| l.engine.clone()).and_then(|e| e.fault).map(|f| f.on_host(&host.name))
+            })
         }
         HostPhase::Disconnected => {
             let since = live.map(|l| l.beat_at).or(host.seen_at);

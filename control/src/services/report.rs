@@ -11,8 +11,8 @@
 
 use crate::bus::Thing;
 use crate::roster::Known;
-use crate::services::live::{HostLive, Refreshed, VmLive};
 use crate::services::life::{self, Beat, Verdict};
+use crate::services::live::{HostLive, Refreshed, VmLive};
 use crate::services::report_read::{BOOT_ID_BYTES_MAX, absurd, read, read_vm, refresh, sane_pool};
 use crate::services::{App, host, pool, pool_unknown};
 use quantix_contract::quantix::node::v1 as node;
@@ -116,7 +116,9 @@ async fn answer(app: &App, known: &Known) -> node::BeatResponse {
     {
         match pool_unknown::forgotten(app, known, &said).await {
             Ok(forgotten) => released.extend(forgotten),
-            Err(fault) => tracing::warn!(%fault, host = roster.host.name, "what it may let go of is not known"),
+            Err(fault) => {
+                tracing::warn!(%fault, host = roster.host.name, "what it may let go of is not known")
+            }
         }
     }
     let release = |(id, generation): (PoolId, u64)| node::PoolRelease {

@@ -19,6 +19,8 @@ mod prepare;
 mod registration;
 mod stall;
 mod step_kill;
+mod store_trouble;
+mod stranger;
 mod volume;
 mod volume_kill;
 

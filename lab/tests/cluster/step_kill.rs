@@ -249,8 +249,7 @@ impl Job {
         let list = cluster.ok(list).into_owned().pools;
         let named: Vec<&pool::Pool> = list.iter().filter(|p| p.name == self.name).collect();
         assert_eq!(named.len(), usize::from(self.work != Work::Delete), "{named:?}");
-        let on: Vec<&str> =
-            named.iter().flat_map(|p| &p.host_statuses).map(|s| s.host_id.as_str()).collect();
+        let on: Vec<&str> = named.iter().flat_map(|p| &p.host_statuses).map(|s| s.host_id.as_str()).collect();
         assert_eq!(on, if given { vec![host.as_str()] } else { vec![] });
         let again = self.ask(cluster).await.expect_err("it is done already");
         let code = match self.work {
