@@ -39,7 +39,7 @@ async fn change_is_refused(cluster: &Cluster, pool_id: &str, code: FaultCode) ->
     let answer = tokio::time::timeout(DEADLINE, call).await.expect("an answer comes");
     let fault = cluster.refused(answer);
     assert_eq!(fault.code, code, "{fault:?}");
-    assert!(!fault.cause.is_empty() && fault.remedy.contains("disk"), "{fault:?}");
+    assert!(!fault.cause.is_empty() && fault.remedy.contains("data folder"), "{fault:?}");
     fault
 }
 
