@@ -185,7 +185,7 @@ pub struct Fault {
     pub evidence: Option<Evidence>,
     /// Come again after so long, not sooner; 0 when nothing is asked.
     #[serde(default)]
-    pub retry_after_ms: u64,
+    pub retry_after_ms: u32,
 }
 
 impl Fault {
@@ -255,7 +255,7 @@ impl Fault {
 
     /// Adds when to come again.
     pub fn retry_after(mut self, pause: Duration) -> Fault {
-        self.retry_after_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        self.retry_after_ms = u32::try_from(pause.as_millis()).unwrap_or(u32::MAX);
         self
     }
 

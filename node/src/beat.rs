@@ -149,7 +149,7 @@ impl<B: Body> Heart<B> {
                 self.errors = self.errors.saturating_add(1);
                 // Whether it was heard is not known.
                 (self.inventory, self.told) = (None, None);
-                let asked = Duration::from_millis(fault.retry_after_ms).min(INTERVAL_MAX);
+                let asked = Duration::from_millis(fault.retry_after_ms.into()).min(INTERVAL_MAX);
                 jitter(retry_pause(self.errors, self.interval)).max(asked)
             }
         }

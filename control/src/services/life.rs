@@ -103,11 +103,11 @@ impl Lives {
         let since = host.filled_at.map_or(Duration::MAX, |at| at.age(now));
         let filled = host.tokens + since.as_secs_f64() / every;
         host.filled_at = Some(now);
-        host.tokens = filled.min(BURST) - 1.0;
-        if host.tokens >= 0.0 {
+        host.tokens = filled.min(BURST);
+        if host.tokens >= 1.0 {
+            host.tokens -= 1.0;
             return Ok(());
         }
-        host.tokens = 0.0;
         Err(Fault::new(
             FaultCode::Busy,
             "This host reports far more often than it should.",

@@ -59,7 +59,7 @@ pub async fn beat(
             Some(figures) => !take_figures(app, &known, &beat, figures).await?,
             None => {
                 let _turn = app.turns.take().await?;
-                take(app, &known, &beat).await?;
+                not_for_want_of_a_store(app, id, take(app, &known, &beat).await)?;
                 false
             }
         };
@@ -151,10 +151,24 @@ async fn take_figures(
     let Some(said) = app.live.get(id) else { return Ok(false) };
     app.live.note_seen(id, now, known.roster.host.seen_at);
     if before.compared != Some(known.roster.mark) || !before.missing.is_empty() {
-        compare(app, known, &said, Some(&before)).await?;
+        let compared = compare(app, known, &said, Some(&before)).await;
+        not_for_want_of_a_store(app, id, compared)?;
     }
     tell(app, known, &before, &said);
     Ok(true)
+}
+
+/// A store that takes nothing is no fault of the host: its words are held in memory, and asked for again as a whole
+/// until they could be written.
+fn not_for_want_of_a_store(app: &App, id: HostId, done: Result<(), Fault>) -> Result<(), Fault> {
+    match done {
+        Err(fault) if matches!(fault.code, FaultCode::StoreUnavailable | FaultCode::StoreFull) => {
+            app.core.store_health.suspect();
+            app.live.change(id, |live| live.kept = false);
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// Takes a whole beat.
@@ -165,6 +179,8 @@ async fn take(app: &App, known: &Known, beat: &node::BeatRequest) -> Result<(), 
     // What could not be written then counts as never said.
     let written = before.as_ref().filter(|before| before.kept);
     app.live.note_seen(id, said.beat_at, known.roster.host.seen_at);
+    // Nobody waits for what is known not to answer.
+    app.core.store_health.fault().map_or(Ok(()), Err)?;
     keep_host(app, known, beat).await?;
     let mut changed = Vec::new();
     for (pool_id, report) in said.pools.iter().filter(|(id, _)| is_assigned(known, **id)) {
