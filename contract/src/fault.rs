@@ -20,6 +20,7 @@ impl From<&Fault> for FaultDetail {
             cause: fault.cause.clone(),
             remedy: fault.remedy.clone(),
             host: fault.host.clone(),
+            retry_after_ms: fault.retry_after_ms,
             phase: fault.phase.clone(),
             field: fault.field.clone(),
             reasons: fault
@@ -67,6 +68,7 @@ impl From<&FaultDetail> for Fault {
             fault.cause = format!("code {number}: {}", detail.cause);
         }
         fault.field = detail.field.clone();
+        fault.retry_after_ms = detail.retry_after_ms;
         fault.reasons = detail
             .reasons
             .iter()
@@ -122,12 +124,12 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
         C::NotSignedIn | C::WrongCredentials | C::TokenInvalid | C::TokenExpired | C::TokenMissing
             | C::ConsoleTicketInvalid => ErrorCode::Unauthenticated,
         C::Forbidden => ErrorCode::PermissionDenied,
-        C::StoreUnavailable | C::HostConnectionFailed | C::HostApiNotAvailable | C::NetworkUnreachable
+        C::StoreUnavailable | C::StoreFull | C::HostConnectionFailed | C::HostApiNotAvailable | C::NetworkUnreachable
             | C::TlsError | C::HostUnreachable | C::HostDisconnected | C::HypervisorUnavailable
             | C::PoolStalled | C::PoolServerUnreachable | C::PoolNotReady => ErrorCode::Unavailable,
         C::PasswordChangeRequired | C::HostFirmwareOutdated | C::InvalidResponse | C::ClockSkew
             | C::VersionUnsupported | C::HostInUse | C::AcceleratorUnavailable | C::HypervisorRefused
-            | C::HostProgramMissing | C::NoHostFits | C::PoolNotAssigned | C::PoolInUse
+            | C::HostProgramMissing | C::HostCloned | C::NoHostFits | C::PoolNotAssigned | C::PoolInUse
             | C::PoolReadOnly | C::PoolIoFailed | C::PoolMountFailed | C::PoolAccessDenied
             | C::PoolExportMissing | C::PoolForeignMount | C::PoolAuthFailed | C::PoolForeignData
             | C::PoolDeviceMissing | C::PoolProtocolUnsupported | C::PoolCannot | C::FileInUse
@@ -156,6 +158,7 @@ mod tests {
             .because("No space left on device")
             .on_host("host-1")
             .in_phase("write")
+            .retry_after(std::time::Duration::from_secs(3))
             .with_reasons(vec![HostReason {
                 host_id: "1".into(),
                 host: "host-1".into(),

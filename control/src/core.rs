@@ -3,12 +3,14 @@
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::health::StoreHealth;
 use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::roster::Rosters;
 use crate::tasks::Tasks;
 use quantix_model::UnixMs;
 use quantix_store::Store;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +19,8 @@ use tokio_util::task::TaskTracker;
 pub struct Core {
     /// What must survive.
     pub store: Store,
+    /// Whether it takes writes.
+    pub store_health: Arc<StoreHealth>,
     /// What beats are held against.
     pub rosters: Rosters,
     /// The time.

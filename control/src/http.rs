@@ -6,6 +6,7 @@ use crate::api::auth::{self, Caller, Line};
 use crate::api::error::{json_response, rpc_response};
 use crate::api::{Assembly, auth::authorise};
 use crate::core::Core;
+use crate::health::StoreHealth;
 use crate::services::session::Sessions;
 use crate::tasks::panic_text;
 use crate::web;
@@ -63,6 +64,7 @@ pub fn routes(assembly: Assembly, core: &Core) -> Result<Router, Fault> {
     let rpc = ConnectRpcService::new(assembly.rpc);
     let mut app = Router::new()
         .route("/healthz", get(async || axum::Json(serde_json::json!({ "status": "ok" }))))
+        .route("/readyz", get(ready).with_state(core.store_health.clone()))
         .route("/api/v1/openapi.json", get(openapi))
         .merge(assembly.http);
     for service in services {
@@ -77,6 +79,14 @@ pub fn guarded(routes: Router, core: &Arc<Core>, sessions: &Arc<Sessions>, line:
     routes.layer(axum::middleware::from_fn_with_state(guard, pass))
 }
 
+/// Whether work is taken. Says what is wrong also to those who cannot sign in because of it.
+async fn ready(State(store): State<Arc<StoreHealth>>) -> Response {
+    match store.fault() {
+        None => axum::Json(serde_json::json!({ "status": "ready" })).into_response(),
+        Some(fault) => json_response(&fault),
+    }
+}
+
 async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], quantix_contract::OPENAPI_JSON).into_response()
 }
@@ -88,7 +98,7 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
     let own = own.or(request.uri().authority().map(http::uri::Authority::as_str));
     let policy = policy(guard.line, own);
     let refuse = |fault: &Fault| {
-        if path.starts_with("/api") || path == "/healthz" || path == "/metrics" {
+        if path.starts_with("/api") || ["/healthz", "/readyz", "/metrics"].contains(&path.as_str()) {
             json_response(fault)
         } else {
             rpc_response(fault, &headers)
@@ -102,6 +112,9 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
         Err(panic) => refuse(&Fault::internal(panic_text(panic.as_ref()))),
     };
     let status = response.status().as_u16();
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        guard.core.store_health.suspect();
+    }
     guard.core.metrics.request(auth::call_name(&path), status, began.elapsed());
     // A download has a stricter one already.
     if let Ok(policy) = HeaderValue::try_from(policy)

@@ -10,6 +10,7 @@ pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod health;
 pub mod http;
 pub mod ids;
 pub mod metrics;

@@ -16,6 +16,11 @@ use std::time::{Duration, Instant};
 /// Read anew when older, whatever the mark says.
 const AGE_MAX: Duration = Duration::from_secs(600);
 
+/// A store that takes longer is not waited for when something is kept …
+const PATIENCE: Duration = Duration::from_secs(1);
+/// … nor asked again for so long.
+const AWAY: Duration = Duration::from_secs(3);
+
 /// One host as read.
 #[derive(Debug)]
 pub struct Known {
@@ -35,6 +40,8 @@ pub struct Rosters {
 struct Kept {
     hosts: HashMap<HostId, Arc<Known>>,
     keys: HashMap<[u8; 32], HostId>,
+    /// The store did not answer, and is not asked before that.
+    away_until: Option<Instant>,
 }
 
 impl Rosters {
@@ -50,10 +57,21 @@ impl Rosters {
     /// The host with what is on it, as the store has it now.
     pub async fn get(&self, id: HostId) -> Result<Arc<Known>, StoreError> {
         let known = self.kept().hosts.get(&id).cloned();
-        if let Some(known) = known.filter(|known| self.holds(known)) {
-            return Ok(known);
+        if let Some(known) = known.as_ref().filter(|known| self.holds(known)) {
+            return Ok(Arc::clone(known));
         }
-        match self.store.host_roster(id).await {
+        if let Some(known) = known.as_ref().filter(|_| self.is_away()) {
+            return Ok(Arc::clone(known));
+        }
+        let read = self.store.host_roster(id);
+        // Whoever has something to go on with does not wait for a store that is gone.
+        let read = match &known {
+            None => read.await,
+            Some(_) => tokio::time::timeout(PATIENCE, read)
+                .await
+                .unwrap_or_else(|_| Err(StoreError::Unavailable("it takes too long".to_owned()))),
+        };
+        match read {
             Ok(roster) => {
                 let known = Arc::new(Known { roster, read_at: Instant::now() });
                 let mut kept = self.kept();
@@ -65,7 +83,11 @@ impl Rosters {
                 if matches!(err, StoreError::NotFound { .. }) {
                     self.forget(id);
                 }
-                Err(err)
+                // While the store is away nothing can be written to it either: what is kept is true, and a host that
+                // beats must not fall silent because of us.
+                let known = known.filter(|_| err.may_pass()).ok_or(err)?;
+                self.kept().away_until = Some(Instant::now() + AWAY);
+                Ok(known)
             }
         }
     }
@@ -90,6 +112,10 @@ impl Rosters {
 
     fn holds(&self, known: &Known) -> bool {
         self.store.host_mark(known.roster.host.id) == known.roster.mark && known.read_at.elapsed() < AGE_MAX
+    }
+
+    fn is_away(&self) -> bool {
+        self.kept().away_until.is_some_and(|until| Instant::now() < until)
     }
 
     fn forget(&self, id: HostId) {

@@ -94,6 +94,7 @@ impl Vdc {
         core.tasks.resume().await?;
         core.spawn(sweep(core.clone(), sessions.clone()));
         reconcilers::host::start(&app);
+        reconcilers::store::start(&app);
         reconcilers::pool::start(&app);
         reconcilers::event::start(&app);
 
@@ -231,6 +232,7 @@ async fn ground(
         started_at: clock.now(),
         epoch: ids::plain().to_string(),
         rosters: Rosters::new(store.clone()),
+        store_health: Arc::default(),
         store,
         clock,
         bus,

@@ -87,6 +87,8 @@ pub struct Cluster {
     pub config: Config,
     vdc: Daemon<VdcHandle>,
     node: Daemon<NodeHandle>,
+    /// A machine whose disk is a copy of the host's.
+    copy: Option<Daemon<NodeHandle>>,
     vdc_address: SocketAddr,
     node_address: SocketAddr,
     ca_pem: String,
@@ -137,6 +139,7 @@ impl Cluster {
             config,
             vdc,
             node,
+            copy: None,
             vdc_address,
             node_address,
             ca_pem,
@@ -189,6 +192,40 @@ impl Cluster {
     pub async fn start_node(&mut self) {
         self.node =
             start_node(self.dir.path(), self.node_address, &self.driver, &self.launcher, &self.disks).await;
+    }
+
+    /// Copies the host's disk while it runs, and starts a daemon on the copy: a second machine with the same identity.
+    pub async fn copy_node(&mut self) {
+        let copy = self.dir.path().join("copy");
+        std::fs::create_dir_all(copy.join("node")).expect("a folder can be made");
+        for file in ["host.key", "host.pem", "ledger.json"] {
+            let (from, to) = (self.dir.path().join("node").join(file), copy.join("node").join(file));
+            std::fs::copy(from, to).expect("the host keeps its identity here");
+        }
+        let (driver, launcher) = (FakeDriver::new(Accelerator::Tcg), FakeLauncher::new());
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        self.copy = Some(start_node(&copy, listen, &driver, &launcher, &FakeDisks::default()).await);
+    }
+
+    /// Ends the copy.
+    pub fn kill_copy(&mut self) {
+        self.copy.iter_mut().for_each(Daemon::kill);
+    }
+
+    /// What the host proves itself with: its chain and its key, as PEM.
+    pub fn host_identity(&self) -> (String, String) {
+        let read = |file: &str| std::fs::read_to_string(self.dir.path().join("node").join(file));
+        let ledger = read("ledger.json").expect("the host has a ledger");
+        let ledger: serde_json::Value = serde_json::from_str(&ledger).expect("it is whole");
+        let chain = ledger["registration"]["certificate_pem"].as_str().expect("it is registered").to_owned();
+        (chain, read("host.key").expect("the host has a key"))
+    }
+
+    /// A line to the vDC of whoever has this chain and key.
+    pub fn line_as(&self, chain_pem: &str, key_pem: &str) -> VdcClient {
+        let identity = tls::Identity::from_pem(chain_pem, key_pem).expect("PEM");
+        let tls = tls::mutual_client(&identity, &self.ca_pem).expect("the vDC's own CA");
+        VdcClient::new(&format!("https://{}", self.vdc_address), tls::VDC_NAME, tls).expect("a URL")
     }
 
     /// What the vDC keeps, for whoever sets it back while it is down.

@@ -6,7 +6,7 @@
 //! A rule judges only what is known. Where nothing is known an alert stays as it is: silence is no good news.
 
 use crate::event::Severity;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultCode};
 use crate::host::HostPhase;
 use crate::pool::{Capacity, PoolPhase};
 use crate::time::UnixMs;
@@ -34,6 +34,12 @@ pub enum AlertRule {
     /// Something on it does not work.
     #[serde(rename = "host.degraded")]
     HostDegraded,
+    /// Two machines speak under its identity.
+    #[serde(rename = "host.cloned")]
+    HostCloned,
+    /// It has pools that nobody here knows of.
+    #[serde(rename = "host.pools")]
+    HostPools,
     /// Its clock is not ours.
     #[serde(rename = "host.clock")]
     HostClock,
@@ -57,6 +63,8 @@ impl AlertRule {
         match self {
             AlertRule::HostSilent => "host.silent",
             AlertRule::HostDegraded => "host.degraded",
+            AlertRule::HostCloned => "host.cloned",
+            AlertRule::HostPools => "host.pools",
             AlertRule::HostClock => "host.clock",
             AlertRule::HostCertificate => "host.certificate",
             AlertRule::PoolUnhealthy => "pool.unhealthy",
@@ -88,6 +96,8 @@ pub struct HostFacts<'a> {
     pub phase: HostPhase,
     /// Why it is not Ready.
     pub fault: Option<Fault>,
+    /// What to say of pools that are known to it alone.
+    pub unknown_pools: Option<Fault>,
     /// Host clock minus ours, while it beats.
     pub clock_skew_ms: i64,
     /// End of its certificate.
@@ -102,6 +112,10 @@ pub fn of_host(host: &HostFacts<'_>, now: UnixMs) -> Option<Vec<Finding>> {
     match host.phase {
         HostPhase::Pending => return None,
         HostPhase::Ready => {}
+        HostPhase::Degraded if host.fault.as_ref().is_some_and(|f| f.code == FaultCode::HostCloned) => {
+            let message = host.fault.as_ref().map(|fault| fault.message.clone()).unwrap_or_default();
+            add(AlertRule::HostCloned, Severity::Error, message, host.fault.clone());
+        }
         HostPhase::Degraded => {
             add(
                 AlertRule::HostDegraded,
@@ -114,6 +128,11 @@ pub fn of_host(host: &HostFacts<'_>, now: UnixMs) -> Option<Vec<Finding>> {
             let message = format!("Host {name} is silent: its state is unknown.");
             add(AlertRule::HostSilent, Severity::Error, message, host.fault.clone());
         }
+    }
+    if host.phase != HostPhase::Disconnected
+        && let Some(fault) = &host.unknown_pools
+    {
+        add(AlertRule::HostPools, Severity::Warning, fault.message.clone(), Some(fault.clone()));
     }
     let skew = Duration::from_millis(host.clock_skew_ms.unsigned_abs());
     if host.phase != HostPhase::Disconnected && skew > CLOCK_SKEW_MAX {
@@ -201,6 +220,7 @@ mod tests {
             name: "h",
             phase,
             fault: None,
+            unknown_pools: None,
             clock_skew_ms: 0,
             certificate_expires_at: UnixMs(90 * DAY_MS),
         }

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 
 macro_rules! codes {
     ($($name:ident = $number:literal, $text:literal;)*) => {
@@ -36,6 +37,7 @@ codes! {
     TooLarge = 9, "TOO_LARGE";
     StoreUnavailable = 10, "STORE_UNAVAILABLE";
     Busy = 11, "BUSY";
+    StoreFull = 12, "STORE_FULL";
     NotSignedIn = 20, "NOT_SIGNED_IN";
     WrongCredentials = 21, "WRONG_CREDENTIALS";
     PasswordChangeRequired = 22, "PASSWORD_CHANGE_REQUIRED";
@@ -64,6 +66,7 @@ codes! {
     HypervisorRefused = 65, "HYPERVISOR_REFUSED";
     NoHostFits = 66, "NO_HOST_FITS";
     HostProgramMissing = 67, "HOST_PROGRAM_MISSING";
+    HostCloned = 68, "HOST_CLONED";
     PoolNotReady = 80, "POOL_NOT_READY";
     PoolNotAssigned = 81, "POOL_NOT_ASSIGNED";
     PoolInUse = 82, "POOL_IN_USE";
@@ -180,6 +183,9 @@ pub struct Fault {
     /// What was answered, during registration.
     #[serde(default)]
     pub evidence: Option<Evidence>,
+    /// Come again after so long, not sooner; 0 when nothing is asked.
+    #[serde(default)]
+    pub retry_after_ms: u32,
 }
 
 impl Fault {
@@ -195,6 +201,7 @@ impl Fault {
             field: String::new(),
             reasons: Vec::new(),
             evidence: None,
+            retry_after_ms: 0,
         }
     }
 
@@ -246,6 +253,12 @@ impl Fault {
         self
     }
 
+    /// Adds when to come again.
+    pub fn retry_after(mut self, pause: Duration) -> Fault {
+        self.retry_after_ms = u32::try_from(pause.as_millis()).unwrap_or(u32::MAX);
+        self
+    }
+
     /// Adds what was answered.
     pub fn with_evidence(mut self, evidence: Evidence) -> Fault {
         self.evidence = Some(evidence);
@@ -259,6 +272,7 @@ impl Fault {
             self.code,
             C::DeadlineExceeded
                 | C::StoreUnavailable
+                | C::StoreFull
                 | C::Busy
                 | C::HostUnreachable
                 | C::HostDisconnected

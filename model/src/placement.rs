@@ -16,6 +16,8 @@ pub struct Candidate {
     pub phase: HostPhase,
     /// libvirt's fault, if any, as a sentence.
     pub engine_fault: Option<String>,
+    /// Why nothing may be asked of it now, if so.
+    pub refusal: Option<String>,
     /// Logical processors.
     pub threads: u32,
     /// Memory in all.
@@ -46,6 +48,9 @@ pub fn fits(need: &Need, host: &Candidate) -> Result<(), String> {
         HostPhase::Ready | HostPhase::Degraded => {}
         HostPhase::Pending => return Err("It has not reported yet.".into()),
         HostPhase::Disconnected => return Err("It is silent: its state is unknown.".into()),
+    }
+    if let Some(refusal) = &host.refusal {
+        return Err(refusal.clone());
     }
     if let Some(fault) = &host.engine_fault {
         return Err(format!("Its hypervisor does not answer: {fault}"));
@@ -139,6 +144,7 @@ mod tests {
             host_id: HostId(Uuid::from_u128(n)),
             host: format!("host-{n}"),
             phase: HostPhase::Ready,
+            refusal: None,
             engine_fault: None,
             threads: 4,
             memory_total_bytes: 8 << 30,

@@ -110,8 +110,6 @@ struct Heart<B> {
 struct Told {
     inventory: Option<host::Discovery>,
     digest: Digest,
-    /// Ids of the pools the host has.
-    pools: Vec<String>,
 }
 
 impl<B: Body> Heart<B> {
@@ -151,7 +149,8 @@ impl<B: Body> Heart<B> {
                 self.errors = self.errors.saturating_add(1);
                 // Whether it was heard is not known.
                 (self.inventory, self.told) = (None, None);
-                jitter(retry_pause(self.errors, self.interval))
+                let asked = Duration::from_millis(fault.retry_after_ms.into()).min(INTERVAL_MAX);
+                jitter(retry_pause(self.errors, self.interval)).max(asked)
             }
         }
     }
@@ -161,11 +160,8 @@ impl<B: Body> Heart<B> {
         let client = self.client(enrolment)?;
         self.sequence += 1;
         let mut request = self.collect(enrolment).await;
-        let told = Told {
-            inventory: request.inventory.as_option().cloned(),
-            pools: request.pools.iter().map(|pool| pool.pool_id.clone()).collect(),
-            digest: state::digest(&request),
-        };
+        let told =
+            Told { inventory: request.inventory.as_option().cloned(), digest: state::digest(&request) };
         request.state_digest = told.digest.to_vec();
         if self.told == Some(told.digest) {
             state::leave_out(&mut request);
@@ -225,7 +221,7 @@ impl<B: Body> Heart<B> {
             tracing::warn!(%fault, "the first beat could not be written down");
         }
         if self.body.enrolment().is_some_and(|r| r.host_id == enrolment.host_id) {
-            self.body.converge(&answer.pools, sent_at, &told.pools).await;
+            self.body.converge(&answer, sent_at).await;
         }
     }
 }

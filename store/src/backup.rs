@@ -26,12 +26,13 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Every table of ours; a law test compares it with a new store.
-pub(crate) const TABLES: [&str; 15] = [
+pub(crate) const TABLES: [&str; 16] = [
     "alerts",
     "events",
     "hosts",
     "images",
     "pool_assignments",
+    "pool_releases",
     "pool_statuses",
     "pools",
     "seaql_migrations",

@@ -9,7 +9,8 @@ use sea_orm::{
     TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use std::fs::{OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -130,6 +131,7 @@ fn sqlite(path: &Path, connections_max: u32) -> ConnectOptions {
         .max_lifetime(None::<Duration>)
         .test_before_acquire(false)
         .sqlx_logging(false)
+        .map_sqlx_sqlite_pool_opts(|pool| pool.after_release(|line, _| Box::pin(is_whole(line))))
         .map_sqlx_sqlite_opts(move |base: SqliteConnectOptions| {
             base.filename(&file)
                 .create_if_missing(true)
@@ -139,6 +141,15 @@ fn sqlite(path: &Path, connections_max: u32) -> ConnectOptions {
                 .foreign_keys(true)
         });
     options
+}
+
+/// Whether a connection may be used again: no transaction of it is thought to be open. On a full disk SQLite may end a
+/// transaction by itself; ending it again then fails, and sqlx counts it as open for ever. What came after would be
+/// a part of it, answered as written, and never be.
+async fn is_whole(line: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // Behind whatever was asked of it before, a rollback too.
+    line.ping().await?;
+    Ok(!line.is_in_transaction())
 }
 
 /// One connection that neither makes the file nor brings its tables to this release: another one may serve it.

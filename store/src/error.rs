@@ -53,7 +53,10 @@ pub enum StoreError {
         /// Noun.
         kind: &'static str,
     },
-    /// Locked, full, gone or not reachable. The text is the engine's own.
+    /// No room for what was to be written; what is there can be read. The text is the engine's own.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// Locked, gone or not reachable. The text is the engine's own.
     #[error("the store does not answer: {0}")]
     Unavailable(String),
     /// The engine refused a statement of ours: a mistake, not a state.
@@ -74,11 +77,18 @@ impl StoreError {
     pub(crate) fn corrupt(table: &'static str, why: impl std::fmt::Display) -> StoreError {
         StoreError::Corrupt { table, why: why.to_string() }
     }
+
+    /// Whether it may pass by itself: the same again may go well with nothing changed.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, StoreError::Full(_) | StoreError::Unavailable(_))
+    }
 }
 
 impl From<DbErr> for StoreError {
     fn from(err: DbErr) -> StoreError {
-        if is_mistake(&err) {
+        if is_full(&err) {
+            StoreError::Full(err.to_string())
+        } else if is_mistake(&err) {
             StoreError::Refused(err.to_string())
         } else {
             StoreError::Unavailable(err.to_string())
@@ -86,13 +96,27 @@ impl From<DbErr> for StoreError {
     }
 }
 
+/// The engine's own code, if it answered at all.
+fn code_of(err: &DbErr) -> Option<String> {
+    let (DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner))) = err else {
+        return None;
+    };
+    let sqlx::Error::Database(refusal) = inner.as_ref() else { return None };
+    refusal.code().map(|code| code.into_owned())
+}
+
+/// SQLite's FULL, PostgreSQL's `disk_full`.
+fn is_full(err: &DbErr) -> bool {
+    code_of(err).is_some_and(|code| {
+        code == "53100" || code.len() != 5 && code.parse::<u32>().is_ok_and(|code| code & 0xff == 13)
+    })
+}
+
 /// Whether the engine answered, and refused what it was told; anything else may pass by itself.
 fn is_mistake(err: &DbErr) -> bool {
-    let (DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner))) = err else {
+    let Some(code) = code_of(err) else {
         return matches!(err, DbErr::Type(_) | DbErr::Json(_) | DbErr::TryIntoErr { .. } | DbErr::Custom(_));
     };
-    let sqlx::Error::Database(refusal) = inner.as_ref() else { return false };
-    let code = refusal.code().unwrap_or_default();
     match code.parse::<u32>() {
         // PostgreSQL: syntax, data and integrity (classes 22, 23, 42).
         _ if code.len() == 5 => ["22", "23", "42"].iter().any(|class| code.starts_with(class)),
@@ -182,6 +206,12 @@ impl From<StoreError> for Fault {
                 format!("A list of {kind}s cannot be ordered so."),
                 "Choose one of the orders the contract names for this list.",
             ),
+            StoreError::Full(text) => Fault::new(
+                FaultCode::StoreFull,
+                "The disk with the vDC's database is full, so nothing was changed. What is there can be looked at.",
+                "Free space on the disk of the vDC's data folder, or of its database server. Nothing needs a restart.",
+            )
+            .because(text),
             StoreError::Unavailable(text) => Fault::new(
                 FaultCode::StoreUnavailable,
                 "The vDC's database does not answer, so nothing was changed.",

@@ -4,8 +4,8 @@ use crate::error::StoreError;
 use crate::page::{Key, Mark, PageRequest, token};
 use crate::row::{Row, select_all, select_page};
 use crate::{
-    AlertRecord, EventRecord, HostRecord, ImageRecord, PoolAssignmentRecord, PoolRecord, PoolStatusRecord,
-    SessionRecord, Store, TaskRecord, UploadRecord, UserRecord, VmRecord, VolumeRecord,
+    AlertRecord, EventRecord, HostRecord, ImageRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord,
+    PoolStatusRecord, SessionRecord, Store, TaskRecord, UploadRecord, UserRecord, VmRecord, VolumeRecord,
 };
 use quantix_model::list::Order;
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -73,6 +73,7 @@ async fn every_list_has_an_index() {
     check(&store, select_all::<HostRecord>(is("key_sha256"))).await;
     check(&store, select_all::<PoolAssignmentRecord>(is("pool_id"))).await;
     check(&store, select_all::<PoolAssignmentRecord>(is("host_id"))).await;
+    check(&store, select_all::<PoolReleaseRecord>(is("host_id"))).await;
     check(&store, select_all::<PoolStatusRecord>(all.clone())).await;
     check(&store, select_all::<ImageRecord>(is("pool_id"))).await;
     check(&store, select_all::<VolumeRecord>(is("pool_id"))).await;
@@ -121,13 +122,34 @@ async fn a_full_disk_is_said_and_changes_nothing() {
     tx.execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
     tx.commit().await.unwrap();
     let refused = store.setting_put("a", &"x".repeat(1 << 20)).await.unwrap_err();
-    let StoreError::Unavailable(text) = &refused else { panic!("{refused}") };
+    let StoreError::Full(text) = &refused else { panic!("{refused}") };
     assert!(text.contains("full"), "{text}");
     let fault = quantix_model::Fault::from(refused);
-    assert_eq!(fault.code, quantix_model::FaultCode::StoreUnavailable);
+    assert_eq!(fault.code, quantix_model::FaultCode::StoreFull);
     assert!(fault.retryable());
     assert_eq!(store.setting_get("a").await.unwrap().as_deref(), Some("kept"));
     store.close().await;
+}
+
+/// On a full disk SQLite may end a transaction by itself. What is answered as written afterwards must be written.
+#[tokio::test]
+async fn what_is_written_after_a_transaction_that_ended_by_itself_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let tx = store.begin().await.unwrap();
+    tx.execute_unprepared("ROLLBACK").await.unwrap();
+    drop(tx);
+    // One that fails in between, and is undone.
+    let tx = store.begin().await.unwrap();
+    crate::setting::put(&tx, "undone", "x").await.unwrap();
+    drop(tx);
+    store.setting_put("a", "kept").await.unwrap();
+    assert_eq!(store.setting_get("a").await.unwrap().as_deref(), Some("kept"), "seen by readers");
+    assert_eq!(store.setting_get("undone").await.unwrap(), None);
+    store.close().await;
+    let again = open(&dir).await;
+    assert_eq!(again.setting_get("a").await.unwrap().as_deref(), Some("kept"), "and after a restart");
+    again.close().await;
 }
 
 #[tokio::test]

@@ -113,6 +113,7 @@ pub const RPCS: &[(&str, Need)] = &[
 /// Every other route but the web app's files: methods, path, need. `{…}` stands for one segment.
 pub const ROUTES: &[(&[Method], &str, Need)] = &[
     (&[Method::GET], "/healthz", Need::Public),
+    (&[Method::GET], "/readyz", Need::Public),
     (&[Method::GET], "/api/v1/openapi.json", Need::Session),
     (&[Method::HEAD, Method::PATCH, Method::OPTIONS], "/api/v1/uploads/{image_id}", Need::Session),
     (&[Method::GET], "/api/v1/pools/{pool_id}/files", Need::Session),
@@ -143,7 +144,7 @@ pub fn is_api(path: &str) -> bool {
 }
 
 fn is_web(path: &str) -> bool {
-    !is_api(path) && path != "/healthz" && path != "/metrics"
+    !is_api(path) && !["/healthz", "/readyz", "/metrics"].contains(&path)
 }
 
 /// What a request is counted under: one of the tables' rows, `web` for the web app's files, `unknown` for the rest.

@@ -5,7 +5,7 @@ use crate::api::auth;
 use crate::api::error::reply;
 use crate::metrics::Beat;
 use crate::services::{App, report};
-use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
+use connectrpc::{PeerAddr, RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::node::v1 as wire;
 use std::sync::Arc;
 
@@ -23,14 +23,19 @@ impl wire::ReportService for Api {
         request: ServiceRequest<'_, wire::BeatRequest>,
     ) -> ServiceResult<wire::BeatResponse> {
         let caller = auth::host(&context)?;
-        let beat = request.to_owned_message();
-        let news = self.0.live.is_newer(caller, &beat.boot_id, beat.sequence);
-        let answer = report::beat(&self.0, caller, beat).await;
+        let address = context.extensions().get::<PeerAddr>().map(|peer| peer.0.ip().to_string());
+        let answer = match self.0.lives.may_beat(caller, self.0.core.clock.now()) {
+            Ok(()) => {
+                let beat = request.to_owned_message();
+                report::beat(&self.0, caller, &address.unwrap_or_default(), beat).await
+            }
+            Err(fault) => Err(fault),
+        };
         self.0.core.metrics.beat(match &answer {
-            Ok(_) if news => Beat::Taken,
-            Ok(_) => Beat::Late,
+            Ok((_, true)) => Beat::Taken,
+            Ok((_, false)) => Beat::Late,
             Err(_) => Beat::Refused,
         });
-        reply(answer)
+        reply(answer.map(|(answer, _)| answer))
     }
 }

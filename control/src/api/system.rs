@@ -30,6 +30,7 @@ impl Api {
         Ok(wire::Summary {
             version: crate::VERSION.to_owned(),
             started_at: to_proto(self.core.started_at).into(),
+            store_fault: self.core.store_health.fault().as_ref().map(Into::into).into(),
             now: to_proto(self.core.clock.now()).into(),
             ..counts
         })

@@ -3,3 +3,4 @@
 pub mod event;
 pub mod host;
 pub mod pool;
+pub mod store;

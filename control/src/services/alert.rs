@@ -26,6 +26,13 @@ impl Alerted {
     }
 }
 
+impl Alerted {
+    /// Whether a thing has alerts, or had some in this life of the vDC.
+    pub fn has(&self, thing: Thing) -> bool {
+        self.things().contains(&thing.id())
+    }
+}
+
 /// Reads which things have alerts; answers them.
 pub async fn remember(app: &App) -> Result<Vec<Thing>, Fault> {
     let alerts = app.core.store.alert_all().await?;

@@ -4,7 +4,7 @@
 
 use crate::bus::Thing;
 use crate::ids;
-use crate::services::{App, alert, host, pool, vm};
+use crate::services::{App, alert, host, pool, pool_unknown, vm};
 use quantix_contract::quantix::event::v1 as wire;
 use quantix_contract::{time, twin};
 use quantix_model::alert::HostFacts;
@@ -15,6 +15,7 @@ use quantix_model::{Fault, FaultCode, UnixMs};
 use quantix_store::{AlertRecord, EventFilter, EventRecord, Page, PageRequest, StoreError};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Events that are kept.
@@ -153,6 +154,7 @@ async fn look_host(app: &App, id: HostId) -> Result<(), Fault> {
         name: &host.name,
         phase,
         fault,
+        unknown_pools: pool_unknown::fault(app, id).await?,
         clock_skew_ms: app.live.get(id).map_or(0, |live| live.clock_skew_ms),
         certificate_expires_at: host.certificate_expires_at,
     };
@@ -267,6 +269,16 @@ pub async fn of_alert(app: &App, kind: EventKind, alert: &AlertRecord, user_name
     };
     let object = (alert.object_kind.clone(), alert.object_id.clone());
     let record = record(app, ids::event(), object, telling, severity);
+    write(app, vec![record]).await
+}
+
+/// Writes, once it can be written, that nothing could be.
+pub async fn store_failed(app: &App, lasted: Duration, fault: Fault) -> Result<(), Fault> {
+    let kind = EventKind::StoreFailed;
+    let message = kind.sentence(&format!("{} s", lasted.as_secs().max(1)));
+    let telling = Telling { message, ..Telling::new(kind, "vDC", Some(fault)) };
+    let object = ("vdc".to_owned(), String::new());
+    let record = record(app, ids::event(), object, telling, kind.severity());
     write(app, vec![record]).await
 }
 

@@ -5,7 +5,7 @@
 
 use crate::bus::Thing;
 use crate::ids;
-use crate::services::App;
+use crate::services::{App, life};
 use futures::future::join_all;
 use quantix_client::Registration;
 use quantix_client::registration::{Completion, Contact};
@@ -113,13 +113,27 @@ pub fn interval_of(beat_interval_ms: u64) -> Duration {
 
 /// The phase of a host.
 pub fn phase(app: &App, host: &HostRecord) -> HostPhase {
-    app.live.phase(host.id, interval(host), host.seen_at.is_some(), app.core.clock.now())
+    let phase = app.live.phase(host.id, interval(host), host.seen_at.is_some(), app.core.clock.now());
+    doubted(app, host.id, phase)
 }
 
 /// The same, of one that was read briefly.
 pub fn phase_of(app: &App, host: &HostBrief) -> HostPhase {
     let interval = interval_of(host.beat_interval_ms);
-    app.live.phase(host.id, interval, host.seen_at.is_some(), app.core.clock.now())
+    doubted(app, host.id, app.live.phase(host.id, interval, host.seen_at.is_some(), app.core.clock.now()))
+}
+
+/// A host under whose identity two machines speak is not ready, whatever they say.
+fn doubted(app: &App, id: HostId, phase: HostPhase) -> HostPhase {
+    match phase {
+        HostPhase::Ready if app.lives.cloned(id).is_some() => HostPhase::Degraded,
+        phase => phase,
+    }
+}
+
+/// Refuses to ask anything of a host under whose identity two machines speak.
+pub fn refuse_cloned(app: &App, id: HostId, name: &str) -> Result<(), Fault> {
+    app.lives.cloned(id).map_or(Ok(()), |addresses| Err(life::fault(name, &addresses)))
 }
 
 /// Why a host is not Ready.
@@ -128,7 +142,10 @@ pub fn why_not_ready(app: &App, host: &HostRecord, phase: HostPhase) -> Option<F
     match phase {
         HostPhase::Ready | HostPhase::Pending => None,
         HostPhase::Degraded => {
-            live.and_then(|l| l.engine.clone()).and_then(|e| e.fault).map(|f| f.on_host(&host.name))
+            let cloned = refuse_cloned(app, host.id, &host.name).err();
+            cloned.or_else(|| {
+                live.and_then(|l| l.engine.clone()).and_then(|e| e.fault).map(|f| f.on_host(&host.name))
+            })
         }
         HostPhase::Disconnected => {
             let since = live.map(|l| l.beat_at).or(host.seen_at);
@@ -395,6 +412,7 @@ pub async fn remove(app: &App, id: HostId, force: bool) -> Result<(), Fault> {
     let line = app.lines.to(app, &host).ok();
     app.core.store.host_delete(id, force).await?;
     app.live.remove(id);
+    app.lives.remove(id);
     app.lines.remove(id);
     app.core.bus.changed(Thing::Host(id));
     if let Some(line) = line

@@ -56,6 +56,7 @@ impl Lines {
 /// The line to the host with this id.
 pub async fn to_host(app: &App, id: HostId) -> Result<HostClient, Fault> {
     let host = app.core.store.host_get(id).await?;
+    super::host::refuse_cloned(app, id, &host.name)?;
     app.lines.to(app, &host)
 }
 

@@ -15,11 +15,13 @@ pub mod file_work;
 pub mod host;
 pub mod image;
 pub mod image_work;
+pub mod life;
 pub mod lines;
 pub mod live;
 pub mod orphan;
 pub mod pool;
 pub mod pool_prepare;
+pub mod pool_unknown;
 pub mod pool_work;
 pub mod report;
 pub mod report_read;
@@ -54,6 +56,8 @@ pub struct App {
     pub core: Arc<Core>,
     /// What hosts said last.
     pub live: Live,
+    /// Lives of their daemons.
+    pub lives: life::Lives,
     /// Connections to hosts.
     pub lines: Lines,
     /// Hosts that were probed and may be added.
@@ -81,6 +85,7 @@ impl App {
         let app = Arc::new(App {
             core,
             live,
+            lives: life::Lives::default(),
             lines: Lines::default(),
             probes: Probes::default(),
             turns: turn::Turns::default(),

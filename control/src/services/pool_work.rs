@@ -12,6 +12,7 @@ use quantix_model::fault::HostReason;
 use quantix_model::id::{HostId, PoolId};
 use quantix_model::pool::{PENDING_DEADLINE, PoolHealth, PoolReport};
 use quantix_model::{Fault, FaultCode};
+use quantix_store::PoolReleaseRecord;
 use serde::Deserialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -199,10 +200,15 @@ pub(super) async fn release(
         line.release_pool(wish).await
     };
     let done = if force { ask().await } else { retry(task, ask).await };
+    // One that did not hear of it hears of it when it beats again.
+    if done.as_ref().is_err_and(|fault| force && fault.retryable()) {
+        let (generation, at) = (record.generation, app.core.clock.now());
+        let note = PoolReleaseRecord { pool_id: id, host_id, generation, at };
+        app.core.store.pool_release_note(&note).await?;
+    }
     match done {
         Ok(_) => {}
         Err(fault) if fault.code == FaultCode::NotFound => {}
-        // It lets go by itself once it beats again: the pool is no longer among its intents.
         Err(fault) if force && fault.retryable() => {
             tracing::warn!(%fault, "the host will let go of the pool later");
         }

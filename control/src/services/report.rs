@@ -11,10 +11,12 @@
 
 use crate::bus::Thing;
 use crate::roster::Known;
+use crate::services::life::{self, Beat, Verdict};
 use crate::services::live::{HostLive, Refreshed, VmLive};
-use crate::services::report_read::{read, read_vm, refresh, sane_pool};
-use crate::services::{App, host, pool};
+use crate::services::report_read::{BOOT_ID_BYTES_MAX, absurd, read, read_vm, refresh, sane_pool};
+use crate::services::{App, host, pool, pool_unknown};
 use quantix_contract::quantix::node::v1 as node;
+use quantix_contract::time;
 use quantix_model::host::{Discovery, Engine, HostPhase, Inventory};
 use quantix_model::id::{HostId, PoolId, VmId};
 use quantix_model::pool::PoolReport;
@@ -27,8 +29,13 @@ use std::sync::Arc;
 /// A VM that is not there in so many beats in a row is lost.
 const MISSING_BEATS: u32 = 2;
 
-/// Takes a beat of `caller`, who proved by certificate to be that host.
-pub async fn beat(app: &App, caller: HostId, beat: node::BeatRequest) -> Result<node::BeatResponse, Fault> {
+/// Takes a beat of `caller`, who proved by certificate to be that host; also whether it told anything new.
+pub async fn beat(
+    app: &App,
+    caller: HostId,
+    address: &str,
+    beat: node::BeatRequest,
+) -> Result<(node::BeatResponse, bool), Fault> {
     let id: HostId = beat.host_id.parse()?;
     if id != caller {
         return Err(Fault::new(
@@ -47,28 +54,83 @@ pub async fn beat(app: &App, caller: HostId, beat: node::BeatRequest) -> Result<
         other => other.into(),
     })?;
     let mut full_wanted = false;
-    if app.live.is_newer(id, &beat.boot_id, beat.sequence) {
+    let news = is_news(app, &known, address, &beat)? && app.live.is_newer(id, &beat.boot_id, beat.sequence);
+    if news {
         full_wanted = match beat.figures.as_option() {
             Some(figures) => !take_figures(app, &known, &beat, figures).await?,
             None => {
                 let _turn = app.turns.take().await?;
-                take(app, &known, &beat).await?;
+                not_for_want_of_a_store(app, id, take(app, &known, &beat).await)?;
                 false
             }
         };
     }
     // What was just taken may have changed what it is answered.
     let known = app.core.rosters.get(id).await?;
-    Ok(node::BeatResponse { full_wanted, ..answer(&known) })
+    let answer = node::BeatResponse { full_wanted, ..answer(app, &known).await };
+    Ok((answer, news))
 }
 
-fn answer(known: &Known) -> node::BeatResponse {
-    let wanted = known.roster.pools.iter().filter(|(pool, a)| !a.releasing && !pool.deleting);
-    let interval = host::interval_of(known.roster.host.beat_interval_ms);
-    node::BeatResponse {
+/// Whether a beat is the next of the host that is known. One of a second machine with its identity is refused.
+fn is_news(app: &App, known: &Known, address: &str, beat: &node::BeatRequest) -> Result<bool, Fault> {
+    let host = &known.roster.host;
+    if beat.boot_id.len() > BOOT_ID_BYTES_MAX {
+        return Err(absurd(host, "its boot id is longer than 64 bytes"));
+    }
+    let now = app.core.clock.now();
+    let said = Beat {
+        boot_id: &beat.boot_id,
+        sequence: beat.sequence,
+        observed_at: beat.observed_at.as_option().map_or(now, time::from_proto),
+        address,
+    };
+    let (verdict, turned) = app.lives.heard(host.id, said, host::interval_of(host.beat_interval_ms), now);
+    if turned {
+        app.core.bus.changed(Thing::Host(host.id));
+    }
+    match verdict {
+        Verdict::Take => Ok(true),
+        Verdict::Late => Ok(false),
+        Verdict::Cloned => {
+            let fault = life::fault(&host.name, &app.lives.cloned(host.id).unwrap_or_default());
+            Err(fault.retry_after(host::interval_of(host.beat_interval_ms)))
+        }
+    }
+}
+
+/// What the host should have and what it should let go of. While it is in doubt who speaks, nothing new is asked.
+async fn answer(app: &App, known: &Known) -> node::BeatResponse {
+    let (roster, said) = (&known.roster, app.live.get(known.roster.host.id));
+    let interval = host::interval_of(roster.host.beat_interval_ms);
+    let answer = node::BeatResponse {
         interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
-        pools: wanted.map(|(record, _)| pool::intent(record)).collect(),
         ..Default::default()
+    };
+    if app.lives.cloned(roster.host.id).is_some() {
+        return answer;
+    }
+    let (over, wanted): (Vec<_>, Vec<_>) =
+        roster.pools.iter().partition(|(pool, assignment)| assignment.releasing || pool.deleting);
+    let mut released: Vec<(PoolId, u64)> = over.iter().map(|(pool, _)| (pool.id, pool.generation)).collect();
+    if let Some(said) = said
+        && !pool_unknown::of(known, &said).is_empty()
+    {
+        match pool_unknown::forgotten(app, known, &said).await {
+            Ok(forgotten) => released.extend(forgotten),
+            Err(fault) => {
+                tracing::warn!(%fault, host = roster.host.name, "what it may let go of is not known")
+            }
+        }
+    }
+    let release = |(id, generation): (PoolId, u64)| node::PoolRelease {
+        pool_id: id.to_string(),
+        generation,
+        ..Default::default()
+    };
+    node::BeatResponse {
+        pools: wanted.into_iter().map(|(record, _)| pool::intent(record)).collect(),
+        released: released.into_iter().map(release).collect(),
+        ..answer
     }
 }
 
@@ -90,10 +152,24 @@ async fn take_figures(
     let Some(said) = app.live.get(id) else { return Ok(false) };
     app.live.note_seen(id, now, known.roster.host.seen_at);
     if before.compared != Some(known.roster.mark) || !before.missing.is_empty() {
-        compare(app, known, &said, Some(&before)).await?;
+        let compared = compare(app, known, &said, Some(&before)).await;
+        not_for_want_of_a_store(app, id, compared)?;
     }
     tell(app, known, &before, &said);
     Ok(true)
+}
+
+/// A store that takes nothing is no fault of the host: its words are held in memory, and asked for again as a whole
+/// until they could be written.
+fn not_for_want_of_a_store(app: &App, id: HostId, done: Result<(), Fault>) -> Result<(), Fault> {
+    match done {
+        Err(fault) if matches!(fault.code, FaultCode::StoreUnavailable | FaultCode::StoreFull) => {
+            app.core.store_health.suspect();
+            app.live.change(id, |live| live.kept = false);
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// Takes a whole beat.
@@ -104,6 +180,8 @@ async fn take(app: &App, known: &Known, beat: &node::BeatRequest) -> Result<(), 
     // What could not be written then counts as never said.
     let written = before.as_ref().filter(|before| before.kept);
     app.live.note_seen(id, said.beat_at, known.roster.host.seen_at);
+    // Nobody waits for what is known not to answer.
+    app.core.store_health.fault().map_or(Ok(()), Err)?;
     keep_host(app, known, beat).await?;
     let mut changed = Vec::new();
     for (pool_id, report) in said.pools.iter().filter(|(id, _)| is_assigned(known, **id)) {
@@ -147,6 +225,10 @@ fn is_assigned(known: &Known, id: PoolId) -> bool {
 /// What is on the host by its own words, against what should be.
 async fn compare(app: &App, known: &Known, said: &HostLive, before: Option<&HostLive>) -> Result<(), Fault> {
     settle_releases(app, known, said).await?;
+    // Its alert comes and goes with them.
+    if !pool_unknown::of(known, said).is_empty() || app.alerted.has(Thing::Host(known.roster.host.id)) {
+        app.core.bus.changed(Thing::Host(known.roster.host.id));
+    }
     if let Some(vms) = &said.vms {
         keep_vms(app, known, vms, before).await?;
     }
@@ -346,6 +428,10 @@ pub async fn take_vm(app: &App, host_id: HostId, id: VmId, said: &node::VmReport
 
 /// Tells watchers of hosts that fell silent, and of everything that is unknown since.
 pub async fn tell_silent(app: &App, now: UnixMs) -> Result<usize, Fault> {
+    for id in app.lives.settled(now) {
+        tracing::info!(host = %id, "only one machine reports under this identity any more");
+        app.core.bus.changed(Thing::Host(id));
+    }
     let mut turned = app.live.turned(now);
     // One that has not spoken since the vDC started falls silent, too, when its time is up.
     turned.extend(app.live.absent(now).into_iter().map(|id| (id, HostPhase::Disconnected)));

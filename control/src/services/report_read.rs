@@ -18,6 +18,8 @@ const THINGS_MAX: usize = 10_000;
 const BYTES_MAX: u64 = 1 << 60;
 /// Words of a host longer than this are cut.
 const WORDS_CHARS_MAX: usize = 1000;
+/// Boot ids are UUIDs.
+pub const BOOT_ID_BYTES_MAX: usize = 64;
 /// Digests are compared, never read: any hash fits.
 const DIGEST_BYTES_MAX: usize = 64;
 
@@ -26,8 +28,8 @@ pub fn read(app: &App, record: &HostBrief, beat: &node::BeatRequest) -> Result<H
     if beat.pools.len() > THINGS_MAX || beat.vms.len() > THINGS_MAX {
         return Err(absurd(record, "it lists more than 10000 pools or VMs"));
     }
-    if beat.boot_id.len() > 64 || beat.node_version.len() > 64 {
-        return Err(absurd(record, "its boot id or version is longer than 64 bytes"));
+    if beat.node_version.len() > 64 {
+        return Err(absurd(record, "its version is longer than 64 bytes"));
     }
     let now = app.core.clock.now();
     let observed_at = beat.observed_at.as_option().map_or(now, time::from_proto);
@@ -134,7 +136,8 @@ pub fn read_vm(vm: &node::VmReport) -> Result<VmLive, Fault> {
     })
 }
 
-fn absurd(record: &HostBrief, what: &str) -> Fault {
+/// What a host says that cannot be.
+pub fn absurd(record: &HostBrief, what: &str) -> Fault {
     Fault::new(
         FaultCode::InvalidArgument,
         format!("{} reports what cannot be.", record.name),

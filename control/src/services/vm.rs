@@ -212,6 +212,7 @@ pub async fn change_power(
 ) -> Result<(wire::Vm, TaskId), Fault> {
     let vm = app.core.store.vm_get(id).await?;
     let host = refuse_unless_allowed(app, &vm, verb.as_str()).await?;
+    host::refuse_cloned(app, host.id, &host.name)?;
     if verb == PowerVerb::Start {
         refuse_busy_disks(app, &vm).await?;
     }

@@ -82,6 +82,7 @@ async fn candidates(app: &App) -> Result<Vec<Candidate>, Fault> {
             host_id: host.id,
             host: host.name.clone(),
             phase: host::phase(app, &host),
+            refusal: host::refuse_cloned(app, host.id, &host.name).err().map(|fault| fault.message),
             engine_fault: live.and_then(|l| l.engine.clone()).and_then(|e| e.fault).map(|f| f.message),
             threads: machine.map_or(0, |m| m.cpu.threads),
             memory_total_bytes: total.or(machine.map(|m| m.memory_total_bytes)).unwrap_or(0),

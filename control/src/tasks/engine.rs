@@ -407,7 +407,7 @@ impl Tasks {
             });
             match written.await {
                 Ok(_) => return true,
-                Err(err) if must && matches!(err, StoreError::Unavailable(_)) => {
+                Err(err) if must && err.may_pass() => {
                     tracing::error!(%err, task = %now.id, "the store does not take a task's state; trying again");
                     tokio::select! {
                         () = tokio::time::sleep(STORE_RETRY) => {}

@@ -372,21 +372,22 @@ impl Body for Host {
         Ok(())
     }
 
-    async fn converge(&self, pools: &[PoolIntent], sent_at: UnixMs, _told: &[String]) {
+    async fn converge(&self, answer: &BeatResponse, sent_at: UnixMs) {
         let mut now = self.now();
         let mut changed = false;
-        let mut listed = Vec::with_capacity(pools.len());
-        for intent in pools {
+        for intent in &answer.pools {
             let Ok(id) = intent.pool_id.parse::<PoolId>() else { continue };
-            listed.push(id);
             let new = || Pool { generation: 0, failed: false, since: sent_at };
             let pool = now.pools.entry(id).or_insert_with(new);
             changed |= pool.generation < intent.generation;
             pool.generation = pool.generation.max(intent.generation);
         }
-        let before = now.pools.len();
-        now.pools.retain(|id, _| listed.contains(id));
-        changed |= now.pools.len() != before;
+        for over in &answer.released {
+            let Ok(id) = over.pool_id.parse::<PoolId>() else { continue };
+            if now.pools.get(&id).is_some_and(|pool| pool.generation <= over.generation) {
+                changed |= now.pools.remove(&id).is_some();
+            }
+        }
         drop(now);
         if changed {
             self.changed.notify_one();

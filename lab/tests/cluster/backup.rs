@@ -1,6 +1,7 @@
 //! Backup while everything goes on, and a vDC whose time has gone back among hosts whose time has not.
 
 use crate::postgres::Postgres;
+use crate::stranger::alert_of;
 use crate::wish;
 use quantix_contract::quantix::pool::v1 as pool;
 use quantix_contract::quantix::vm::v1 as vm;
@@ -8,7 +9,6 @@ use quantix_contract::quantix::volume::v1 as volume;
 use quantix_control::{Config, backup};
 use quantix_lab::cluster::{Cluster, DEADLINE};
 use quantix_lab::rig::until;
-use quantix_storage::backend::LettingGo;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -107,8 +107,9 @@ async fn a_backup_comes_back_elsewhere(here: Option<String>, elsewhere: Option<S
     let orphans = cluster.ok(cluster.client.volumes().list_orphans(request).await).into_owned();
     let disk = &new.volumes[0].id;
     assert!(orphans.unclaimed.iter().any(|volume| volume.volume_id == *disk), "its disk is there, too");
-    let how = cluster.shelf(&late).let_go();
-    assert!(how.iter().all(|how| *how == LettingGo::Orderly), "a pool is let go of at most: {how:?}");
+    let told = until("its pool is told of", DEADLINE, async || alert_of(&cluster, "host.pools").await).await;
+    assert!(told.fault.as_option().expect("why").cause.contains(&late), "{told:?}");
+    assert_eq!(cluster.shelf(&late).let_go(), Vec::new(), "and stays where it is");
 
     intents_are_taken_again(&cluster, &pool_id, &old.id).await;
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use quantix_client::VdcClient;
 use quantix_client::tls::VDC_NAME;
 use quantix_contract::quantix::host::v1 as host;
-use quantix_contract::quantix::node::v1::{BeatRequest, BeatResponse, PoolIntent};
+use quantix_contract::quantix::node::v1::{BeatRequest, BeatResponse};
 use quantix_model::host::{Discovery, Engine, ExistingVm, Inventory, Vitals};
 use quantix_model::id::PoolId;
 use quantix_model::pool::PoolReport;
@@ -73,8 +73,8 @@ pub trait Body: Send + Sync + 'static {
     async fn send(&self, line: &VdcClient, beat: BeatRequest) -> Result<BeatResponse, Fault>;
     /// A beat was answered: the registration is over.
     async fn confirm(&self, enrolment: &Enrolment) -> Result<(), Fault>;
-    /// Makes true what was answered to a beat sent at `sent_at` that told of the pools in `told`.
-    async fn converge(&self, pools: &[PoolIntent], sent_at: UnixMs, told: &[String]);
+    /// Makes true what was answered to a beat sent at `sent_at`.
+    async fn converge(&self, answer: &BeatResponse, sent_at: UnixMs);
 }
 
 #[async_trait]
@@ -129,7 +129,7 @@ impl Body for Daemon {
         Daemon::confirm(self, enrolment).await
     }
 
-    async fn converge(&self, pools: &[PoolIntent], sent_at: UnixMs, told: &[String]) {
-        self.pools.converge(pools, sent_at, told).await;
+    async fn converge(&self, answer: &BeatResponse, sent_at: UnixMs) {
+        self.pools.converge(answer, sent_at).await;
     }
 }

@@ -16,7 +16,7 @@ use crate::ledger::{Book, Ledger, PoolEntry, bury};
 use listing::Listings;
 pub use owner::Workers;
 use owner::{Owner, Wish};
-use quantix_contract::quantix::node::v1::PoolIntent;
+use quantix_contract::quantix::node::v1::{BeatResponse, PoolIntent};
 use quantix_model::id::{ImageId, PoolId, VolumeId};
 use quantix_model::pool::{Capabilities, PoolReport, PoolSpec};
 use quantix_model::{Fault, FaultCode, UnixMs};
@@ -74,6 +74,8 @@ pub struct Pools {
     workers: Workers,
     ledger: Ledger,
     owners: Mutex<BTreeMap<PoolId, Owner>>,
+    /// Pools somebody is letting go of, and how many do.
+    leaving: Mutex<BTreeMap<PoolId, usize>>,
     listings: Listings,
     /// Whoever looks for what pools could be made of.
     explorer: tokio::sync::Mutex<()>,
@@ -88,6 +90,7 @@ impl Pools {
             workers,
             ledger,
             owners: Mutex::default(),
+            leaving: Mutex::default(),
             listings: Listings::default(),
             explorer: Default::default(),
             changed,
@@ -131,23 +134,28 @@ impl Pools {
 
     /// Lets go of a pool: unmounts it, logs out; its files stay. Refused while a VM uses it, and when the pool itself
     /// says that something does, unless `how` is forced.
+    ///
+    /// It is struck out of the ledger last: a daemon that dies before finds the pool again and is told again, and no
+    /// mount is left that nobody knows of.
     pub async fn release(&self, id: PoolId, generation: u64, how: LettingGo) -> Result<(), Fault> {
-        let before = self.ledger.book().pools.get(&id).cloned();
-        let removed = self.ledger.update(move |book| let_go(book, id, generation, clock::now())).await?;
+        let _leaving = Leaving::begin(self, id);
+        let there = may_let_go(&self.ledger.book(), id, generation)?;
         let owner = self.owners().get(&id).cloned();
-        if let Some(owner) = owner {
+        if let Some(owner) = &owner {
             let worker = owner.view().worker;
             let gone = worker.destroy(how).await;
             // What a worker that serves refuses, it has a reason for; one that does not serve holds nothing more.
             let serves = worker.status().state == WorkerState::Ready;
-            match (gone, before.filter(|_| removed && serves && how == LettingGo::Orderly)) {
-                (Ok(()), _) => {}
-                (Err(fault), Some(entry)) => {
-                    self.ledger.update(move |book| take_back(book, id, entry)).await?;
-                    return Err(self.noting::<()>(id, Err(fault)).expect_err("it is one"));
+            match gone {
+                Ok(()) => {}
+                Err(fault) if there && serves && how == LettingGo::Orderly => {
+                    return self.noting(id, Err(fault));
                 }
-                (Err(fault), None) => tracing::warn!(%fault, pool = %id, "the pool is left as it is"),
+                Err(fault) => tracing::warn!(%fault, pool = %id, "the pool is left as it is"),
             }
+        }
+        let removed = self.ledger.update(move |book| let_go(book, id, generation, clock::now())).await?;
+        if let Some(owner) = owner {
             self.owners().remove(&id);
             owner.stop().await;
         }
@@ -158,36 +166,38 @@ impl Pools {
         Ok(())
     }
 
-    /// Makes true what the vDC answered to a beat sent at `sent_at`: newer or missing pools are taken up, pools
-    /// that are no longer listed are let go of. What changed here after the beat was sent is left alone: the
-    /// answer may not know of it.
-    pub async fn converge(&self, intents: &[PoolIntent], sent_at: UnixMs, told: &[String]) {
+    fn leaving(&self) -> MutexGuard<'_, BTreeMap<PoolId, usize>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes true what the vDC answered to a beat sent at `sent_at`: newer or missing pools are taken up, and what it
+    /// says is over is let go of. A pool it does not speak of is kept: a vDC whose time went back does not know it.
+    /// What changed here after the beat was sent is left alone: the answer may not know of it.
+    pub async fn converge(&self, answer: &BeatResponse, sent_at: UnixMs) {
         let book = self.ledger.book();
-        let mut listed = Vec::with_capacity(intents.len());
-        for intent in intents {
+        for intent in &answer.pools {
             let intent = match Intent::try_from(intent) {
                 Ok(intent) => intent,
                 Err(fault) => {
                     tracing::warn!(%fault, pool = intent.pool_id, "the vDC wants a pool that cannot be");
-                    // Not understood is not the same as not wanted.
-                    listed.extend(intent.pool_id.parse::<PoolId>().ok());
                     continue;
                 }
             };
-            listed.push(intent.id);
             let late = book.released_pools.get(&intent.id).is_some_and(|t| t.at >= sent_at);
             let have = book.pools.get(&intent.id).is_some_and(|p| p.generation >= intent.generation);
             if !late && !have {
                 self.take_up_quietly(intent).await;
             }
         }
-        for (id, entry) in &book.pools {
-            let was_told = told.contains(&id.to_string());
-            if !listed.contains(id) && was_told && entry.applied_at < sent_at {
-                match self.release(*id, entry.generation, LettingGo::Orderly).await {
-                    Ok(()) => {}
-                    Err(fault) => tracing::info!(%fault, pool = %id, "a pool is no longer wanted, and stays"),
-                }
+        for over in &answer.released {
+            let Ok(id) = over.pool_id.parse::<PoolId>() else { continue };
+            let has = book.pools.get(&id).is_some_and(|p| p.applied_at < sent_at);
+            if !has || self.leaving().contains_key(&id) {
+                continue;
+            }
+            match self.release(id, over.generation, LettingGo::Orderly).await {
+                Ok(()) => {}
+                Err(fault) => tracing::info!(%fault, pool = %id, "a pool is no longer wanted, and stays"),
             }
         }
     }
@@ -413,8 +423,8 @@ fn take_up(book: &mut Book, intent: Intent, now: UnixMs) -> Result<PoolEntry, Fa
     Ok(entry)
 }
 
-/// Strikes a pool out; false when it was not there. Refused while a VM uses it.
-fn let_go(book: &mut Book, id: PoolId, generation: u64, now: UnixMs) -> Result<bool, Fault> {
+/// Whether the pool is there to be let go of. Refused while a VM uses it.
+fn may_let_go(book: &Book, id: PoolId, generation: u64) -> Result<bool, Fault> {
     let current = book.pools.get(&id).map(|p| p.generation);
     let newest = current.max(book.released_pools.get(&id).map(|t| t.generation));
     if let Some(newest) = newest.filter(|newest| generation < *newest) {
@@ -429,16 +439,40 @@ fn let_go(book: &mut Book, id: PoolId, generation: u64, now: UnixMs) -> Result<b
             "Delete these VMs, or move their disks away, then try again.",
         ));
     }
-    book.pools.remove(&id);
-    bury(&mut book.released_pools, id, generation, now);
     Ok(current.is_some())
 }
 
-/// A pool that could not be let go of is still one of ours.
-fn take_back(book: &mut Book, id: PoolId, entry: PoolEntry) -> Result<(), Fault> {
-    book.released_pools.remove(&id);
-    book.pools.entry(id).or_insert(entry);
-    Ok(())
+/// Strikes a pool out; false when it was not there. Refused while a VM uses it.
+fn let_go(book: &mut Book, id: PoolId, generation: u64, now: UnixMs) -> Result<bool, Fault> {
+    let there = may_let_go(book, id, generation)?;
+    book.pools.remove(&id);
+    bury(&mut book.released_pools, id, generation, now);
+    Ok(there)
+}
+
+/// Held while a pool is let go of: a beat's answer that comes meanwhile need not wait for it again.
+struct Leaving<'a> {
+    pools: &'a Pools,
+    id: PoolId,
+}
+
+impl<'a> Leaving<'a> {
+    fn begin(pools: &'a Pools, id: PoolId) -> Leaving<'a> {
+        *pools.leaving().entry(id).or_default() += 1;
+        Leaving { pools, id }
+    }
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let mut leaving = self.pools.leaving();
+        if let Some(count) = leaving.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                leaving.remove(&self.id);
+            }
+        }
+    }
 }
 
 fn listing(names: &[&str]) -> String {

@@ -193,6 +193,20 @@ async fn the_beats_answer_is_made_true() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_vdc_that_does_not_know_a_pool_does_not_take_it_away() {
+    let (machine, vdc) = (Machine::new(), TestVdc::start().await);
+    let (daemon, line) = machine.enrol(&vdc).await;
+    line.apply_pool(pool_intent(1)).await.unwrap();
+    vdc.forget_pools();
+    for _ in 0..3 {
+        let beat = vdc.beat_that("what nobody speaks of is kept", |_| true).await;
+        assert_eq!(beat.pools.len(), 1);
+    }
+    line.create_volume(volume_request()).await.expect("and serves");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_does_not_know_of_a_new_pool_does_not_take_it_away() {
     // With a beat only every minute, the one sent on change is the one that must not undo the change.
     let (machine, vdc) = (Machine::new(), TestVdc::with_interval(60_000).await);

@@ -6,7 +6,7 @@ use quantix_client::registration::Completion;
 use quantix_client::tls::{self, CertificateFacts, Identity, VDC_NAME};
 use quantix_contract::fault::to_connect;
 use quantix_contract::quantix::node::v1::{
-    BeatRequest, BeatResponse, PoolIntent, ReportService, ReportServiceExt as _,
+    BeatRequest, BeatResponse, PoolIntent, PoolRelease, ReportService, ReportServiceExt as _,
 };
 use quantix_model::id::HostId;
 use quantix_model::{Fault, FaultCode};
@@ -34,6 +34,8 @@ struct Heard {
     beats: watch::Sender<Vec<BeatRequest>>,
     /// What it wants; until it is said, whatever the host has.
     pools: Mutex<Option<Vec<PoolIntent>>>,
+    /// It says nothing of pools it does not want, as one whose time went back.
+    forgetful: AtomicBool,
     refused: watch::Sender<u32>,
     down: AtomicBool,
     interval_ms: u64,
@@ -69,6 +71,7 @@ impl TestVdc {
         let heard = Arc::new(Heard {
             beats: watch::channel(Vec::new()).0,
             pools: Mutex::default(),
+            forgetful: AtomicBool::new(false),
             refused: watch::channel(0).0,
             down: AtomicBool::new(false),
             interval_ms,
@@ -116,6 +119,12 @@ impl TestVdc {
     /// What it answers to beats from now on.
     pub fn want_pools(&self, pools: Vec<PoolIntent>) {
         *self.heard.pools.lock().unwrap() = Some(pools);
+    }
+
+    /// Knows nothing of the host's pools from now on, as one that was restored from an old backup.
+    pub fn forget_pools(&self) {
+        self.heard.forgetful.store(true, Ordering::SeqCst);
+        self.want_pools(Vec::new());
     }
 
     /// Refuses beats, or takes them again.
@@ -205,7 +214,16 @@ impl ReportService for Heard {
         }
         let wanted = self.pools.lock().unwrap().clone();
         let pools = wanted.unwrap_or_else(|| beat.pools.iter().map(|p| pool_intent(p.generation)).collect());
+        let wants = |id: &str| pools.iter().any(|p: &PoolIntent| p.pool_id == id);
+        let over = beat.pools.iter().filter(|p| !self.forgetful.load(Ordering::SeqCst) && !wants(&p.pool_id));
+        let released = over.map(|p| PoolRelease {
+            pool_id: p.pool_id.clone(),
+            generation: p.generation,
+            ..Default::default()
+        });
+        let released = released.collect();
         self.beats.send_modify(|all| all.push(beat));
-        Response::ok(BeatResponse { interval_ms: self.interval_ms, pools, full_wanted, ..Default::default() })
+        let interval_ms = self.interval_ms;
+        Response::ok(BeatResponse { interval_ms, pools, full_wanted, released, ..Default::default() })
     }
 }

@@ -4,6 +4,7 @@ mod m2026_11_events;
 mod m2026_11_first;
 mod m2026_11_lists;
 mod m2026_11_prepared;
+mod m2026_11_releases;
 mod m2026_11_storage;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -19,6 +20,7 @@ impl MigratorTrait for Migrator {
             Box::new(m2026_11_lists::Migration),
             Box::new(m2026_11_events::Migration),
             Box::new(m2026_11_prepared::Migration),
+            Box::new(m2026_11_releases::Migration),
         ]
     }
 }

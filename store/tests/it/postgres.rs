@@ -43,6 +43,16 @@ fn its_user() -> Option<(u32, u32)> {
     root.then_some(ids)
 }
 
+fn serve(bin: &Path, dir: &Path) -> Child {
+    as_its_user(&bin.join("postgres"))
+        .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=40", "-k"])
+        .arg(dir)
+        .arg("-D")
+        .arg(dir.join("data"))
+        .spawn()
+        .unwrap()
+}
+
 impl Postgres {
     pub fn start() -> Postgres {
         let bin = programs();
@@ -57,20 +67,35 @@ impl Postgres {
             .status()
             .unwrap();
         assert!(made.success(), "initdb: {made}");
-        let server = as_its_user(&bin.join("postgres"))
-            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-k"])
-            .arg(dir.path())
-            .arg("-D")
-            .arg(&data)
-            .spawn()
-            .unwrap();
+        let server = serve(&bin, dir.path());
         let postgres = Postgres { dir, bin, server };
+        postgres.wait();
+        postgres
+    }
+
+    fn wait(&self) {
         let until = Instant::now() + Duration::from_secs(20);
-        while !postgres.answers() {
+        while !self.answers() {
             assert!(Instant::now() < until, "PostgreSQL does not answer");
             std::thread::sleep(Duration::from_millis(20));
         }
-        postgres
+    }
+
+    /// Stops the server, as an administrator does; its data stays.
+    #[allow(dead_code, reason = "not every suite stops it")]
+    pub fn stop(&mut self) {
+        let data = self.dir.path().join("data");
+        let stopped =
+            as_its_user(&self.bin.join("pg_ctl")).args(["stop", "-m", "fast", "-D"]).arg(data).status();
+        assert!(stopped.is_ok_and(|status| status.success()), "pg_ctl stop");
+        self.server.wait().unwrap();
+    }
+
+    /// Starts it again.
+    #[allow(dead_code, reason = "not every suite stops it")]
+    pub fn begin_again(&mut self) {
+        self.server = serve(&self.bin, self.dir.path());
+        self.wait();
     }
 
     fn answers(&self) -> bool {

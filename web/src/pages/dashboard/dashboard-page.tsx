@@ -2,7 +2,7 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { useQuery } from "@connectrpc/connect-query";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { faultOf } from "../../api/fault";
+import { faultOf, viewOf } from "../../api/fault";
 import { HostPhase, HostService } from "../../api/gen/quantix/host/v1/host_pb";
 import { SystemService, type Summary } from "../../api/gen/quantix/system/v1/system_pb";
 import { useHosts, usePools, useTasks } from "../../api/lists";
@@ -25,6 +25,7 @@ export function DashboardPage() {
     <>
       <PageTitle title="Dashboard" />
       {query.error && <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} />}
+      {s.storeFault && <FaultPanel fault={viewOf(s.storeFault)} />}
       <div className="q-stack">
         {!done && <FirstSteps summary={s} />}
         {s.hostsTotal > 0 && <Overview summary={s} />}
