@@ -16,6 +16,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+/// A line for reports is closed when nothing was said on it for so long: twice the longest interval.
+const REPORT_IDLE: Duration = Duration::from_secs(600);
+
 /// HTTP client that reaches exactly one machine.
 pub(crate) type Pool<B> = Client<Connector, B>;
 /// What generated RPC clients run on.
@@ -39,6 +42,14 @@ pub(crate) fn rpc(dial: Dial) -> Transport {
         .http2_keep_alive_interval(Duration::from_secs(10))
         .http2_keep_alive_timeout(Duration::from_secs(10));
     ServiceTransport::new(builder.build(Connector { dial, alpn: &[b"h2", b"http/1.1"] }))
+}
+
+/// For reports, one after the other: HTTP/1.1, which holds a third of the memory on the other side. It is kept from one
+/// report to the next, however long that takes.
+pub(crate) fn reports(dial: Dial) -> Transport {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(REPORT_IDLE).pool_max_idle_per_host(1);
+    ServiceTransport::new(builder.build(Connector { dial, alpn: &[b"http/1.1"] }))
 }
 
 /// For bulk: HTTP/1.1, where TCP alone does the flow control.

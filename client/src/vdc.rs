@@ -1,7 +1,7 @@
 //! The line to the vDC: for hosts (mutual TLS, reports) and for tools and tests (bearer token, everything).
 
 use crate::dial::{Dial, HostUrl};
-use crate::transport::{Transport, rpc, rpc_fault};
+use crate::transport::{Transport, reports, rpc, rpc_fault};
 use connectrpc::ConnectError;
 use connectrpc::client::{CallOptions, ClientConfig};
 use quantix_contract::quantix::alert::v1::AlertServiceClient;
@@ -44,17 +44,29 @@ macro_rules! services {
 }
 
 impl VdcClient {
-    /// A line to the vDC at `url`, which must prove to be `server_name`.
-    ///
-    /// Hosts give a mutual `tls` and [`crate::tls::VDC_NAME`]; tools give [`crate::tls::client`] and a name of theirs.
+    /// A tool's line to the vDC at `url`, which must prove to be `server_name`; `tls` is [`crate::tls::client`].
     pub fn new(url: &str, server_name: &str, tls: Arc<rustls::ClientConfig>) -> Result<VdcClient, Fault> {
+        VdcClient::over(url, server_name, tls, rpc)
+    }
+
+    /// A host's line to its vDC, for its beats; `tls` is mutual.
+    pub fn for_host(url: &str, tls: Arc<rustls::ClientConfig>) -> Result<VdcClient, Fault> {
+        VdcClient::over(url, crate::tls::VDC_NAME, tls, reports)
+    }
+
+    fn over(
+        url: &str,
+        server_name: &str,
+        tls: Arc<rustls::ClientConfig>,
+        transport: fn(Dial) -> Transport,
+    ) -> Result<VdcClient, Fault> {
         let url: HostUrl = url.parse()?;
         let dial = Dial::new(url, server_name, tls)?;
         let base = format!("https://{server_name}").parse().map_err(Fault::internal)?;
         let config = ClientConfig::new(base)
             .with_default_timeout(CALL_DEADLINE)
             .with_default_max_message_size(16 << 20);
-        Ok(VdcClient { transport: rpc(dial.clone()), dial, config })
+        Ok(VdcClient { transport: transport(dial.clone()), dial, config })
     }
 
     /// The same line under a signed-in session's token.

@@ -24,6 +24,8 @@ use tower::ServiceExt as _;
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// Headers of one request, and the idle time between two on HTTP/1.1.
 const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+/// The same on the line of a host: it says nothing between two beats.
+const HOST_IDLE: Duration = Duration::from_secs(660);
 /// Of a body on HTTP/1.1, given on at once.
 const READ_BYTES_MAX: usize = 64 << 10;
 
@@ -75,6 +77,7 @@ async fn connection(
     let certificates = stream.get_ref().1.peer_certificates();
     let certificates =
         certificates.map(|chain| PeerCerts(chain.iter().map(|c| c.clone().into_owned()).collect()));
+    let is_host = certificates.is_some();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(PeerAddr(from));
         if let Some(certificates) = &certificates {
@@ -86,7 +89,7 @@ async fn connection(
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_DEADLINE)
+        .header_read_timeout(if is_host { HOST_IDLE } else { HEADER_DEADLINE })
         .max_buf_size(READ_BYTES_MAX);
     builder.http2().timer(TokioTimer::new());
     let builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };

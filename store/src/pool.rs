@@ -484,6 +484,16 @@ impl Store {
         self.list(of_pool(id)).await
     }
 
+    /// What a host said of these pools, as far as it was kept.
+    pub async fn pool_status_on(
+        &self,
+        host: HostId,
+        pools: impl IntoIterator<Item = PoolId>,
+    ) -> Result<Vec<PoolStatusRecord>, StoreError> {
+        let wanted = Expr::col("id").is_in(pools.into_iter().map(|pool| pair(pool, host)));
+        self.list(Condition::all().add(wanted)).await
+    }
+
     /// What the hosts said of every pool, as far as it was kept.
     pub async fn pool_status_all(&self) -> Result<Vec<PoolStatusRecord>, StoreError> {
         self.list(Condition::all()).await

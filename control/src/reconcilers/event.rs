@@ -18,6 +18,10 @@ use tokio::sync::broadcast::error::RecvError;
 
 /// Changes are gathered for so long: states that last shorter are no news.
 const GATHER: Duration = Duration::from_millis(500);
+/// Looking takes a quarter of the time at most, so that a storm of changes leaves room for the beats that bring them …
+const RESTS: u32 = 3;
+/// … but what changed is not left for longer.
+const REST_MAX: Duration = Duration::from_secs(5);
 /// How often old events are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 /// How often a pool that hosts were waited for is looked at again.
@@ -88,7 +92,11 @@ async fn work(app: Arc<App>, gathered: Arc<Gathered>) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = tick.tick() => look(&app, &gathered, &mut waiting).await,
+            _ = tick.tick() => {
+                let begun = tokio::time::Instant::now();
+                look(&app, &gathered, &mut waiting).await;
+                tick.reset_after(GATHER.max(begun.elapsed().saturating_mul(RESTS).min(REST_MAX)));
+            }
             _ = waiting_tick.tick() => gathered.things().extend(waiting.iter().copied()),
             _ = sweep.tick() => {
                 let all = hosts_and_pools(&app).await;

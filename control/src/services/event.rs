@@ -11,6 +11,7 @@ use quantix_model::alert::HostFacts;
 use quantix_model::event::{self, EventKind, Severity};
 use quantix_model::id::{EventId, HostId, PoolId, TaskId, VmId};
 use quantix_model::pool::capacity;
+use quantix_model::vm::{PowerState, VmPhase};
 use quantix_model::{Fault, FaultCode, UnixMs};
 use quantix_store::{AlertRecord, EventFilter, EventRecord, Page, PageRequest, StoreError};
 use std::collections::{BTreeSet, HashMap};
@@ -31,6 +32,11 @@ pub struct Told(Mutex<HashMap<(Uuid, &'static str), EventKind>>);
 impl Told {
     fn kinds(&self) -> MutexGuard<'_, HashMap<(Uuid, &'static str), EventKind>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a VM that stands so is something to tell of.
+    pub fn is_news_of_vm(&self, id: VmId, phase: VmPhase, power: PowerState) -> bool {
+        event::of_vm(phase, power).is_some_and(|kind| self.last(id.0, kind.noun()) != Some(kind))
     }
 
     fn last(&self, thing: Uuid, noun: &'static str) -> Option<EventKind> {

@@ -183,9 +183,15 @@ async fn take(app: &App, known: &Known, beat: &node::BeatRequest) -> Result<(), 
     // Nobody waits for what is known not to answer.
     app.core.store_health.fault().map_or(Ok(()), Err)?;
     keep_host(app, known, beat).await?;
+    // In this life of the vDC it may be its first beat, and what was written in another one still true.
+    let kept = match written {
+        Some(_) => Vec::new(),
+        None => app.core.store.pool_status_on(id, said.pools.keys().copied()).await?,
+    };
     let mut changed = Vec::new();
     for (pool_id, report) in said.pools.iter().filter(|(id, _)| is_assigned(known, **id)) {
-        let last = written.and_then(|b| b.pools.get(pool_id));
+        let last = written.and_then(|b| b.pools.get(pool_id)).map(|report| &**report);
+        let last = last.or_else(|| Some(&kept.iter().find(|status| status.pool_id == *pool_id)?.report));
         if last.is_none_or(|last| differs(last, report)) {
             changed.push(PoolStatusRecord {
                 pool_id: *pool_id,
@@ -208,14 +214,24 @@ async fn take(app: &App, known: &Known, beat: &node::BeatRequest) -> Result<(), 
     }
     // Everything on it is known again, or unknown now.
     if before.is_none_or(|b| b.phase != said.phase || b.vms.is_some() != said.vms.is_some()) {
-        for (pool, _) in &known.roster.pools {
-            app.core.bus.changed(Thing::Pool(pool.id));
-        }
-        for vm in &known.roster.vms {
+        known_anew(app, known, said.vms.as_ref());
+        app.core.bus.moved(id);
+    }
+    Ok(())
+}
+
+/// Says that everything on a host is known again, or unknown now. A VM of which there is nothing new to tell shows itself
+/// anew to those who look at it, and costs nothing else.
+fn known_anew(app: &App, known: &Known, said: Option<&BTreeMap<VmId, VmLive>>) {
+    for (pool, _) in &known.roster.pools {
+        app.core.bus.changed(Thing::Pool(pool.id));
+    }
+    for vm in &known.roster.vms {
+        let power = said.and_then(|vms| vms.get(&vm.id)).map_or(PowerState::Unknown, |live| live.power_state);
+        if app.told.is_news_of_vm(vm.id, vm.phase, power) {
             app.core.bus.changed(Thing::Vm(vm.id));
         }
     }
-    Ok(())
 }
 
 fn is_assigned(known: &Known, id: PoolId) -> bool {
@@ -442,12 +458,9 @@ pub async fn tell_silent(app: &App, now: UnixMs) -> Result<usize, Fault> {
             known => known?,
         };
         tracing::info!(host = known.roster.host.name, ?phase, "the host's phase turned");
-        for (pool, _) in &known.roster.pools {
-            app.core.bus.changed(Thing::Pool(pool.id));
-        }
-        for vm in &known.roster.vms {
-            app.core.bus.changed(Thing::Vm(vm.id));
-        }
+        let live = app.live.get(*id).filter(|_| *phase != HostPhase::Disconnected);
+        known_anew(app, &known, live.as_ref().and_then(|live| live.vms.as_ref()));
+        app.core.bus.moved(*id);
     }
     Ok(turned.len())
 }

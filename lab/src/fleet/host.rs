@@ -5,7 +5,7 @@ use crate::fleet::plan::Trouble;
 use crate::fleet::seed::{SeededHost, SeededVm, power, vm_name};
 use async_trait::async_trait;
 use quantix_client::VdcClient;
-use quantix_client::tls::{Identity, VDC_NAME, mutual_client};
+use quantix_client::tls::{Identity, mutual_client};
 use quantix_contract::quantix::node::v1::{BeatRequest, BeatResponse, PoolIntent};
 use quantix_hypervisor::driver::MachineReport;
 use quantix_model::host::{Accelerator, Cpu, Engine, Inventory, Vitals};
@@ -310,7 +310,7 @@ impl Body for Host {
 
     fn line(&self, enrolment: &Enrolment) -> Result<VdcClient, Fault> {
         let identity = Identity::from_pem(&self.certificate_pem, &self.key_pem)?;
-        VdcClient::new(&enrolment.vdc_url, VDC_NAME, mutual_client(&identity, &enrolment.vdc_ca_pem)?)
+        VdcClient::for_host(&enrolment.vdc_url, mutual_client(&identity, &enrolment.vdc_ca_pem)?)
     }
 
     fn changed(&self) -> Arc<Notify> {

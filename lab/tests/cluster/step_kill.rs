@@ -145,21 +145,21 @@ impl Job {
         let task = match self.work {
             Work::Create => {
                 let wish = pool_wish(&self.name, std::slice::from_ref(&self.host));
-                let made = pools.create_pool(wish).await.map_err(|e| fault(e))?.into_owned();
+                let made = pools.create_pool(wish).await.map_err(&fault)?.into_owned();
                 self.id = made.pool.as_option().expect("a pool comes back").id.clone();
                 made.task_id
             }
             Work::Assign => {
                 let wish = pool::AssignPoolRequest { pool_id: id, host_id, ..Default::default() };
-                pools.assign_pool(wish).await.map_err(|e| fault(e))?.into_owned().task_id
+                pools.assign_pool(wish).await.map_err(&fault)?.into_owned().task_id
             }
             Work::Unassign => {
                 let wish = pool::UnassignPoolRequest { pool_id: id, host_id, ..Default::default() };
-                pools.unassign_pool(wish).await.map_err(|e| fault(e))?.into_owned().task_id
+                pools.unassign_pool(wish).await.map_err(&fault)?.into_owned().task_id
             }
             Work::Delete => {
                 let wish = pool::DeletePoolRequest { id, ..Default::default() };
-                pools.delete_pool(wish).await.map_err(|e| fault(e))?.into_owned().task_id
+                pools.delete_pool(wish).await.map_err(fault)?.into_owned().task_id
             }
         };
         Ok(task)

@@ -5,7 +5,6 @@ use crate::ledger::Enrolment;
 use crate::vm::table::VmFact;
 use async_trait::async_trait;
 use quantix_client::VdcClient;
-use quantix_client::tls::VDC_NAME;
 use quantix_contract::quantix::host::v1 as host;
 use quantix_contract::quantix::node::v1::{BeatRequest, BeatResponse};
 use quantix_model::host::{Discovery, Engine, ExistingVm, Inventory, Vitals};
@@ -84,7 +83,7 @@ impl Body for Daemon {
     }
 
     fn line(&self, enrolment: &Enrolment) -> Result<VdcClient, Fault> {
-        VdcClient::new(&enrolment.vdc_url, VDC_NAME, self.identity.client_config(enrolment)?)
+        VdcClient::for_host(&enrolment.vdc_url, self.identity.client_config(enrolment)?)
     }
 
     fn changed(&self) -> Arc<Notify> {
