@@ -62,6 +62,7 @@ pub const RPCS: &[(&str, Need)] = &[
     ("/quantix.host.v1.HostService/RemoveHost", Need::Session),
     ("/quantix.host.v1.HostService/ListDevices", Need::Session),
     ("/quantix.host.v1.HostService/InitialiseDevice", Need::Session),
+    ("/quantix.host.v1.HostService/ListLogs", Need::Session),
     ("/quantix.pool.v1.PoolService/ListPools", Need::Session),
     ("/quantix.pool.v1.PoolService/GetPool", Need::Session),
     ("/quantix.pool.v1.PoolService/CreatePool", Need::Session),

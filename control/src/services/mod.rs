@@ -17,6 +17,7 @@ pub mod image;
 pub mod image_work;
 pub mod lines;
 pub mod live;
+pub mod log;
 pub mod orphan;
 pub mod pool;
 pub mod pool_prepare;

@@ -10,6 +10,7 @@ mod explore;
 mod file;
 mod fleet;
 mod kill;
+mod log;
 mod main_job;
 mod metrics;
 #[path = "../../../store/tests/it/postgres.rs"]

@@ -8,6 +8,7 @@ import { FaultCode, FaultDetailSchema } from "../api/gen/quantix/fault/v1/fault_
 import { HostSchema, HostService, type BlockDevice, type Host, type InitialiseDeviceRequest, type ProbeHostResponseSchema } from "../api/gen/quantix/host/v1/host_pb";
 import { ImageService, type Image } from "../api/gen/quantix/image/v1/image_pb";
 import { CreatePoolRequestSchema, PoolSchema, PoolService, type CreatePoolRequest, type Pool, type File as PoolFile, type UnassignPoolRequest } from "../api/gen/quantix/pool/v1/pool_pb";
+import { LogLevel, type ListLogsRequest, type LogRecord } from "../api/gen/quantix/log/v1/log_pb";
 import { SessionService } from "../api/gen/quantix/session/v1/session_pb";
 import { SystemService } from "../api/gen/quantix/system/v1/system_pb";
 import { TaskService, type ListTasksRequest, type Task } from "../api/gen/quantix/task/v1/task_pb";
@@ -42,6 +43,11 @@ export class FakeVdc {
   unassigned: UnassignPoolRequest[] = [];
   devices: BlockDevice[] = [];
   initialised: InitialiseDeviceRequest[] = [];
+  /** Newest first. */
+  logs: LogRecord[] = [];
+  logEpoch = "life-1";
+  logsGone = 0n;
+  askedLogs: ListLogsRequest[] = [];
   events: Event[] = [];
   alerts: Alert[] = [];
   offers: { url: string; version: string }[] = [];
@@ -140,6 +146,26 @@ export class FakeVdc {
     return { events: rows, total: BigInt(rows.length) };
   }
 
+  #logs(r: ListLogsRequest) {
+    const after = r.epoch === this.logEpoch ? r.after : 0n;
+    const fits = this.logs.filter((l) => l.number > after && l.level >= r.level && l.message.includes(r.filter));
+    const below = r.pageToken === "" ? fits : fits.filter((l) => l.number < BigInt(r.pageToken));
+    const records = below.slice(0, r.pageSize);
+    const now = timestampFromMs(Date.now());
+    return {
+      records,
+      nextPageToken: below.length > records.length ? String(records.at(-1)?.number) : "",
+      total: BigInt(fits.length),
+      epoch: this.logEpoch,
+      startedAt: now,
+      newest: this.logs[0]?.number ?? 0n,
+      gone: this.logsGone,
+      keptLevel: LogLevel.INFO,
+      observedAt: now,
+      host: "host-1",
+    };
+  }
+
   #acknowledge(id: string, undo: boolean): Alert {
     const alert = this.alerts.find((a) => a.id === id);
     if (!alert) throw refusal(Code.NotFound, { code: FaultCode.NOT_FOUND, message: "There is no such alert.", remedy: "It is over." });
@@ -174,6 +200,11 @@ export class FakeVdc {
       listHosts: (r: { filter: string }) => this.#guard(() => ({ hosts: named(this.hosts, r.filter), total: BigInt(this.hosts.length) })),
       getHost: (r: { id: string }) => this.#guard(() => found(this.hosts, r.id)),
       listDevices: () => this.#guard(() => ({ devices: this.devices, host: "host-1", observedAt: timestampFromMs(Date.now()) })),
+      listLogs: (r: ListLogsRequest) =>
+        this.#guard(() => {
+          this.askedLogs.push(r);
+          return this.#logs(r);
+        }),
       initialiseDevice: (r: InitialiseDeviceRequest) =>
         this.#guard(() => {
           this.initialised.push(r);
