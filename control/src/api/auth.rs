@@ -68,6 +68,7 @@ pub const RPCS: &[(&str, Need)] = &[
     ("/quantix.pool.v1.PoolService/CreatePool", Need::Session),
     ("/quantix.pool.v1.PoolService/AssignPool", Need::Session),
     ("/quantix.pool.v1.PoolService/UnassignPool", Need::Session),
+    ("/quantix.pool.v1.PoolService/UpdatePool", Need::Session),
     ("/quantix.pool.v1.PoolService/DeletePool", Need::Session),
     ("/quantix.pool.v1.PoolService/RetryPool", Need::Session),
     ("/quantix.pool.v1.PoolService/DiscoverTargets", Need::Session),

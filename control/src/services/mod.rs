@@ -20,6 +20,7 @@ pub mod live;
 pub mod log;
 pub mod orphan;
 pub mod pool;
+pub mod pool_change;
 pub mod pool_prepare;
 pub mod pool_work;
 pub mod report;

@@ -13,6 +13,7 @@ mod kill;
 mod log;
 mod main_job;
 mod metrics;
+mod pool_change;
 #[path = "../../../store/tests/it/postgres.rs"]
 mod postgres;
 mod prepare;

@@ -7,7 +7,7 @@ import { EventService, type Event } from "../api/gen/quantix/event/v1/event_pb";
 import { FaultCode, FaultDetailSchema } from "../api/gen/quantix/fault/v1/fault_pb";
 import { HostSchema, HostService, type BlockDevice, type Host, type InitialiseDeviceRequest, type ProbeHostResponseSchema } from "../api/gen/quantix/host/v1/host_pb";
 import { ImageService, type Image } from "../api/gen/quantix/image/v1/image_pb";
-import { CreatePoolRequestSchema, PoolSchema, PoolService, type CreatePoolRequest, type Pool, type File as PoolFile, type UnassignPoolRequest } from "../api/gen/quantix/pool/v1/pool_pb";
+import { CreatePoolRequestSchema, PoolSchema, PoolService, type CreatePoolRequest, type Pool, type File as PoolFile, type UnassignPoolRequest, type UpdatePoolRequest } from "../api/gen/quantix/pool/v1/pool_pb";
 import { LogLevel, type ListLogsRequest, type LogRecord } from "../api/gen/quantix/log/v1/log_pb";
 import { SessionService } from "../api/gen/quantix/session/v1/session_pb";
 import { SystemService } from "../api/gen/quantix/system/v1/system_pb";
@@ -39,8 +39,10 @@ export class FakeVdc {
   vms: Vm[] = [];
   tasks: Task[] = [];
   askedTasks: ListTasksRequest[] = [];
+  cancelled: string[] = [];
   files: PoolFile[] = [];
   unassigned: UnassignPoolRequest[] = [];
+  updatedPools: UpdatePoolRequest[] = [];
   devices: BlockDevice[] = [];
   initialised: InitialiseDeviceRequest[] = [];
   /** Newest first. */
@@ -88,6 +90,11 @@ export class FakeVdc {
         service(VmService, this.#vm());
         service(TaskService, {
           getTask: (r) => this.#guard(() => found(this.tasks, r.id)),
+          cancelTask: (r) =>
+            this.#guard(() => {
+              this.cancelled.push(r.id);
+              return found(this.tasks, r.id);
+            }),
           listTasks: (r) =>
             this.#guard(() => {
               this.askedTasks.push(r);
@@ -230,6 +237,15 @@ export class FakeVdc {
         this.#guard(() => {
           this.unassigned.push(r);
           return { pool: found(this.pools, r.poolId), taskId: "" };
+        }),
+      updatePool: (r: UpdatePoolRequest) =>
+        this.#guard(() => {
+          const pool = found(this.pools, r.id);
+          if (pool.generation !== r.generation) {
+            throw refusal(Code.Aborted, { code: FaultCode.CONFLICT, message: `Pool ${pool.name} was changed since you looked at it.`, remedy: "Look at what it is now.", field: "generation" });
+          }
+          this.updatedPools.push(r);
+          return { pool, taskId: "task" };
         }),
       createPool: (r: CreatePoolRequest) =>
         this.#guard(() => {
