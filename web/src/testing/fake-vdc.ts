@@ -193,6 +193,10 @@ export class FakeVdc {
       imagesReady: this.images.length,
       vmsTotal: this.vms.length,
       volumesTotal: this.volumes.length,
+      hosts: tally(this.hosts.map((h) => h.phase)).map(([phase, count]) => ({ phase, count })),
+      pools: tally(this.pools.map((p) => p.phase)).map(([phase, count]) => ({ phase, count })),
+      vms: tally(this.vms.map((v) => v.powerState)).map(([powerState, count]) => ({ powerState, count })),
+      oldestReportAt: this.hosts[0]?.observedAt,
     };
   }
 
@@ -327,6 +331,12 @@ export class FakeVdc {
       this.watchers -= 1;
     }
   }
+}
+
+function tally<K>(kinds: K[]): [K, number][] {
+  const counts = new Map<K, number>();
+  for (const kind of kinds) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  return [...counts];
 }
 
 function named<T extends { name: string }>(rows: T[], filter: string): T[] {

@@ -10,6 +10,8 @@ import { ListLogsResponseSchema, LogLevel, LogRecordSchema } from "../../api/gen
 import { FakeVdc, refusal } from "../../testing/fake-vdc";
 import { renderApp, signIn } from "../../testing/render";
 import { logText } from "./host-logs";
+// Fetched here, not while a test waits.
+import "./host-page";
 import { merged } from "./use-logs";
 
 const at = Date.UTC(2026, 0, 2, 3, 4, 5, 678);
@@ -24,7 +26,7 @@ function vdcWithLog(): FakeVdc {
   return vdc;
 }
 
-/** The tab is fetched on its own, and the live refresh comes within two seconds. */
+/** The live refresh comes within two seconds. */
 const SOON = { timeout: 8_000 };
 
 it("shows, filters, follows, pauses and copies what a host wrote down", async () => {
@@ -35,7 +37,7 @@ it("shows, filters, follows, pauses and copies what a host wrote down", async ()
   expect(screen.getAllByRole("row")[1]?.textContent).toMatch(/05\.678 (GMT|UTC|[A-Z]+)/);
 
   await user.click(screen.getByRole("button", { name: "Copy 3 records" }));
-  await screen.findByRole("button", { name: "Copied" });
+  await screen.findByRole("button", { name: "Copied" }, SOON);
   expect(await navigator.clipboard.readText()).toBe(logText(vdc.logs));
 
   vdc.logs = [record(4, "it answers again"), ...vdc.logs];
@@ -45,13 +47,13 @@ it("shows, filters, follows, pauses and copies what a host wrote down", async ()
   await user.click(screen.getByRole("button", { name: "Pause" }));
   vdc.logs = [record(5, "nobody sees this yet"), ...vdc.logs];
   await user.selectOptions(screen.getByRole("combobox", { name: "Level" }), "Warnings and worse");
-  await waitFor(() => expect(screen.queryByText("pool released")).toBeNull());
+  await waitFor(() => expect(screen.queryByText("pool released")).toBeNull(), SOON);
   expect(screen.getByText("the pool is left as it is")).toBeTruthy();
   await user.type(screen.getByRole("textbox", { name: "Filter log by words" }), "nothing such");
-  expect(await screen.findByText("No such record")).toBeTruthy();
+  expect(await screen.findByText("No such record", {}, SOON)).toBeTruthy();
   const asked = vdc.askedLogs.length;
   await user.click(screen.getByRole("button", { name: "Look again" }));
-  await waitFor(() => expect(vdc.askedLogs.length).toBe(asked + 1));
+  await waitFor(() => expect(vdc.askedLogs.length).toBe(asked + 1), SOON);
 });
 
 it("begins anew with another life of the daemon", async () => {

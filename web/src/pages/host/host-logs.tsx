@@ -48,7 +48,7 @@ const COLUMNS: Column<LogRecord>[] = [
   },
   { id: "level", header: "Level", width: "110px", cell: (r) => <Status {...levelStatus(r.level)} /> },
   { id: "message", header: "Message", cell: (r) => <span className="q-mono">{r.message}</span> },
-  { id: "target", header: "Part", cell: (r) => <span className="q-mono q-muted">{r.target}</span> },
+  { id: "target", header: "Part", cell: (r) => <span className="q-mono q-muted q-nowrap">{r.target}</span> },
 ];
 
 const line = (r: LogRecord) => `${new Date(at(r)).toISOString()} ${levelStatus(r.level).label.toUpperCase()} ${r.target}: ${r.message}`;
@@ -129,8 +129,8 @@ function End({ host, log }: { host: Host; log: Log }) {
       quantix-node on {host.name} keeps this in memory since its start <Age at={ms(startedAt)} />
       {startedAt && ` (${formatExact(timestampMs(startedAt))})`}; times are by its clock.{" "}
       {gone > 0n && `${formatCount(Number(gone), "older record")} ${gone === 1n ? "is" : "are"} gone. `}
-      What is less grave than {levelStatus(keptLevel).label.toLowerCase()} is not written down. The journal of the host keeps more and longer, that
-      of the pools’ workers, too.
+      What is less grave than {levelStatus(keptLevel).label.toLowerCase()} is not written down. The journal of the
+      host keeps more and longer, and what the pools’ workers write.
     </p>
   );
 }

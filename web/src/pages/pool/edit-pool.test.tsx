@@ -5,8 +5,10 @@ import { expect, it } from "vitest";
 import { NfsVersion, PoolHealth, PoolPhase, PoolSchema, type Pool } from "../../api/gen/quantix/pool/v1/pool_pb";
 import { FakeVdc } from "../../testing/fake-vdc";
 import { renderApp, signIn } from "../../testing/render";
+// Fetched here, not while a test waits.
+import "./edit-pool";
+import "./pool-page";
 
-/** The dialog is fetched on its own. */
 const SOON = { timeout: 8_000 };
 const allowedActions = [{ verb: "update", allowed: true, reasonIfNot: "" }];
 const row = (isBehind: boolean) => ({ hostId: "h", host: "host-1", health: PoolHealth.HEALTHY, isBehind });

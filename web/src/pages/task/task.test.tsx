@@ -8,6 +8,8 @@ import { FakeVdc } from "../../testing/fake-vdc";
 import { renderApp, signIn } from "../../testing/render";
 import { forgetPaces, paceOf } from "./pace";
 import { progressText } from "./task-view";
+// Fetched here, not while a test waits.
+import "./tasks-page";
 
 const MIB = 1024n ** 2n;
 const task = (doneMib: bigint) =>
