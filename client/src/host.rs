@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::Frame;
 use quantix_contract::quantix::file::v1 as file;
 use quantix_contract::quantix::host::v1::ListDevicesResponse;
+use quantix_contract::quantix::log::v1 as log;
 use quantix_contract::quantix::node::v1 as node;
 use quantix_contract::quantix::pool::v1 as pool;
 use quantix_contract::quantix::pool::v1::ListFilesResponse;
@@ -133,6 +134,8 @@ calls! {
     list_devices / list_devices_with_options(node::ListDevicesRequest) -> ListDevicesResponse, LOOK;
     /// Makes a disk ready for a pool.
     initialise_device / initialise_device_with_options(node::InitialiseDeviceRequest) -> node::InitialiseDeviceResponse, BULK;
+    /// What the daemon wrote down lately: answered soon, well or badly.
+    list_logs / list_logs_with_options(log::ListLogsRequest) -> log::ListLogsResponse, LOOK;
     /// Makes the host forget the vDC.
     leave / leave_with_options(node::LeaveRequest) -> node::LeaveResponse, QUICK;
 }

@@ -11,6 +11,7 @@ pub mod fault;
 pub mod host;
 pub mod image;
 pub mod list;
+pub mod log;
 pub mod pool;
 pub mod task;
 pub mod time;

@@ -19,6 +19,7 @@ use quantix_hypervisor::fake::FakeDriver;
 use quantix_model::Fault;
 use quantix_model::host::Accelerator;
 use quantix_model::id::PoolId;
+use quantix_node::log::Logs;
 use quantix_node::{Node, NodeHandle, NodeOptions};
 use quantix_storage::device::fake::FakeDisks;
 use quantix_storage::fake::FakePool;
@@ -30,6 +31,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tracing::Dispatch;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 /// Hosts of a cluster beat so often.
 const BEAT_MS: u64 = 200;
@@ -45,11 +49,17 @@ struct Daemon<T> {
 
 impl<T: Send + 'static> Daemon<T> {
     /// Starts one, trying again while the one before it lets go of its port and files.
-    async fn start<F>(start: impl Fn() -> F) -> Daemon<T>
+    /// What its threads write down goes to `traces`.
+    async fn start<F>(traces: Dispatch, start: impl Fn() -> F) -> Daemon<T>
     where
         F: Future<Output = Result<T, Fault>> + Send + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            // For the thread's whole life: there is nothing to give back.
+            .on_thread_start(move || std::mem::forget(tracing::dispatcher::set_default(&traces)))
+            .build();
         let runtime = runtime.expect("threads can be started");
         let handle = until("the daemon starts", DEADLINE, async || {
             match runtime.spawn(start()).await.expect("starting does not panic") {
@@ -531,7 +541,10 @@ impl Answer {
 
 async fn start_vdc(config: &Config, clock: &Clock) -> Daemon<VdcHandle> {
     let (config, clock) = (config.clone(), clock.clone());
-    Daemon::start(move || Vdc::start(VdcOptions { config: config.clone(), clock: clock.clone() })).await
+    Daemon::start(Dispatch::none(), move || {
+        Vdc::start(VdcOptions { config: config.clone(), clock: clock.clone() })
+    })
+    .await
 }
 
 async fn start_node(
@@ -542,7 +555,9 @@ async fn start_node(
     disks: &FakeDisks,
 ) -> Daemon<NodeHandle> {
     let state_dir = dir.join("node");
-    Daemon::start(move || {
+    let logs = Logs::new();
+    let traces = Dispatch::new(tracing_subscriber::registry().with(LevelFilter::INFO).with(logs.layer()));
+    Daemon::start(traces, move || {
         Node::start(NodeOptions {
             state_dir: state_dir.clone(),
             listen,
@@ -551,6 +566,7 @@ async fn start_node(
             pool_limits: Limits { backoff_min: Duration::from_millis(50), ..Limits::default() },
             runner: Arc::new(disks.clone()),
             machine_root: "/".into(),
+            logs: logs.clone(),
         })
     })
     .await

@@ -12,6 +12,7 @@ pub mod host;
 pub mod id;
 pub mod image;
 pub mod list;
+pub mod log;
 pub mod name;
 pub mod placement;
 pub mod pool;

@@ -1,5 +1,6 @@
 //! Storage pools: intent in the spec, truth in what each host reports, and the sum of both.
 
+pub mod change;
 pub mod place;
 pub mod spec;
 

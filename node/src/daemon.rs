@@ -6,6 +6,7 @@ use crate::device::Devices;
 use crate::facts::Facts;
 use crate::identity::HostIdentity;
 use crate::ledger::{Book, Enrolment, Ledger};
+use crate::log::Logs;
 use crate::metrics::Metrics;
 use crate::pool::Pools;
 use crate::registration::{self, Grant, Tries};
@@ -38,6 +39,8 @@ pub struct Daemon {
     pub changed: Arc<Notify>,
     /// Our figures.
     pub metrics: Arc<Metrics>,
+    /// What we wrote down lately.
+    pub logs: Logs,
     /// TLS for new connections.
     pub tls: watch::Sender<Tls>,
 }

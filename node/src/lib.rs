@@ -19,6 +19,7 @@ mod facts;
 mod file;
 pub mod identity;
 pub mod ledger;
+pub mod log;
 pub mod metrics;
 pub mod pool;
 pub mod registration;
@@ -31,6 +32,7 @@ use device::Devices;
 use facts::Facts;
 use identity::HostIdentity;
 use ledger::Ledger;
+use log::Logs;
 use metrics::{Counted, Metrics};
 use pool::{Pools, Workers};
 use quantix_host::program::BlockingRunner;
@@ -69,6 +71,8 @@ pub struct NodeOptions {
     pub runner: Arc<dyn BlockingRunner>,
     /// Root of /proc, /sys and /etc: `/` but in tests.
     pub machine_root: PathBuf,
+    /// What the program writes down: fed by the layer of it that stands in the program's subscriber.
+    pub logs: Logs,
 }
 
 /// The daemon.
@@ -98,7 +102,8 @@ impl Prepared {
     /// Starts the daemon on what was prepared.
     pub async fn start(self, options: NodeOptions) -> Result<NodeHandle, Fault> {
         let Prepared { ledger, identity } = self;
-        let NodeOptions { state_dir, listen, driver, launcher, pool_limits, runner, machine_root } = options;
+        let NodeOptions { state_dir, listen, driver, launcher, pool_limits, runner, machine_root, logs } =
+            options;
         let door = socket::listen(&state_dir)?;
         let (listener, address) = bind(listen).await?;
         let config = identity.server_config(ledger.book().registration.as_ref())?;
@@ -128,6 +133,7 @@ impl Prepared {
             facts: Arc::clone(&facts),
             changed: Arc::clone(&changed),
             metrics,
+            logs,
             tls,
         });
         let stop = CancellationToken::new();

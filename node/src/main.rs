@@ -7,6 +7,7 @@ use quantix_host::program::SystemRunner;
 use quantix_hypervisor::accelerator::AcceleratorOptions;
 use quantix_hypervisor::libvirt::{LibvirtDriver, LibvirtOptions};
 use quantix_model::Fault;
+use quantix_node::log::Logs;
 use quantix_node::{Node, NodeOptions, clock, socket};
 use quantix_storage::worker::ProcessLauncher;
 use settings::Settings;
@@ -16,6 +17,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Little runs at once on an idle host; what blocks has threads of its own.
 const WORKER_THREADS: usize = 2;
@@ -78,10 +81,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // An error means that it is set already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    log_to_stderr();
+    let logs = write_down();
     let result = match cli.command {
         Command::PoolWorker => return pool_worker(),
-        Command::Run(run) => settings_of(run).and_then(|settings| runtime()?.block_on(serve(settings))),
+        Command::Run(run) => settings_of(run).and_then(|settings| runtime()?.block_on(serve(settings, logs))),
         Command::Token(token) => {
             let flags = Run { state_dir: token.state_dir, config: token.config, ..Run::default() };
             settings_of(flags).and_then(|settings| runtime()?.block_on(print_token(settings)))
@@ -110,10 +113,14 @@ fn settings_of(run: Run) -> Result<Settings, Fault> {
     settings::load(run.config, flags)
 }
 
-fn log_to_stderr() {
+/// From now on what is traced goes to standard error, and into what the vDC can ask for.
+fn write_down() -> Logs {
     let filter = tracing_subscriber::EnvFilter::try_from_env("QUANTIX_NODE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_ansi(false).init();
+    let logs = Logs::new();
+    let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    tracing_subscriber::registry().with(filter).with(to_stderr).with(logs.layer()).init();
+    logs
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
@@ -135,7 +142,7 @@ fn pool_worker() -> ExitCode {
     }
 }
 
-async fn serve(settings: Settings) -> Result<(), Fault> {
+async fn serve(settings: Settings, logs: Logs) -> Result<(), Fault> {
     let signals = |kind| signal(kind).map_err(|err| Fault::internal(format!("signals: {err}")));
     let (mut terminate, mut interrupt) =
         (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
@@ -154,6 +161,7 @@ async fn serve(settings: Settings) -> Result<(), Fault> {
             runner: Arc::new(SystemRunner),
             machine_root: PathBuf::from("/"),
             state_dir: settings.state_dir,
+            logs,
         })
         .await?;
     say(&format!("Serving https://{}", node.address()));

@@ -346,6 +346,29 @@ impl Store {
         of_host(self.reader(), host).await
     }
 
+    /// Changes name and spec of a pool, with a new generation, and adds the task. One that has another generation than
+    /// `wanted` by now, or is going away: [`StoreError::Conflict`].
+    pub async fn pool_update(
+        &self,
+        wanted: &PoolRecord,
+        at: UnixMs,
+        task: &TaskRecord,
+    ) -> Result<PoolRecord, StoreError> {
+        let _touch = self.marks().touch();
+        let tx = self.begin().await?;
+        let there = hold(&tx, wanted.id).await?;
+        if there.generation != wanted.generation {
+            let why = format!("its generation is {}", there.generation);
+            return Err(StoreError::Conflict { kind: "pool", id: there.name, why });
+        }
+        let (name, spec) = (wanted.name.clone(), wanted.spec.clone());
+        let pool = PoolRecord { name, spec, generation: there.generation + 1, changed_at: at, ..there };
+        row::put(&tx, &pool).await?;
+        row::insert(&tx, task).await?;
+        tx.commit().await?;
+        Ok(pool)
+    }
+
     /// Adds a host to the pool (or takes back that it should let go) with a new generation, and adds the task.
     pub async fn pool_assign(
         &self,

@@ -261,11 +261,6 @@ impl Store {
         self.list(Condition::all()).await
     }
 
-    /// How many there are.
-    pub async fn vm_total(&self) -> Result<u64, StoreError> {
-        self.vm_list().total::<VmRecord>(self.reader()).await
-    }
-
     /// Those of these that are there.
     pub async fn vm_some(&self, ids: &[VmId]) -> Result<Vec<VmRecord>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());

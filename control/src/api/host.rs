@@ -4,10 +4,11 @@ use crate::api::Assembly;
 use crate::api::auth;
 use crate::api::error::reply;
 use crate::bus::Thing;
-use crate::services::{App, device, host};
+use crate::services::{App, device, host, log};
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
 use futures::StreamExt as _;
 use quantix_contract::quantix::host::v1 as wire;
+use quantix_contract::quantix::log::v1 as log_wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_model::Fault;
 use std::sync::Arc;
@@ -103,6 +104,14 @@ impl wire::HostService for Api {
     ) -> ServiceResult<wire::InitialiseDeviceResponse> {
         let user = &auth::person(&context)?.name;
         reply(device::initialise(&self.0, user, request.to_owned_message()).await)
+    }
+
+    async fn list_logs(
+        &self,
+        _context: RequestContext,
+        request: ServiceRequest<'_, log_wire::ListLogsRequest>,
+    ) -> ServiceResult<log_wire::ListLogsResponse> {
+        reply(log::list(&self.0, request.to_owned_message()).await)
     }
 
     async fn remove_host(

@@ -4,7 +4,7 @@ use crate::api::Assembly;
 use crate::api::auth;
 use crate::api::error::reply;
 use crate::bus::Thing;
-use crate::services::{App, explore, pool};
+use crate::services::{App, explore, pool, pool_change};
 use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::pool::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
@@ -48,6 +48,27 @@ impl Api {
         let spec = PoolSpec::try_from(spec)?;
         let hosts = request.host_ids.iter().map(|id| id.parse()).collect::<Result<Vec<_>, _>>()?;
         pool::create(&self.0, user, &request.name, spec, &hosts).await
+    }
+}
+
+impl Api {
+    async fn update(
+        &self,
+        user: &str,
+        request: wire::UpdatePoolRequest,
+    ) -> Result<wire::CreatePoolResponse, Fault> {
+        let wish = pool_change::Wish {
+            id: request.id.parse()?,
+            generation: request.generation,
+            name: Some(request.name).filter(|name| !name.is_empty()),
+            spec: request.spec.as_option().map(PoolSpec::try_from).transpose()?,
+        };
+        let (pool, task) = pool_change::update(&self.0, user, wish).await?;
+        Ok(wire::CreatePoolResponse {
+            pool: pool.into(),
+            task_id: task.map_or_else(String::new, |task| task.to_string()),
+            ..Default::default()
+        })
     }
 }
 
@@ -109,6 +130,15 @@ impl wire::PoolService for Api {
             pool::unassign(&self.0, user, pool, host, request.force).await
         };
         answer(asked.await)
+    }
+
+    async fn update_pool(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::UpdatePoolRequest>,
+    ) -> ServiceResult<wire::CreatePoolResponse> {
+        let person = auth::person(&context)?;
+        reply(self.update(&person.name, request.to_owned_message()).await)
     }
 
     async fn delete_pool(

@@ -3,7 +3,7 @@
 use crate::bus::Thing;
 use crate::ids;
 use crate::services::device_work::{Input, KIND};
-use crate::services::{App, lines};
+use crate::services::{App, host};
 use crate::tasks::NewTask;
 use quantix_contract::quantix::action::v1::AllowedAction;
 use quantix_contract::quantix::host::v1 as wire;
@@ -15,8 +15,10 @@ use quantix_model::{Fault, FaultCode};
 
 /// All disks of a host, asked now.
 pub async fn list(app: &App, id: HostId) -> Result<wire::ListDevicesResponse, Fault> {
-    let line = lines::to_host(app, id).await?;
-    let mut answer = line.list_devices(node::ListDevicesRequest::default()).await?;
+    let host = app.core.store.host_get(id).await?;
+    let line = app.lines.to(app, &host)?;
+    let asked = line.list_devices(node::ListDevicesRequest::default()).await;
+    let mut answer = asked.map_err(|fault| host::no_answer(app, &host, fault))?;
     line.name().clone_into(&mut answer.host);
     if !answer.observed_at.is_set() {
         answer.observed_at = time::to_proto(app.core.clock.now()).into();

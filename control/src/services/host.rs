@@ -160,6 +160,22 @@ pub fn why_not_ready(app: &App, host: &HostRecord, phase: HostPhase) -> Option<F
     }
 }
 
+/// The fault of a call that a host did not answer: says how long nothing was heard of it.
+pub fn no_answer(app: &App, host: &HostRecord, fault: Fault) -> Fault {
+    if !matches!(fault.code, FaultCode::HostUnreachable | FaultCode::DeadlineExceeded) {
+        return fault;
+    }
+    if let HostPhase::Disconnected = phase(app, host)
+        && let Some(silent) = why_not_ready(app, host, HostPhase::Disconnected)
+    {
+        return silent.because(fault.cause);
+    }
+    let heard = app.live.get(host.id).map(|live| live.beat_at).or(host.seen_at);
+    let Some(age) = heard.map(|at| at.age(app.core.clock.now()).as_secs()) else { return fault };
+    let cause = format!("{}; its last report came {age} s ago", fault.cause);
+    fault.because(cause)
+}
+
 fn shown(app: &App, host: &HostRecord, on_it: &Roster) -> wire::Host {
     let phase = phase(app, host);
     let live = app.live.get(host.id);

@@ -134,7 +134,7 @@ pub fn capabilities(statuses: &[HostStatus]) -> Option<Capabilities> {
     working.or_else(|| statuses.iter().find_map(said))
 }
 
-async fn view(app: &App, pool: &PoolRecord) -> Result<wire::Pool, Fault> {
+pub(super) async fn view(app: &App, pool: &PoolRecord) -> Result<wire::Pool, Fault> {
     let statuses = statuses(app, pool.id).await?;
     let contents = app.core.store.pool_contents(pool.id).await?;
     let (phase, fault) = phase_of(app, pool, &statuses);
@@ -146,7 +146,7 @@ async fn view(app: &App, pool: &PoolRecord) -> Result<wire::Pool, Fault> {
         phase: twin::write(phase),
         fault: fault.as_ref().map(Into::into).into(),
         capacity: capacity(pool.spec.is_shared(), &statuses).map(|(c, at)| capacity_at(&c, at)).into(),
-        host_statuses: statuses.iter().map(Into::into).collect(),
+        host_statuses: statuses.iter().map(|status| row(pool, status)).collect(),
         generation: pool.generation,
         volume_count: u32::try_from(contents.volumes).unwrap_or(u32::MAX),
         image_count: u32::try_from(contents.images).unwrap_or(u32::MAX),
@@ -155,6 +155,11 @@ async fn view(app: &App, pool: &PoolRecord) -> Result<wire::Pool, Fault> {
         capabilities: can.as_ref().map(wire::Capabilities::from).into(),
         ..Default::default()
     })
+}
+
+fn row(pool: &PoolRecord, status: &HostStatus) -> wire::PoolHostStatus {
+    let row = wire::PoolHostStatus::from(status);
+    wire::PoolHostStatus { is_behind: row.generation < pool.generation, ..row }
 }
 
 fn actions(
@@ -184,6 +189,7 @@ fn actions(
         ..Default::default()
     };
     vec![
+        line("update", going.clone()),
         line("assign", going.clone().or_else(one_host)),
         line("unassign", going.clone().or_else(no_host)),
         line("upload_image", going.clone().or_else(unusable).or_else(no_images)),
@@ -214,7 +220,7 @@ pub async fn create(
     }
     // Nobody else makes or assigns a pool between looking and writing.
     let _turn = app.placing.lock().await;
-    refuse_same_bytes(app, &spec).await?;
+    refuse_same_bytes(app, &spec, None).await?;
     let mut names = Vec::new();
     for id in &wanted {
         let host = app.core.store.host_get(*id).await.map_err(|f| on_field(f.into(), "host_ids"))?;
@@ -253,8 +259,15 @@ fn on_field(fault: Fault, field: &str) -> Fault {
 }
 
 /// Refuses what would be the same bytes as another pool: each would take the other's for its own.
-async fn refuse_same_bytes(app: &App, spec: &PoolSpec) -> Result<(), Fault> {
+pub(super) async fn refuse_same_bytes(
+    app: &App,
+    spec: &PoolSpec,
+    except: Option<PoolId>,
+) -> Result<(), Fault> {
     for other in app.core.store.pool_all().await? {
+        if Some(other.id) == except {
+            continue;
+        }
         let Some(field) = same_bytes(spec, &other.spec) else { continue };
         let message = match spec {
             PoolSpec::Nfs(nfs) => {
@@ -389,7 +402,7 @@ pub async fn delete(app: &App, user: &str, id: PoolId, force: bool) -> Result<(w
     submitted(app, pool, task).await
 }
 
-async fn submitted(
+pub(super) async fn submitted(
     app: &App,
     pool: PoolRecord,
     task: quantix_store::TaskRecord,

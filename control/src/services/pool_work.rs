@@ -4,7 +4,7 @@
 //! because each beat is answered with all pools it should have.
 
 use crate::bus::Thing;
-use crate::services::{App, lines, pool, pool_prepare, report};
+use crate::services::{App, lines, pool, pool_change, pool_prepare, report};
 use crate::tasks::{TaskContext, TaskKind};
 use async_trait::async_trait;
 use quantix_contract::quantix::node::v1 as node;
@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Makes the kinds known.
 pub(super) fn register(app: &Arc<App>) {
-    for what in [What::Create, What::Assign, What::Unassign, What::Delete] {
+    for what in [What::Create, What::Assign, What::Update, What::Unassign, What::Delete] {
         app.core.tasks.register(Arc::new(Work { app: Arc::downgrade(app), what }));
     }
 }
@@ -32,6 +32,7 @@ pub(super) fn register(app: &Arc<App>) {
 enum What {
     Create,
     Assign,
+    Update,
     Unassign,
     Delete,
 }
@@ -59,6 +60,7 @@ impl TaskKind for Work {
         match self.what {
             What::Create => "pool.create",
             What::Assign => "pool.assign",
+            What::Update => "pool.update",
             What::Unassign => "pool.unassign",
             What::Delete => "pool.delete",
         }
@@ -77,6 +79,7 @@ impl TaskKind for Work {
         let id: PoolId = task.object_id()?;
         match self.what {
             What::Create | What::Assign => apply_all(&app, task, id).await,
+            What::Update => pool_change::push(&app, task, id).await,
             What::Unassign => {
                 let force = task.input::<Force>()?.force;
                 for host_id in task.input::<Hosts>()?.host_ids {
@@ -93,15 +96,25 @@ impl TaskKind for Work {
 /// All hosts at once: one that is away holds up no other. What each says stands on the pool's page, too.
 async fn apply_all(app: &App, task: &TaskContext, id: PoolId) -> Result<(), Fault> {
     let hosts = task.input::<Hosts>()?.host_ids;
-    let total = u64::try_from(hosts.len()).unwrap_or(u64::MAX);
-    let done = AtomicU64::new(0);
-    task.progress(0, total, "steps");
     let mut names = Vec::with_capacity(hosts.len());
     for host_id in &hosts {
         names.push(app.core.store.host_get(*host_id).await?.name);
     }
     task.step(format!("Preparing the pool on {}", names.join(", ")))?;
     retry(task, || pool_prepare::prepare(app, id)).await?;
+    apply_on(app, task, id, &hosts).await
+}
+
+/// The same on some hosts.
+pub(super) async fn apply_on(
+    app: &App,
+    task: &TaskContext,
+    id: PoolId,
+    hosts: &[HostId],
+) -> Result<(), Fault> {
+    let total = u64::try_from(hosts.len()).unwrap_or(u64::MAX);
+    let done = AtomicU64::new(0);
+    task.progress(0, total, "steps");
     let one = |host_id: HostId| {
         let done = &done;
         async move {

@@ -6,13 +6,15 @@
 
 use crate::services::{App, host, pool, vm};
 use quantix_contract::quantix::system::v1 as wire;
-use quantix_model::Fault;
+use quantix_contract::time;
+use quantix_contract::twin::{self, Twin};
 use quantix_model::host::HostPhase;
 use quantix_model::id::{HostId, PoolId};
 use quantix_model::image::ImagePhase;
 use quantix_model::pool::{PoolPhase, capacity};
+use quantix_model::{Fault, UnixMs};
 use quantix_store::{HostBrief, Mark, PoolAssignmentRecord};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 /// Counting takes this part of the time at most …
@@ -38,12 +40,25 @@ struct Counted {
     sum: wire::Summary,
 }
 
-fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
+fn count<N: TryInto<u32>>(n: N) -> u32 {
+    n.try_into().unwrap_or(u32::MAX)
 }
 
-fn count_u64(n: u64) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
+/// How many there are of each, in the order of the wire's numbers, so that the same counts always read the same.
+struct Tally<K>(BTreeMap<i32, (K, u32)>);
+
+impl<K: Twin> Tally<K> {
+    fn new() -> Tally<K> {
+        Tally(BTreeMap::new())
+    }
+
+    fn add(&mut self, kind: K) {
+        self.0.entry(twin::write(kind).to_i32()).or_insert((kind, 0)).1 += 1;
+    }
+
+    fn rows<R>(self, row: impl Fn(K, u32) -> R) -> Vec<R> {
+        self.0.into_values().map(|(kind, count)| row(kind, count)).collect()
+    }
 }
 
 /// All counts; version and times are added at the edge.
@@ -63,43 +78,86 @@ pub async fn counts(app: &App) -> Result<wire::Summary, Fault> {
     Ok(sum)
 }
 
+/// Which host should have a pool, by pool.
+type Assigned = HashMap<PoolId, Vec<PoolAssignmentRecord>>;
+
 async fn look(app: &App, threads: &mut HashMap<HostId, (Mark, u32)>) -> Result<wire::Summary, Fault> {
     let mut sum = wire::Summary::default();
-    let hosts = app.core.rosters.hosts().await?;
-    let mut assigned: HashMap<PoolId, Vec<PoolAssignmentRecord>> = HashMap::new();
-    for host in &hosts {
+    let assigned = hosts_and_vms(app, &mut sum, threads).await?;
+    pools(app, &mut sum, assigned).await?;
+    let images = app.core.store.image_all().await?;
+    sum.images_total = count(images.len());
+    sum.images_ready = count(images.iter().filter(|i| i.phase == ImagePhase::Ready).count());
+    sum.volumes_total = count(app.core.store.volume_total().await?);
+    Ok(sum)
+}
+
+async fn hosts_and_vms(
+    app: &App,
+    sum: &mut wire::Summary,
+    threads: &mut HashMap<HostId, (Mark, u32)>,
+) -> Result<Assigned, Fault> {
+    let (mut phases, mut powers) = (Tally::new(), Tally::new());
+    let mut oldest: Option<UnixMs> = None;
+    let mut assigned = Assigned::new();
+    for host in &app.core.rosters.hosts().await? {
         sum.hosts_total += 1;
         let phase = host::phase_of(app, host);
+        phases.add(phase);
         let known = matches!(phase, HostPhase::Ready | HostPhase::Degraded);
         sum.hosts_ready += u32::from(phase == HostPhase::Ready);
         sum.hosts_silent += u32::from(!known);
-        let on_it = app.core.rosters.get(host.id).await?;
+        // Removed a moment ago.
+        let Ok(on_it) = app.core.rosters.get(host.id).await else { continue };
         for (pool, assignment) in &on_it.roster.pools {
             assigned.entry(pool.id).or_default().push(assignment.clone());
         }
-        sum.vms_running += vm::running(app, &on_it.roster);
+        for state in vm::power_states(app, &on_it.roster) {
+            sum.vms_total += 1;
+            sum.vms_running += u32::from(state.is_active());
+            powers.add(state);
+        }
         if let Some(live) = app.live.get(host.id).filter(|_| known) {
+            oldest = Some(oldest.map_or(live.beat_at, |at| at.min(live.beat_at)));
             sum.memory_total_bytes = sum.memory_total_bytes.saturating_add(live.vitals.memory_total_bytes);
             sum.memory_used_bytes = sum.memory_used_bytes.saturating_add(live.vitals.memory_used_bytes);
             sum.cpu_threads = sum.cpu_threads.saturating_add(threads_of(app, host, threads).await?);
         }
     }
+    sum.hosts = phases.rows(|phase, count| wire::HostCount {
+        phase: twin::write(phase),
+        count,
+        ..Default::default()
+    });
+    sum.vms = powers.rows(|state, count| wire::VmCount {
+        power_state: twin::write(state),
+        count,
+        ..Default::default()
+    });
+    sum.oldest_report_at = oldest.map(time::to_proto).into();
+    Ok(assigned)
+}
+
+async fn pools(app: &App, sum: &mut wire::Summary, mut assigned: Assigned) -> Result<(), Fault> {
+    let mut phases = Tally::new();
     for record in app.core.store.pool_all().await? {
         sum.pools_total += 1;
         let assignments = assigned.remove(&record.id).unwrap_or_default();
         let statuses = pool::statuses_as_assigned(app, record.id, &assignments).await?;
-        sum.pools_ready += u32::from(pool::phase_of(app, &record, &statuses).0 == PoolPhase::Ready);
+        let phase = pool::phase_of(app, &record, &statuses).0;
+        phases.add(phase);
+        sum.pools_ready += u32::from(phase == PoolPhase::Ready);
         if let Some((bytes, _)) = capacity(record.spec.is_shared(), &statuses) {
             sum.pool_total_bytes = sum.pool_total_bytes.saturating_add(bytes.total_bytes);
             sum.pool_used_bytes = sum.pool_used_bytes.saturating_add(bytes.used_bytes);
         }
     }
-    let images = app.core.store.image_all().await?;
-    sum.images_total = count(images.len());
-    sum.images_ready = count(images.iter().filter(|i| i.phase == ImagePhase::Ready).count());
-    sum.vms_total = count_u64(app.core.store.vm_total().await?);
-    sum.volumes_total = count_u64(app.core.store.volume_total().await?);
-    Ok(sum)
+    sum.pools = phases.rows(|phase, count| wire::PoolCount {
+        phase: twin::write(phase),
+        count,
+        ..Default::default()
+    });
+    Ok(())
 }
 
 async fn threads_of(

@@ -92,15 +92,19 @@ pub fn power_of(app: &App, host: &HostBrief, id: VmId, observed_at: Option<UnixM
     }
 }
 
+/// The power of each of a host's VMs, as far as is known.
+pub fn power_states(app: &App, on_host: &Roster) -> Vec<PowerState> {
+    let known = matches!(host::phase_of(app, &on_host.host), HostPhase::Ready | HostPhase::Degraded);
+    let live = app.live.get(on_host.host.id).filter(|_| known);
+    let vms = live.as_ref().and_then(|live| live.vms.as_ref());
+    let state = |id: VmId| vms.and_then(|vms| vms.get(&id)).map_or(PowerState::Unknown, |vm| vm.power_state);
+    on_host.vms.iter().map(|vm| state(vm.id)).collect()
+}
+
 /// How many of a host's VMs are running as far as is known.
 pub fn running(app: &App, on_host: &Roster) -> u32 {
-    if !matches!(host::phase_of(app, &on_host.host), HostPhase::Ready | HostPhase::Degraded) {
-        return 0;
-    }
-    let live = app.live.get(on_host.host.id);
-    let Some(vms) = live.as_ref().and_then(|live| live.vms.as_ref()) else { return 0 };
-    let active = |id: VmId| vms.get(&id).is_some_and(|vm| vm.power_state.is_active());
-    u32::try_from(on_host.vms.iter().filter(|vm| active(vm.id)).count()).unwrap_or(u32::MAX)
+    let active = power_states(app, on_host).into_iter().filter(|state| state.is_active()).count();
+    u32::try_from(active).unwrap_or(u32::MAX)
 }
 
 /// A VM as its page shows it: with its disks and the image in its drive by name.

@@ -11,8 +11,10 @@ mod file;
 mod fleet;
 mod hold;
 mod kill;
+mod log;
 mod main_job;
 mod metrics;
+mod pool_change;
 #[path = "../../../store/tests/it/postgres.rs"]
 mod postgres;
 mod prepare;

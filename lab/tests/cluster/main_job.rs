@@ -2,6 +2,7 @@
 
 use crate::{disk, iso, wish};
 use futures::StreamExt as _;
+use quantix_contract::quantix::host::v1 as host;
 use quantix_contract::quantix::image::v1 as image;
 use quantix_contract::quantix::pool::v1 as pool;
 use quantix_contract::quantix::system::v1 as system;
@@ -40,6 +41,12 @@ async fn from_nothing_to_a_screen_and_back() {
     let counts = cluster.client.system().get_summary(system::GetSummaryRequest::default()).await;
     let counts = cluster.ok(counts).into_owned();
     assert_eq!((counts.hosts_ready, counts.pools_ready, counts.vms_running), (1, 1, 1));
+    assert!(counts.hosts[0].phase == host::HostPhase::HOST_PHASE_READY && counts.hosts[0].count == 1);
+    assert!(counts.pools[0].phase == pool::PoolPhase::POOL_PHASE_READY && counts.pools[0].count == 1);
+    assert!(counts.vms[0].power_state == vm::PowerState::POWER_STATE_RUNNING && counts.vms[0].count == 1);
+    assert!(
+        counts.hosts.len() + counts.pools.len() + counts.vms.len() == 3 && counts.oldest_report_at.is_set()
+    );
 
     a_screen_greets(&cluster, &made.id).await;
     files_are_claimed(&cluster, &pool_id).await;

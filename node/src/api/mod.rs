@@ -7,6 +7,7 @@ mod download;
 mod explore;
 mod file;
 mod host;
+mod log;
 mod metrics;
 mod pool;
 mod registration;

@@ -11,6 +11,7 @@ use futures::StreamExt as _;
 use quantix_contract::fault::to_connect;
 use quantix_contract::quantix::file::v1 as file_wire;
 use quantix_contract::quantix::host::v1::ListDevicesResponse;
+use quantix_contract::quantix::log::v1 as log_wire;
 use quantix_contract::quantix::node::v1 as wire;
 use quantix_contract::quantix::pool::v1 as pool_wire;
 use quantix_contract::quantix::pool::v1::ListFilesResponse;
@@ -140,6 +141,7 @@ calls! {
         list_domains(wire::ListDomainsRequest) -> wire::ListDomainsResponse = vm::list;
         list_devices(wire::ListDevicesRequest) -> ListDevicesResponse = device::list;
         initialise_device(wire::InitialiseDeviceRequest) -> wire::InitialiseDeviceResponse = device::initialise;
+        list_logs(log_wire::ListLogsRequest) -> log_wire::ListLogsResponse = log::list;
         leave(wire::LeaveRequest) -> wire::LeaveResponse = host::leave;
     }
     progress {

@@ -18,7 +18,7 @@ pub use owner::Workers;
 use owner::{Owner, Wish};
 use quantix_contract::quantix::node::v1::{BeatResponse, PoolIntent};
 use quantix_model::id::{ImageId, PoolId, VolumeId};
-use quantix_model::pool::{Capabilities, PoolReport, PoolSpec};
+use quantix_model::pool::{Capabilities, PoolReport, PoolSpec, change};
 use quantix_model::{Fault, FaultCode, UnixMs};
 use quantix_storage::backend::{Attachment, LettingGo, VolumeInfo};
 use quantix_storage::explore::{Found, Question};
@@ -417,7 +417,9 @@ fn take_up(book: &mut Book, intent: Intent, now: UnixMs) -> Result<PoolEntry, Fa
         }
     }
     let Intent { id, generation, name, spec, may_make: _ } = intent;
-    let was_healthy = book.pools.get(&id).is_some_and(|p| p.was_healthy && p.spec == spec);
+    // Reached in another way it is still the same place, and never started anew where it is empty.
+    let was_healthy =
+        book.pools.get(&id).is_some_and(|p| p.was_healthy && change::moved(&p.spec, &spec).is_none());
     let entry = PoolEntry { generation, name, spec, applied_at: now, was_healthy };
     book.pools.insert(id, entry.clone());
     Ok(entry)
@@ -491,6 +493,7 @@ mod tests {
     use super::*;
     use crate::ledger::VmEntry;
     use quantix_model::id::VmId;
+    use quantix_model::pool::{NfsSpec, NfsVersion};
     use uuid::Uuid;
 
     fn intent(generation: u64, path: &str) -> Intent {
@@ -518,6 +521,26 @@ mod tests {
         assert!(!let_go(&mut book, ID, 3, UnixMs(11)).unwrap());
         assert_eq!(code(take_up(&mut book, intent(2, "/a"), UnixMs(12))), FaultCode::StaleGeneration);
         assert!(take_up(&mut book, intent(3, "/b"), UnixMs(13)).is_ok());
+    }
+
+    #[test]
+    fn a_place_that_is_reached_in_another_way_keeps_that_it_was_healthy() {
+        let nfs = |export: &str, options: &str| {
+            let spec = NfsSpec {
+                server: "nas".into(),
+                export: export.into(),
+                version: NfsVersion::V41,
+                options: options.into(),
+                mount_path: String::new(),
+            };
+            PoolSpec::Nfs(spec)
+        };
+        let mut book = Book::default();
+        let with = |generation, spec| Intent { spec, ..intent(generation, "/a") };
+        take_up(&mut book, with(1, nfs("/x", "")), UnixMs(1)).unwrap();
+        book.pools.get_mut(&ID).unwrap().was_healthy = true;
+        assert!(take_up(&mut book, with(2, nfs("/x", "hard")), UnixMs(2)).unwrap().was_healthy);
+        assert!(!take_up(&mut book, with(3, nfs("/y", "hard")), UnixMs(3)).unwrap().was_healthy);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::ledger::{VmEntry, bury};
 use futures::future::BoxFuture;
 use quantix_hypervisor::driver::{DiskSource, Machine, MachineDisk, MachineNic, MachineReport};
 use quantix_model::id::{PoolId, VmId};
+use quantix_model::pool::PoolSpec;
 use quantix_model::vm::{Disk, PowerVerb, VmSpec};
 use quantix_model::{Fault, FaultCode};
 use quantix_storage::backend::Attachment;
@@ -167,14 +168,28 @@ async fn perform(
 
 /// Starts a VM whose volumes are held from before its start on; they are let go of when it does not run after all.
 async fn start_vm(vms: &Vms, id: VmId) -> Result<(), Fault> {
-    let started = match vms.take_hold(id).await {
-        Ok(()) => vms.driver.power(id, PowerVerb::Start).await,
-        Err(fault) => Err(fault),
+    let start = async {
+        vms.take_hold(id).await?;
+        define_anew(vms, id).await?;
+        vms.driver.power(id, PowerVerb::Start).await
     };
+    let started = start.await;
     if started.is_err() && matches!(vms.look(id).await, Ok(report) if !report.as_ref().is_some_and(may_run)) {
         vms.let_go(id).await;
     }
     started
+}
+
+/// Monitors and user of a Ceph pool stand in the definitions of its VMs, and may have been changed since.
+async fn define_anew(vms: &Vms, id: VmId) -> Result<(), Fault> {
+    let book = vms.ledger.book();
+    let Some(entry) = book.vms.get(&id) else { return Ok(()) };
+    let is_ceph =
+        |pool: &PoolId| book.pools.get(pool).is_some_and(|entry| matches!(entry.spec, PoolSpec::Ceph(_)));
+    let Some(spec) = entry.spec.clone().filter(|_| entry.pools.iter().any(is_ceph)) else { return Ok(()) };
+    let intent = Intent { name: entry.name.clone(), spec };
+    let machine = resolve(vms, id, entry.generation, &intent).await?;
+    vms.driver.define(&machine).await
 }
 
 /// Gives a running guest its disks, writes down which pools the VM uses, then defines it; what was done is undone when

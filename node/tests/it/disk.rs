@@ -279,6 +279,53 @@ async fn a_key_reaches_the_hypervisor_and_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_vm_starts_with_the_monitors_and_the_key_its_pool_has_now() {
+    let (machine, vdc) = (Machine::new(), TestVdc::start().await);
+    let (daemon, line) = machine.enrol(&vdc).await;
+    let uuid = secret_uuid(pool_id());
+    let pool = machine.launcher.pool(pool_id());
+    let reach = |monitor: &str| {
+        Reach::Rbd(Attachment::Rbd {
+            monitors: vec![monitor.into()],
+            pool: "vms".into(),
+            image: String::new(),
+            user: "quantix".into(),
+            secret_uuid: uuid,
+        })
+    };
+    let intent = |generation: u64, monitor: &str, key: &str| {
+        let spec = PoolSpec::Ceph(CephSpec {
+            monitors: vec![monitor.into()],
+            pool: "vms".into(),
+            user: "quantix".into(),
+            key: Secret::new(key),
+        });
+        let spec = quantix_contract::pool::spec_with_secrets(&spec).into();
+        node::PoolIntent { spec, ..pool_intent(generation) }
+    };
+    let monitors = || match machine.driver.definition(vm_id()).unwrap().disks.remove(0).source {
+        DiskSource::Rbd { monitors, .. } => monitors,
+        other => panic!("{other:?}"),
+    };
+    pool.reach(reach("192.0.2.1"));
+    vdc.want_pools(vec![intent(1, "192.0.2.1", "AQ==")]);
+    line.apply_pool(intent(1, "192.0.2.1", "AQ==")).await.unwrap();
+    line.create_volume(volume_request()).await.unwrap();
+    line.apply_vm(vm_intent(1)).await.unwrap();
+    assert_eq!(monitors(), ["192.0.2.1"]);
+
+    pool.reach(reach("192.0.2.2"));
+    vdc.want_pools(vec![intent(2, "192.0.2.2", "BQ==")]);
+    line.apply_pool(intent(2, "192.0.2.2", "BQ==")).await.unwrap();
+    line.power_vm(start(1)).await.unwrap();
+    assert_eq!(
+        (monitors(), machine.driver.secret(uuid)),
+        (vec!["192.0.2.2".into()], Some(Secret::new("BQ==")))
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_released_pool_is_let_go_of_unless_it_is_in_use() {
     let (machine, vdc) = (Machine::new(), TestVdc::start().await);
     let (daemon, line) = machine.enrol(&vdc).await;

@@ -62,6 +62,7 @@ impl Machine {
             },
             runner: Arc::new(self.disks.clone()),
             machine_root: "/".into(),
+            logs: Default::default(),
         }
     }
 

@@ -153,6 +153,7 @@ impl NfsPool {
                 if !place.standard {
                     note::keep(self.setup.id, &line);
                 }
+                note::keep_options(self.setup.id, &line, &self.spec.options);
                 Ok(line)
             }
             (_, false) => Err(classify::classify(&self.spec, &place.path, &output)),
@@ -227,6 +228,7 @@ impl OnMount for NfsPool {
         let probe = probe::probe(&self.spec, Path::new(&line.mount.target))?;
         let mut info = self.with_files(crate::backend::Backend::info)?;
         info.facts.extend(mounted::facts(&line, &self.spec));
+        info.facts.extend(mounted::change(note::options(self.setup.id, &line), &self.spec));
         info.fault = info.fault.or(probe.fault);
         info.probe = format!("{}; {}", probe.what, info.probe);
         Ok(info)

@@ -118,6 +118,17 @@ pub fn facts(line: &Line, spec: &NfsSpec) -> Vec<Fact> {
     all.into_iter().filter_map(fact).collect()
 }
 
+/// What is to be said when the pool's options were changed after it was mounted. `mounted`: its options then.
+pub fn change(mounted: Option<String>, spec: &NfsSpec) -> Option<Fact> {
+    let mounted = mounted.filter(|mounted| *mounted != spec.options)?;
+    let before = if mounted.is_empty() { "the usual ones".to_owned() } else { printable(&mounted) };
+    let value = format!(
+        "still {before}: the changed ones count from the next mount on, when the pool is unassigned and assigned again or the \
+         host restarts"
+    );
+    Some(Fact { name: "mount_options".to_owned(), value })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

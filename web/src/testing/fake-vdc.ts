@@ -7,7 +7,8 @@ import { EventService, type Event } from "../api/gen/quantix/event/v1/event_pb";
 import { FaultCode, FaultDetailSchema } from "../api/gen/quantix/fault/v1/fault_pb";
 import { HostSchema, HostService, type BlockDevice, type Host, type InitialiseDeviceRequest, type ProbeHostResponseSchema } from "../api/gen/quantix/host/v1/host_pb";
 import { ImageService, type Image } from "../api/gen/quantix/image/v1/image_pb";
-import { CreatePoolRequestSchema, PoolSchema, PoolService, type CreatePoolRequest, type Pool, type File as PoolFile, type UnassignPoolRequest } from "../api/gen/quantix/pool/v1/pool_pb";
+import { CreatePoolRequestSchema, PoolSchema, PoolService, type CreatePoolRequest, type Pool, type File as PoolFile, type UnassignPoolRequest, type UpdatePoolRequest } from "../api/gen/quantix/pool/v1/pool_pb";
+import { LogLevel, type ListLogsRequest, type LogRecord } from "../api/gen/quantix/log/v1/log_pb";
 import { SessionService } from "../api/gen/quantix/session/v1/session_pb";
 import { SystemService } from "../api/gen/quantix/system/v1/system_pb";
 import { TaskService, type ListTasksRequest, type Task } from "../api/gen/quantix/task/v1/task_pb";
@@ -38,10 +39,17 @@ export class FakeVdc {
   vms: Vm[] = [];
   tasks: Task[] = [];
   askedTasks: ListTasksRequest[] = [];
+  cancelled: string[] = [];
   files: PoolFile[] = [];
   unassigned: UnassignPoolRequest[] = [];
+  updatedPools: UpdatePoolRequest[] = [];
   devices: BlockDevice[] = [];
   initialised: InitialiseDeviceRequest[] = [];
+  /** Newest first. */
+  logs: LogRecord[] = [];
+  logEpoch = "life-1";
+  logsGone = 0n;
+  askedLogs: ListLogsRequest[] = [];
   events: Event[] = [];
   alerts: Alert[] = [];
   offers: { url: string; version: string }[] = [];
@@ -86,6 +94,11 @@ export class FakeVdc {
         service(VmService, this.#vm());
         service(TaskService, {
           getTask: (r) => this.#guard(() => found(this.tasks, r.id)),
+          cancelTask: (r) =>
+            this.#guard(() => {
+              this.cancelled.push(r.id);
+              return found(this.tasks, r.id);
+            }),
           listTasks: (r) =>
             this.#guard(() => {
               this.askedTasks.push(r);
@@ -147,6 +160,26 @@ export class FakeVdc {
     return { events: rows, total: BigInt(rows.length) };
   }
 
+  #logs(r: ListLogsRequest) {
+    const after = r.epoch === this.logEpoch ? r.after : 0n;
+    const fits = this.logs.filter((l) => l.number > after && l.level >= r.level && l.message.includes(r.filter));
+    const below = r.pageToken === "" ? fits : fits.filter((l) => l.number < BigInt(r.pageToken));
+    const records = below.slice(0, r.pageSize);
+    const now = timestampFromMs(Date.now());
+    return {
+      records,
+      nextPageToken: below.length > records.length ? String(records.at(-1)?.number) : "",
+      total: BigInt(fits.length),
+      epoch: this.logEpoch,
+      startedAt: now,
+      newest: this.logs[0]?.number ?? 0n,
+      gone: this.logsGone,
+      keptLevel: LogLevel.INFO,
+      observedAt: now,
+      host: "host-1",
+    };
+  }
+
   #acknowledge(id: string, undo: boolean): Alert {
     const alert = this.alerts.find((a) => a.id === id);
     if (!alert) throw refusal(Code.NotFound, { code: FaultCode.NOT_FOUND, message: "There is no such alert.", remedy: "It is over." });
@@ -167,6 +200,10 @@ export class FakeVdc {
       imagesReady: this.images.length,
       vmsTotal: this.vms.length,
       volumesTotal: this.volumes.length,
+      hosts: tally(this.hosts.map((h) => h.phase)).map(([phase, count]) => ({ phase, count })),
+      pools: tally(this.pools.map((p) => p.phase)).map(([phase, count]) => ({ phase, count })),
+      vms: tally(this.vms.map((v) => v.powerState)).map(([powerState, count]) => ({ powerState, count })),
+      oldestReportAt: this.hosts[0]?.observedAt,
     };
   }
 
@@ -181,6 +218,11 @@ export class FakeVdc {
       listHosts: (r: { filter: string }) => this.#guard(() => ({ hosts: named(this.hosts, r.filter), total: BigInt(this.hosts.length) })),
       getHost: (r: { id: string }) => this.#guard(() => found(this.hosts, r.id)),
       listDevices: () => this.#guard(() => ({ devices: this.devices, host: "host-1", observedAt: timestampFromMs(Date.now()) })),
+      listLogs: (r: ListLogsRequest) =>
+        this.#guard(() => {
+          this.askedLogs.push(r);
+          return this.#logs(r);
+        }),
       initialiseDevice: (r: InitialiseDeviceRequest) =>
         this.#guard(() => {
           this.initialised.push(r);
@@ -206,6 +248,15 @@ export class FakeVdc {
         this.#guard(() => {
           this.unassigned.push(r);
           return { pool: found(this.pools, r.poolId), taskId: "" };
+        }),
+      updatePool: (r: UpdatePoolRequest) =>
+        this.#guard(() => {
+          const pool = found(this.pools, r.id);
+          if (pool.generation !== r.generation) {
+            throw refusal(Code.Aborted, { code: FaultCode.CONFLICT, message: `Pool ${pool.name} was changed since you looked at it.`, remedy: "Look at what it is now.", field: "generation" });
+          }
+          this.updatedPools.push(r);
+          return { pool, taskId: "task" };
         }),
       createPool: (r: CreatePoolRequest) =>
         this.#guard(() => {
@@ -289,6 +340,12 @@ export class FakeVdc {
       this.watchers -= 1;
     }
   }
+}
+
+function tally<K>(kinds: K[]): [K, number][] {
+  const counts = new Map<K, number>();
+  for (const kind of kinds) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  return [...counts];
 }
 
 function named<T extends { name: string }>(rows: T[], filter: string): T[] {

@@ -76,6 +76,7 @@ export interface ConfirmProps {
   /** Must be typed before the button works. */
   typedName?: string;
   option?: { label: string; note?: string };
+  closeLabel?: string;
   danger?: boolean;
   busy?: boolean;
   fault?: FaultView;
@@ -99,6 +100,7 @@ export function Confirm(props: ConfirmProps) {
       disabled={blocked}
       fault={props.fault}
       onClose={props.onClose}
+      closeLabel={props.closeLabel}
       focusSubmit={props.typedName === undefined}
       onSubmit={() => props.onConfirm(option)}
     >

@@ -74,6 +74,21 @@ export function formatExact(at: number): string {
   return exactFormat.format(at);
 }
 
+const momentFormat = new Intl.DateTimeFormat("en-GB", {
+  month: "short",
+  day: "2-digit",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  fractionalSecondDigits: 3,
+  timeZoneName: "short",
+});
+
+/** A moment of a log, to the millisecond. */
+export function formatMoment(at: number): string {
+  return momentFormat.format(at);
+}
+
 const clockFormat = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
 /** Hour, minute and second of a moment, for "unknown since 14:03:20". */

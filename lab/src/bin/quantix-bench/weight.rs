@@ -79,6 +79,7 @@ async fn node(state_dir: &Path, host: u64) -> Result<NodeHandle, Fault> {
         pool_limits: Limits::default(),
         runner: Arc::new(FakeDisks::default()),
         machine_root: "/".into(),
+        logs: Default::default(),
     };
     Node::start(options).await
 }

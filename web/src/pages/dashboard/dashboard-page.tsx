@@ -12,6 +12,8 @@ import { formatBytes, formatCount } from "../../ui/quantity";
 import { Status, StatusIcon } from "../../ui/status";
 import { Age } from "../../ui/time";
 import { poolStatus } from "../pool/words";
+import { Alerts, RecentEvents } from "./news";
+import { Standing } from "./standing";
 import { TaskProgress, taskStatus, isOpen } from "../task/task-view";
 
 export function DashboardPage() {
@@ -128,8 +130,13 @@ function Overview({ summary: s }: { summary: Summary }) {
               <p className="q-muted">{formatCount(s.cpuThreads, "CPU thread")} in all</p>
             </div>
           </Card>
-          <Trouble />
+          <Trouble summary={s} />
         </div>
+        <div className="q-stack">
+          <Standing summary={s} />
+          <Alerts />
+        </div>
+        <RecentEvents />
         <Recent />
       </div>
     </>
@@ -165,16 +172,19 @@ function Amount({ name, used, total }: { name: string; used: bigint; total: bigi
 }
 
 /** Everything that is not well, by name. */
-function Trouble() {
+function Trouble({ summary: s }: { summary: Summary }) {
   const hosts = useHosts();
   const pools = usePools();
   const silent = hosts.rows?.filter((h) => h.phase === HostPhase.DISCONNECTED) ?? [];
   const degraded = hosts.rows?.filter((h) => h.phase === HostPhase.DEGRADED) ?? [];
   const bad = pools.rows?.filter((p) => p.fault) ?? [];
-  const calm = hosts.rows && pools.rows && silent.length + degraded.length + bad.length === 0;
+  // The lists hold their first pages only: that all is well is known from the counts.
+  const calm = s.hostsReady === s.hostsTotal && s.poolsReady === s.poolsTotal && silent.length + degraded.length + bad.length === 0;
+  const isPart = hosts.hasMore || pools.hasMore;
   return (
     <Card title="Needs attention">
       {calm && <Status tone="ok" label="All hosts report, all pools are well" />}
+      {!calm && isPart && <p className="q-muted">Among the first of many hosts and pools; the alerts tell of all.</p>}
       <ul className="q-list">
         {silent.map((h) => (
           <li key={h.id}>

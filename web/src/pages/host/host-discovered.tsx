@@ -1,6 +1,5 @@
 // VMs the host has and nobody here knows: who made them, and whether they can be taken in.
 import { useQuery } from "@connectrpc/connect-query";
-import { Button } from "@patternfly/react-core";
 import { useState } from "react";
 import { useClient } from "../../api/context";
 import { faultOf, viewOf } from "../../api/fault";
@@ -8,12 +7,12 @@ import type { Host } from "../../api/gen/quantix/host/v1/host_pb";
 import { VmService, type DiscoveredVm } from "../../api/gen/quantix/vm/v1/vm_pb";
 import { Confirm } from "../../ui/dialog";
 import { FaultPanel } from "../../ui/fault";
+import { LookAgain } from "../../ui/look-again";
 import { ActionButton, allowedOf, Copyable, Empty } from "../../ui/parts";
 import { formatBytes } from "../../ui/quantity";
 import { useRun } from "../../ui/run";
 import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
-import { Age } from "../../ui/time";
 import { powerStatus } from "../vm/words";
 import { ms } from "./words";
 
@@ -50,16 +49,7 @@ export function HostDiscovered({ host }: { host: Host }) {
       <p className="q-muted">
         VMs that {host.name} has and this vDC does not know. They go on as they are; nothing here changes them.
       </p>
-      <div>
-        <Button variant="secondary" size="sm" isLoading={query.isFetching} isDisabled={query.isFetching} onClick={() => void query.refetch()}>
-          Look again
-        </Button>{" "}
-        {query.data && (
-          <span className="q-muted">
-            {host.name} was asked <Age at={ms(query.data.observedAt)} />
-          </span>
-        )}
-      </div>
+      <LookAgain busy={query.isFetching} onLook={() => void query.refetch()} said={`${host.name} was asked`} at={ms(query.data?.observedAt)} />
       {query.data?.fault && <FaultPanel fault={viewOf(query.data.fault)} />}
       {fault && query.data && <FaultPanel fault={fault} />}
       <DataTable

@@ -1,14 +1,13 @@
 // The disks of a host: what is on each, whether it can become a pool and why not.
 import { useQuery } from "@connectrpc/connect-query";
-import { Button } from "@patternfly/react-core";
 import { useState } from "react";
 import { faultOf } from "../../api/fault";
 import { DeviceKind, HostService, type BlockDevice, type Host } from "../../api/gen/quantix/host/v1/host_pb";
 import { FaultPanel } from "../../ui/fault";
+import { LookAgain } from "../../ui/look-again";
 import { ActionButton, allowedOf } from "../../ui/parts";
 import { formatBytes } from "../../ui/quantity";
 import { DataTable, type Column } from "../../ui/table";
-import { Age } from "../../ui/time";
 import { InitialiseDevice } from "./initialise-device";
 import { ms } from "./words";
 
@@ -44,16 +43,7 @@ export function HostDisks({ host }: { host: Host }) {
   const fault = query.error ? faultOf(query.error) : undefined;
   return (
     <div className="q-stack">
-      <div>
-        <Button variant="secondary" size="sm" isLoading={query.isFetching} isDisabled={query.isFetching} onClick={() => void query.refetch()}>
-          Look again
-        </Button>{" "}
-        {query.data && (
-          <span className="q-muted">
-            {host.name} looked <Age at={ms(query.data.observedAt)} />
-          </span>
-        )}
-      </div>
+      <LookAgain busy={query.isFetching} onLook={() => void query.refetch()} said={`${host.name} looked`} at={ms(query.data?.observedAt)} />
       {fault && query.data && <FaultPanel fault={fault} />}
       <DataTable
         label="Disks"

@@ -30,10 +30,12 @@ const TABS = [
   { id: "disks", label: "Disks" },
   { id: "discovered", label: "Discovered VMs" },
   { id: "events", label: "Events" },
+  { id: "logs", label: "Logs" },
 ];
 
 const HostDiscovered = lazy(() => import("./host-discovered").then((m) => ({ default: m.HostDiscovered })));
 const HostDisks = lazy(() => import("./host-disks").then((m) => ({ default: m.HostDisks })));
+const HostLogs = lazy(() => import("./host-logs").then((m) => ({ default: m.HostLogs })));
 
 export function HostPage() {
   const { id } = useParams({ strict: false }) as { id: string };
@@ -71,6 +73,11 @@ export function HostPage() {
       {tab === "discovered" && (
         <Suspense fallback={<Loading label="VMs" />}>
           <HostDiscovered host={host} />
+        </Suspense>
+      )}
+      {tab === "logs" && (
+        <Suspense fallback={<Loading label="log" />}>
+          <HostLogs host={host} />
         </Suspense>
       )}
       {tab === "events" && <ObjectEvents objectId={host.id} />}

@@ -5,8 +5,10 @@ import type { StatusView } from "../../ui/status";
 
 export const ms = (t: Timestamp | undefined): number | undefined => (t ? timestampMs(t) : undefined);
 
-export function hostStatus(host: Host): StatusView {
-  switch (host.phase) {
+export const hostStatus = (host: Host): StatusView => hostPhase(host.phase);
+
+export function hostPhase(phase: HostPhase): StatusView {
+  switch (phase) {
     case HostPhase.READY:
       return { tone: "ok", label: "Ready" };
     case HostPhase.PENDING:

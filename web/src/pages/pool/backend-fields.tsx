@@ -14,7 +14,7 @@ export function BackendFields() {
 }
 
 /** A line of the form by its name; what is wrong with it comes from the form. */
-function Line(props: { name: keyof PoolInput; label: string; help?: string; placeholder?: string; optional?: boolean; secret?: boolean; type?: string }) {
+export function Line(props: { name: keyof PoolInput; label: string; help?: string; placeholder?: string; optional?: boolean; secret?: boolean; type?: string }) {
   const { register, formState } = useFormContext<PoolInput>();
   const { name, secret, type, ...rest } = props;
   return (
@@ -93,22 +93,17 @@ function CephFields() {
   );
 }
 
-function IscsiFields() {
+/** Who we are to a target, and who it is to us. */
+export function Chap({ passwordHelp }: { passwordHelp: string }) {
   const { watch } = useFormContext<PoolInput>();
   return (
     <>
-      <div className="q-row">
-        <Line name="portal" label="Portal" placeholder="192.0.2.20:3260" />
-        <Line name="lun" label="LUN" type="number" />
-      </div>
-      <Line name="target" label="Target" placeholder="iqn.2026-01.org.example:vms" />
-      <FindTargets />
       <Tick name="chap" label="The target asks who we are (CHAP)" />
       {watch("chap") && (
         <>
           <div className="q-row">
             <Line name="chapUser" label="CHAP user" />
-            <Line name="chapPassword" label="CHAP password" secret help="12 to 16 characters are what every target takes." />
+            <Line name="chapPassword" label="CHAP password" secret help={passwordHelp} />
           </div>
           <Tick name="mutual" label="We ask who the target is, too (mutual CHAP)" />
           {watch("mutual") && (
@@ -119,6 +114,20 @@ function IscsiFields() {
           )}
         </>
       )}
+    </>
+  );
+}
+
+function IscsiFields() {
+  return (
+    <>
+      <div className="q-row">
+        <Line name="portal" label="Portal" placeholder="192.0.2.20:3260" />
+        <Line name="lun" label="LUN" type="number" />
+      </div>
+      <Line name="target" label="Target" placeholder="iqn.2026-01.org.example:vms" />
+      <FindTargets />
+      <Chap passwordHelp="12 to 16 characters are what every target takes." />
       <FindLuns />
       <Line name="volumeGroup" label="Volume group" help="LVM's name for the LUN; the same on every host." placeholder="quantix_vms" />
       <Tick name="createVolumeGroup" label="Make the volume group if the LUN is empty" note="A LUN with anything on it is refused, with what was found." />

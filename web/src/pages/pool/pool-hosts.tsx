@@ -39,6 +39,7 @@ export function PoolHosts({ pool }: { pool: Pool }) {
       cell: (s) => (
         <>
           <Status {...poolHealth(s.health)} />
+          {s.isBehind && <div className="q-muted">has not yet taken the latest change</div>}
           {s.fault && (
             <div className="q-table__sub">
               {s.fault.message}

@@ -2,7 +2,7 @@
 import { useQuery } from "@connectrpc/connect-query";
 import { Button } from "@patternfly/react-core";
 import { useNavigate, useParams } from "@tanstack/react-router";
-import { useState } from "react";
+import { lazy, Suspense, useState } from "react";
 import { useClient } from "../../api/context";
 import { faultOf, viewOf } from "../../api/fault";
 import { PoolService, type Pool } from "../../api/gen/quantix/pool/v1/pool_pb";
@@ -11,7 +11,7 @@ import { Crumbs } from "../../shell/crumbs";
 import { usePageState } from "../../shell/page-state";
 import { Confirm } from "../../ui/dialog";
 import { FaultPanel, type FaultView } from "../../ui/fault";
-import { Card, Copyable, Facts, PageTitle } from "../../ui/parts";
+import { ActionButton, allowedOf, Card, Copyable, Facts, PageTitle } from "../../ui/parts";
 import { formatBytes, formatCount } from "../../ui/quantity";
 import { Tabs } from "../../ui/tabs";
 import { Age } from "../../ui/time";
@@ -35,11 +35,14 @@ const TABS = [
   { id: "events", label: "Events" },
 ];
 
+const EditPoolDialog = lazy(() => import("./edit-pool").then((m) => ({ default: m.EditPoolDialog })));
+
 export function PoolPage() {
   const { id } = useParams({ strict: false }) as { id: string };
   const page = usePageState();
   const query = useQuery(PoolService.method.getPool, { id });
   const [deleting, setDeleting] = useState(false);
+  const [editing, setEditing] = useState(false);
   const pool = present(query);
   if (!pool) return <Absent noun="pool" id={id} query={query} to="/pools" />;
   const tab = page.tab ?? "overview";
@@ -51,9 +54,14 @@ export function PoolPage() {
         status={poolStatus(pool)}
         note={backendName(pool)}
         actions={
-          <Button variant="secondary" isDanger size="sm" onClick={() => setDeleting(true)}>
-            Delete pool
-          </Button>
+          <>
+            <ActionButton action={allowedOf(pool.allowedActions, "update")} onClick={() => setEditing(true)}>
+              Edit
+            </ActionButton>
+            <Button variant="secondary" isDanger size="sm" onClick={() => setDeleting(true)}>
+              Delete pool
+            </Button>
+          </>
         }
       />
       {pool.fault && (
@@ -68,6 +76,11 @@ export function PoolPage() {
       {tab === "volumes" && <VolumeTable poolId={pool.id} page={page} />}
       {tab === "orphans" && <PoolOrphans pool={pool} />}
       {tab === "events" && <ObjectEvents objectId={pool.id} />}
+      {editing && (
+        <Suspense fallback={null}>
+          <EditPoolDialog pool={pool} onClose={() => setEditing(false)} />
+        </Suspense>
+      )}
       {deleting && <DeletePool pool={pool} onClose={() => setDeleting(false)} />}
     </>
   );

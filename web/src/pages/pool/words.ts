@@ -3,8 +3,10 @@ import { PoolHealth, PoolPhase, type Capabilities, type Pool } from "../../api/g
 import { formatBytes } from "../../ui/quantity";
 import type { StatusView } from "../../ui/status";
 
-export function poolStatus(pool: Pool): StatusView {
-  switch (pool.phase) {
+export const poolStatus = (pool: Pool): StatusView => poolPhase(pool.phase);
+
+export function poolPhase(phase: PoolPhase): StatusView {
+  switch (phase) {
     case PoolPhase.READY:
       return { tone: "ok", label: "Ready" };
     case PoolPhase.PENDING:

@@ -7,7 +7,8 @@ import { Empty } from "../../ui/parts";
 import { Status } from "../../ui/status";
 import { DataTable, type Column, type Sort } from "../../ui/table";
 import { Age } from "../../ui/time";
-import { CancelTask, TaskFault, TaskObject, TaskProgress, taskStatus } from "./task-view";
+import { CancelTask } from "./cancel-task";
+import { TaskFault, TaskObject, TaskProgress, taskStatus } from "./task-view";
 
 const ms = (t: Task["createdAt"]) => (t ? timestampMs(t) : undefined);
 

@@ -2,15 +2,18 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Button } from "@patternfly/react-core";
 import { useState } from "react";
-import { useClient } from "../../api/context";
-import { faultOf, viewOf } from "../../api/fault";
-import { TaskService, TaskState, type Task } from "../../api/gen/quantix/task/v1/task_pb";
-import { FaultPanel, type FaultView } from "../../ui/fault";
+import { viewOf } from "../../api/fault";
+import { TaskState, type Task } from "../../api/gen/quantix/task/v1/task_pb";
+import { FaultPanel } from "../../ui/fault";
 import { Progress } from "../../ui/parts";
 import { formatBytes, formatRate } from "../../ui/quantity";
 import type { StatusView } from "../../ui/status";
 import { formatDuration, useNow } from "../../ui/time";
 import { ObjectLink } from "../event/object-link";
+import { paceOf } from "./pace";
+
+/** Something that moves is told of more often than this. */
+const STILL_MS = 15_000;
 
 export function isOpen(task: Task): boolean {
   return task.state === TaskState.QUEUED || task.state === TaskState.RUNNING;
@@ -33,18 +36,18 @@ export function taskStatus(task: Task): StatusView {
   }
 }
 
-/** What is known of how far a task is; the rate is the mean since it started. */
+/** What is known of how far a task is; the rate is what this page saw lately. */
 export function progressText(task: Task, now: number): string {
   const done = Number(task.progressDone);
   const total = Number(task.progressTotal);
   if (total === 0) return task.step;
   if (task.progressUnit !== "bytes") return `${task.step} · step ${done} of ${total}`;
   const amount = `${formatBytes(done)} of ${formatBytes(total)}`;
-  const started = task.startedAt ? timestampMs(task.startedAt) : 0;
-  const seconds = (now - started) / 1000;
-  const rate = started && seconds > 1 ? done / seconds : 0;
-  if (rate <= 0 || done >= total) return amount;
-  return `${amount} · ${formatRate(rate)} · ${formatDuration(((total - done) / rate) * 1000)} left`;
+  const { perSecond, stillMs } = paceOf(task.id, done, now);
+  if (done >= total) return amount;
+  if (stillMs >= STILL_MS) return `${amount} · no progress for ${formatDuration(stillMs)}`;
+  if (!perSecond) return amount;
+  return `${amount} · ${formatRate(perSecond)} · ${formatDuration(((total - done) / perSecond) * 1000)} left`;
 }
 
 export function TaskProgress({ task }: { task: Task }) {
@@ -67,32 +70,6 @@ export function TaskProgress({ task }: { task: Task }) {
 
 export function TaskObject({ task }: { task: Task }) {
   return <ObjectLink kind={task.objectKind} id={task.objectId} name={task.objectName} />;
-}
-
-export function CancelTask({ task }: { task: Task }) {
-  const client = useClient(TaskService);
-  const [busy, setBusy] = useState(false);
-  const [fault, setFault] = useState<FaultView>();
-  if (!isOpen(task) || !task.cancellable) return null;
-  const cancel = async () => {
-    setBusy(true);
-    setFault(undefined);
-    try {
-      await client.cancelTask({ id: task.id });
-    } catch (error) {
-      setFault(faultOf(error));
-    } finally {
-      setBusy(false);
-    }
-  };
-  return (
-    <>
-      <Button variant="link" size="sm" isInline isLoading={busy} isDisabled={busy} onClick={() => void cancel()} aria-label={`Cancel task ${task.title}`}>
-        Cancel
-      </Button>
-      {fault && <FaultPanel fault={fault} onClose={() => setFault(undefined)} />}
-    </>
-  );
 }
 
 export function TaskFault({ task }: { task: Task }) {
