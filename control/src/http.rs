@@ -79,11 +79,12 @@ pub fn guarded(routes: Router, core: &Arc<Core>, sessions: &Arc<Sessions>, line:
     routes.layer(axum::middleware::from_fn_with_state(guard, pass))
 }
 
-/// Whether work is taken. Says what is wrong also to those who cannot sign in because of it.
+/// Whether work is taken. Says what is wrong also to those who cannot sign in because of it, but not in the database's own
+/// words: these may name addresses and paths.
 async fn ready(State(store): State<Arc<StoreHealth>>) -> Response {
     match store.fault() {
         None => axum::Json(serde_json::json!({ "status": "ready" })).into_response(),
-        Some(fault) => json_response(&fault),
+        Some(fault) => json_response(&fault.because("")),
     }
 }
 
