@@ -28,6 +28,8 @@ const HEADER_DEADLINE: Duration = Duration::from_secs(30);
 const HOST_IDLE: Duration = Duration::from_secs(660);
 /// Of a body on HTTP/1.1, given on at once.
 const READ_BYTES_MAX: usize = 64 << 10;
+/// The same on the line of a host: it is kept for as long as the line, and there are thousands.
+const HOST_READ_BYTES_MAX: usize = 8 << 10;
 
 /// Serves until told to stop, then lets what is under way end.
 pub async fn serve(listener: TcpListener, app: Router, tls: Arc<ServerConfig>, stop: CancellationToken) {
@@ -90,7 +92,7 @@ async fn connection(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(if is_host { HOST_IDLE } else { HEADER_DEADLINE })
-        .max_buf_size(READ_BYTES_MAX);
+        .max_buf_size(if is_host { HOST_READ_BYTES_MAX } else { READ_BYTES_MAX });
     builder.http2().timer(TokioTimer::new());
     let builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
     let io = TokioIo::new(Gather::new(stream));

@@ -7,10 +7,10 @@
 //! A fleet at rest reads nothing. The store's mark tells of every write, so that what is kept is never older than the
 //! last one; for all that, each entry is read anew once in a while.
 
-use quantix_model::id::HostId;
-use quantix_store::{HostBrief, Roster, Store, StoreError};
+use quantix_model::id::{HostId, PoolId};
+use quantix_store::{HostBrief, PoolRecord, Roster, Store, StoreError};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Read anew when older, whatever the mark says.
@@ -40,8 +40,21 @@ pub struct Rosters {
 struct Kept {
     hosts: HashMap<HostId, Arc<Known>>,
     keys: HashMap<[u8; 32], HostId>,
+    /// Many hosts have the same pools: each is held once.
+    pools: HashMap<PoolId, Weak<PoolRecord>>,
     /// The store did not answer, and is not asked before that.
     away_until: Option<Instant>,
+}
+
+impl Kept {
+    fn share(&mut self, roster: &mut Roster) {
+        for (pool, _) in &mut roster.pools {
+            match self.pools.get(&pool.id).and_then(Weak::upgrade) {
+                Some(same) if same == *pool => *pool = same,
+                _ => drop(self.pools.insert(pool.id, Arc::downgrade(pool))),
+            }
+        }
+    }
 }
 
 impl Rosters {
@@ -72,9 +85,10 @@ impl Rosters {
                 .unwrap_or_else(|_| Err(StoreError::Unavailable("it takes too long".to_owned()))),
         };
         match read {
-            Ok(roster) => {
-                let known = Arc::new(Known { roster, read_at: Instant::now() });
+            Ok(mut roster) => {
                 let mut kept = self.kept();
+                kept.share(&mut roster);
+                let known = Arc::new(Known { roster, read_at: Instant::now() });
                 kept.keys.insert(known.roster.host.key_sha256, id);
                 kept.hosts.insert(id, Arc::clone(&known));
                 Ok(known)

@@ -93,6 +93,12 @@ impl Vdc {
         let routes = http::routes(assembly, &core)?;
         core.tasks.resume().await?;
         core.spawn(sweep(core.clone(), sessions.clone()));
+        let store = core.store.clone();
+        core.spawn(async move {
+            if let Err(err) = store.lists_read().await {
+                tracing::warn!(%err, "the lists could not be read ahead; whoever asks for one first does it");
+            }
+        });
         reconcilers::host::start(&app);
         reconcilers::store::start(&app);
         reconcilers::pool::start(&app);

@@ -10,6 +10,7 @@ use quantix_model::id::{HostId, VmId};
 use quantix_model::vm::{PowerState, VmPhase};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{Condition, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect};
+use std::sync::Arc;
 
 /// A host without what it is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub struct Roster {
     /// Itself.
     pub host: HostBrief,
     /// Pools it has or should have.
-    pub pools: Vec<(PoolRecord, PoolAssignmentRecord)>,
+    pub pools: Vec<(Arc<PoolRecord>, PoolAssignmentRecord)>,
     /// VMs on it.
     pub vms: Vec<VmBrief>,
 }
@@ -117,10 +118,11 @@ impl Store {
             .into_model()
             .all(self.reader())
             .await?;
+        let pools = crate::pool::of_host(self.reader(), id).await?;
         Ok(Roster {
             mark,
             host: host_brief(row)?,
-            pools: crate::pool::of_host(self.reader(), id).await?,
+            pools: pools.into_iter().map(|(pool, assignment)| (Arc::new(pool), assignment)).collect(),
             vms: vms.into_iter().map(vm_brief).collect::<Result<_, _>>()?,
         })
     }

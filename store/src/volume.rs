@@ -272,6 +272,12 @@ impl Store {
         self.list(Condition::all()).await
     }
 
+    /// Reads what lists are searched in, so that the first who asks for one does not wait for it.
+    pub async fn lists_read(&self) -> Result<(), StoreError> {
+        self.vm_list().total::<crate::VmRecord>(self.reader()).await?;
+        self.volume_total().await.map(drop)
+    }
+
     /// How many there are.
     pub async fn volume_total(&self) -> Result<u64, StoreError> {
         self.volume_list().total::<VolumeRecord>(self.reader()).await

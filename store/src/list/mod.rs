@@ -14,11 +14,17 @@ use crate::page::{Key, Mark, Page, PageRequest, token};
 use crate::row::{self, Row, from_id};
 use index::{Answer, Column, Entry, Index, NUMBERS, Question};
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryResult, QuerySelect};
+use sea_orm::{
+    Condition, ConnectionTrait, DbErr, EntityTrait, FromQueryResult, Order, QueryFilter, QueryOrder,
+    QueryResult, QuerySelect,
+};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use uuid::Uuid;
+
+/// Rows read at once at the start.
+const READ_MAX: u64 = 5000;
 
 /// A record with a long list. Beside its name its list is ordered by numbers, [`NUMBERS`] at most.
 pub(crate) trait Listed: Row {
@@ -114,14 +120,16 @@ impl List {
         let mut taken = Moving { list: self, rows: Some(taken) };
         match &taken.rows {
             Some(Due::All) => {
-                let fresh = Index::new(read::<R>(db, None).await?);
+                let fresh = Index::new(read_all::<R>(db).await?);
                 *self.index.write().unwrap_or_else(PoisonError::into_inner) = fresh;
             }
             Some(Due::Some(ids)) if !ids.is_empty() => {
                 let ids: Vec<Uuid> = ids.iter().copied().collect();
                 let mut found = HashMap::with_capacity(ids.len());
                 for some in ids.chunks(row::ROWS_MAX) {
-                    found.extend(read::<R>(db, Some(some)).await?.into_iter().map(|entry| (entry.id, entry)));
+                    found.extend(
+                        read::<R>(db, is_one_of(some)).await?.into_iter().map(|entry| (entry.id, entry)),
+                    );
                 }
                 let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
                 for id in ids {
@@ -180,8 +188,7 @@ impl List {
         // A row that went meanwhile is not there; the next page begins after the last one that is.
         let mut found: HashMap<String, R> = HashMap::with_capacity(ids.len());
         if !ids.is_empty() {
-            let wanted = Expr::col("id").is_in(ids.iter().map(Uuid::to_string));
-            for model in R::Entity::find().filter(wanted).all(db).await? {
+            for model in R::Entity::find().filter(is_one_of(&ids)).all(db).await? {
                 let row = R::from_model(model)?;
                 found.insert(row.id_text(), row);
             }
@@ -193,8 +200,23 @@ impl List {
     }
 }
 
-/// Rows as lists look at them: these, or all.
-async fn read<R: Listed>(db: &impl ConnectionTrait, ids: Option<&[Uuid]>) -> Result<Vec<Entry>, StoreError> {
+fn is_one_of(ids: &[Uuid]) -> Condition {
+    Condition::all().add(Expr::col("id").is_in(ids.iter().map(Uuid::to_string)))
+}
+
+/// All rows, some at a time: read at once they would take many times the memory of the list. What changes meanwhile is due.
+async fn read_all<R: Listed>(db: &impl ConnectionTrait) -> Result<Vec<Entry>, StoreError> {
+    let (mut all, mut after) = (Vec::new(), Condition::all());
+    loop {
+        let some = read::<R>(db, after).await?;
+        let Some(last) = some.last().map(|entry| entry.id) else { return Ok(all) };
+        after = Condition::all().add(Expr::col("id").gt(last.to_string()));
+        all.extend(some);
+    }
+}
+
+/// Rows as lists look at them, by id, so many at most.
+async fn read<R: Listed>(db: &impl ConnectionTrait, wanted: Condition) -> Result<Vec<Entry>, StoreError> {
     let mut select = R::Entity::find()
         .select_only()
         .expr_as(Expr::col("id"), "id")
@@ -206,9 +228,7 @@ async fn read<R: Listed>(db: &impl ConnectionTrait, ids: Option<&[Uuid]>) -> Res
             None => select.expr_as(Expr::val(0_i64), *alias),
         };
     }
-    if let Some(ids) = ids {
-        select = select.filter(Expr::col("id").is_in(ids.iter().map(Uuid::to_string)));
-    }
+    let select = select.filter(wanted).order_by(Expr::col("id"), Order::Asc).limit(READ_MAX);
     let rows: Vec<EntryRow> = select.into_model().all(db).await?;
     rows.into_iter().map(EntryRow::entry).collect()
 }

@@ -1,0 +1,69 @@
+// Looks at a fleet that `./x fleet` runs: screenshots of the pages that grow with it, light and dark, and how long each took.
+//
+//   node web/e2e/fleet-look.mjs http://127.0.0.1:PORT PASSWORD FOLDER
+//
+// Ends with 1 when a page complains. Give `./x fleet` some troubles (`--silent 20 --flapping 40`), else all is well.
+import { Browser, SLOW_MS } from "./browser.mjs";
+
+const [origin, password, folder] = process.argv.slice(2);
+if (!origin || !password || !folder) {
+  console.error("usage: node web/e2e/fleet-look.mjs ORIGIN PASSWORD FOLDER");
+  process.exit(2);
+}
+const b = await Browser.open(origin, folder);
+
+async function timed(name, work) {
+  const began = Date.now();
+  await work();
+  console.log(`${name}: ${Date.now() - began} ms`);
+}
+
+await b.page.goto("/");
+await b.page.getByLabel("User name").fill("admin");
+await b.page.getByLabel("Password", { exact: true }).fill(password);
+await b.button("Sign in").click();
+await Promise.race([
+  b.page.getByLabel("New password", { exact: true }).waitFor({ timeout: SLOW_MS }),
+  b.page.getByRole("navigation", { name: "Main" }).waitFor({ timeout: SLOW_MS }),
+]);
+if (await b.page.getByLabel("New password", { exact: true }).isVisible()) {
+  console.error("Choose a password in a browser first, then give that one.");
+  process.exit(2);
+}
+
+for (const place of ["Dashboard", "Hosts", "Pools", "VMs", "Events", "Alerts", "Tasks"]) {
+  await timed(place, async () => {
+    await b.go(place);
+    await b.page.getByRole("main").getByRole("link").first().waitFor({ timeout: SLOW_MS });
+  });
+  await b.page.waitForTimeout(1_500);
+  await b.look(`fleet-${place.toLowerCase()}`);
+}
+
+await b.go("VMs");
+await timed("filter of VMs", async () => {
+  const answered = b.page.waitForResponse((response) => response.url().includes("ListVms"));
+  await b.page.getByRole("searchbox").first().fill("web-12");
+  await answered;
+});
+await b.page.waitForTimeout(1_000);
+await b.look("fleet-vms-filtered");
+
+// The pool and the host that an alert is about: the reason must be readable by a person who knows nothing.
+for (const [what, path] of [["pool", "/pools/"], ["host", "/hosts/"]]) {
+  await b.go("Alerts");
+  const link = b.page.locator(`main a[href*="${path}"]`).first();
+  if ((await link.count()) === 0) {
+    console.log(`no alert tells of a ${what}`);
+    continue;
+  }
+  await timed(`page of a ${what} in trouble`, async () => {
+    await link.click();
+    await b.page.getByRole("heading", { level: 1 }).waitFor();
+  });
+  await b.page.waitForTimeout(1_500);
+  await b.look(`fleet-${what}-in-trouble`);
+}
+await b.browser.close();
+for (const problem of b.problems) console.error(problem);
+process.exit(b.problems.length === 0 ? 0 : 1);
