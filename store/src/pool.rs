@@ -323,6 +323,16 @@ impl Store {
         row::page(self.reader(), request, Condition::all()).await
     }
 
+    /// The same, of these only.
+    pub async fn pool_page_among(
+        &self,
+        request: &PageRequest,
+        ids: &[PoolId],
+    ) -> Result<Page<PoolRecord>, StoreError> {
+        let wanted = Expr::col("id").is_in(ids.iter().map(ToString::to_string));
+        row::page(self.reader(), request, Condition::all().add(wanted)).await
+    }
+
     /// Every pool.
     pub async fn pool_all(&self) -> Result<Vec<PoolRecord>, StoreError> {
         self.list(Condition::all()).await

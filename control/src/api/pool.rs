@@ -32,7 +32,7 @@ impl Api {
     async fn list(&self, asked: wire::ListPoolsRequest) -> Result<wire::ListPoolsResponse, Fault> {
         let order = asked.order.as_option();
         let request = super::page(&asked.filter, asked.page_size, &asked.page_token, order)?;
-        let page = pool::list(&self.0, &request).await?;
+        let page = pool::list(&self.0, &request, super::optional(&asked.host_id)?).await?;
         Ok(wire::ListPoolsResponse {
             pools: page.rows,
             next_page_token: page.next_token,

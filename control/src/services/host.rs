@@ -196,7 +196,7 @@ fn shown(app: &App, host: &HostRecord, on_it: &Roster) -> wire::Host {
         observed_at: live.as_ref().map(|l| l.beat_at).or(host.seen_at).map(time::to_proto).into(),
         added_at: time::to_proto(host.added_at).into(),
         vm_count: u32::try_from(vms).unwrap_or(u32::MAX),
-        running_vm_count: super::vm::running(app, on_it),
+        running_vm_count: super::vm::ran(app, on_it),
         allowed_actions: vec![remove_action(vms, pools)],
         node_version: host.node_version.clone(),
         clock_skew_ms: live.as_ref().map_or(0, |l| l.clock_skew_ms),

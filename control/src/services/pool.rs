@@ -25,8 +25,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One page of pools.
-pub async fn list(app: &App, request: &PageRequest) -> Result<Page<wire::Pool>, Fault> {
-    let page = app.core.store.pool_page(request).await?;
+pub async fn list(app: &App, request: &PageRequest, of: Option<HostId>) -> Result<Page<wire::Pool>, Fault> {
+    let page = match of {
+        None => app.core.store.pool_page(request).await?,
+        Some(host) => {
+            let known = app.core.rosters.get(host).await?;
+            let ids: Vec<PoolId> = known.roster.pools.iter().map(|(pool, _)| pool.id).collect();
+            app.core.store.pool_page_among(request, &ids).await?
+        }
+    };
     let mut rows = Vec::with_capacity(page.rows.len());
     for pool in &page.rows {
         rows.push(view(app, pool).await?);

@@ -11,7 +11,9 @@ use quantix_model::host::HostPhase;
 use quantix_model::id::{HostId, TaskId, VmId};
 use quantix_model::vm::{PowerState, PowerVerb, VmPhase, allowed_actions};
 use quantix_model::{Fault, FaultCode, UnixMs};
-use quantix_store::{HostBrief, HostRecord, Page, PageRequest, Roster, StoreError, TaskRecord, VmRecord};
+use quantix_store::{
+    HostBrief, HostRecord, Page, PageRequest, Roster, StoreError, TaskRecord, VmBrief, VmRecord,
+};
 
 /// One page of VMs, on one host or on all.
 pub async fn list(app: &App, request: &PageRequest, of: Option<HostId>) -> Result<Page<wire::Vm>, Fault> {
@@ -101,10 +103,16 @@ pub fn power_states(app: &App, on_host: &Roster) -> Vec<PowerState> {
     on_host.vms.iter().map(|vm| state(vm.id)).collect()
 }
 
-/// How many of a host's VMs are running as far as is known.
-pub fn running(app: &App, on_host: &Roster) -> u32 {
-    let active = power_states(app, on_host).into_iter().filter(|state| state.is_active()).count();
-    u32::try_from(active).unwrap_or(u32::MAX)
+/// How many of a host's VMs were running when it spoke last, which stands beside the time when that was.
+pub fn ran(app: &App, on_host: &Roster) -> u32 {
+    let live = app.live.get(on_host.host.id);
+    let active = |vm: &&VmBrief| match &live {
+        Some(live) => {
+            live.vms.as_ref().and_then(|vms| vms.get(&vm.id)).is_some_and(|vm| vm.power_state.is_active())
+        }
+        None => vm.power_state.is_active(),
+    };
+    u32::try_from(on_host.vms.iter().filter(active).count()).unwrap_or(u32::MAX)
 }
 
 /// A VM as its page shows it: with its disks and the image in its drive by name.

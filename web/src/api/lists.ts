@@ -98,7 +98,8 @@ const pickEvents = (a: AnswerOf<typeof EventService.method.listEvents>) => a.eve
 const pickFiles = (a: AnswerOf<typeof PoolService.method.listFiles>) => a.files;
 
 export const useHosts = (wish: Wish = {}) => useList(HostService.method.listHosts, asked(ORDERS.hosts, wish), pickHosts);
-export const usePools = (wish: Wish = {}) => useList(PoolService.method.listPools, asked(ORDERS.pools, wish), pickPools);
+export const usePools = (wish: Wish & { hostId?: string } = {}) =>
+  useList(PoolService.method.listPools, { ...asked(ORDERS.pools, wish), hostId: wish.hostId ?? "" }, pickPools);
 export const useImages = (wish: Wish = {}) => useList(ImageService.method.listImages, asked(ORDERS.images, wish), pickImages);
 export const useVolumes = (wish: Wish & { poolId?: string } = {}) =>
   useList(VolumeService.method.listVolumes, { ...asked(ORDERS.volumes, wish), poolId: wish.poolId ?? "" }, pickVolumes);

@@ -241,7 +241,11 @@ export class FakeVdc {
 
   #pool() {
     return {
-      listPools: (r: { filter: string }) => this.#guard(() => ({ pools: named(this.pools, r.filter), total: BigInt(this.pools.length) })),
+      listPools: (r: { filter: string; hostId: string }) =>
+        this.#guard(() => {
+          const pools = this.pools.filter((p) => r.hostId === "" || p.hostStatuses.some((s) => s.hostId === r.hostId));
+          return { pools: named(pools, r.filter), total: BigInt(pools.length) };
+        }),
       getPool: (r: { id: string }) => this.#guard(() => found(this.pools, r.id)),
       listFiles: () => this.#guard(() => ({ files: this.files, total: BigInt(this.files.length), host: "host-1", observedAt: timestampFromMs(Date.now()) })),
       unassignPool: (r: UnassignPoolRequest) =>

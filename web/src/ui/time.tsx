@@ -112,6 +112,7 @@ export function Reported(props: { at: number | undefined; silent: boolean; stale
   const now = useNow();
   const { at, silent, staleAfterMs = 60_000, children } = props;
   if (at === undefined) return <span className="q-muted">not reported yet</span>;
+  if (silent && !children) return <span className="q-muted">unknown since {formatClock(at, now)}</span>;
   if (silent) {
     return (
       <span className="q-muted" title={`Last reported ${formatExact(at)}`}>

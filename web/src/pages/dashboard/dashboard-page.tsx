@@ -22,7 +22,7 @@ export function DashboardPage() {
   if (!s) {
     return query.error ? <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} /> : <Loading label="dashboard" />;
   }
-  const done = s.hostsTotal > 0 && s.poolsTotal > 0 && s.imagesTotal > 0 && s.vmsTotal > 0;
+  const done = s.vmsTotal > 0;
   return (
     <>
       <PageTitle title="Dashboard" />
@@ -108,15 +108,19 @@ function FirstSteps({ summary: s }: { summary: Summary }) {
   );
 }
 
+function part(some: number, all: number): string {
+  return `${some.toLocaleString("en")} of ${all.toLocaleString("en")}`;
+}
+
 function Overview({ summary: s }: { summary: Summary }) {
   return (
     <>
       <div className="q-counts" style={{ marginBottom: 0 }}>
-        <Count to="/hosts" name="Hosts ready" figure={`${s.hostsReady} of ${s.hostsTotal}`} bad={s.hostsReady < s.hostsTotal} />
-        <Count to="/vms" name="VMs running" figure={`${s.vmsRunning} of ${s.vmsTotal}`} />
-        <Count to="/pools" name="Pools ready" figure={`${s.poolsReady} of ${s.poolsTotal}`} bad={s.poolsReady < s.poolsTotal} />
-        <Count to="/images" name="Images ready" figure={`${s.imagesReady} of ${s.imagesTotal}`} />
-        <Count to="/volumes" name="Volumes" figure={String(s.volumesTotal)} />
+        <Count to="/hosts" name="Hosts ready" figure={part(s.hostsReady, s.hostsTotal)} bad={s.hostsReady < s.hostsTotal} />
+        <Count to="/vms" name="VMs running" figure={part(s.vmsRunning, s.vmsTotal)} />
+        <Count to="/pools" name="Pools ready" figure={part(s.poolsReady, s.poolsTotal)} bad={s.poolsReady < s.poolsTotal} />
+        <Count to="/images" name="Images ready" figure={part(s.imagesReady, s.imagesTotal)} />
+        <Count to="/volumes" name="Volumes" figure={s.volumesTotal.toLocaleString("en")} />
       </div>
       <div className="q-cards">
         <div className="q-stack">

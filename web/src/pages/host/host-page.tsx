@@ -94,7 +94,7 @@ function Overview({ host }: { host: Host }) {
   const v = host.vitals;
   const engine = host.inventory?.engine;
   const reported = (children: ReactNode) => (
-    <Reported at={v ? at : undefined} silent={silent} staleAfterMs={stale}>
+    <Reported at={v || silent ? at : undefined} silent={silent} staleAfterMs={stale}>
       {children}
     </Reported>
   );
@@ -179,8 +179,8 @@ function HostVms({ host }: { host: Host }) {
 }
 
 function HostPools({ host }: { host: Host }) {
-  const pools = usePools();
-  const mine = pools.rows?.filter((p) => p.hostStatuses.some((s) => s.hostId === host.id));
+  const pools = usePools({ hostId: host.id });
+  const mine = pools.rows;
   return (
     <Card title="Pools">
       {mine === undefined && <Loading label="pools" lines={2} />}

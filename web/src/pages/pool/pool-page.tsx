@@ -86,6 +86,12 @@ export function PoolPage() {
   );
 }
 
+/** When a host last said anything of it. */
+function lastReport(pool: Pool): number | undefined {
+  const times = pool.hostStatuses.map((s) => ms(s.observedAt)).filter((at) => at !== undefined);
+  return times.length > 0 ? Math.max(...times) : undefined;
+}
+
 function Overview({ pool }: { pool: Pool }) {
   const tasks = useTasks({ objectId: pool.id });
   const c = pool.capacity;
@@ -98,7 +104,7 @@ function Overview({ pool }: { pool: Pool }) {
             rows={[
               ["Used", <PoolCapacity key="c" pool={pool} />],
               ["Free", c ? formatBytes(c.availableBytes) : ""],
-              ["Reported", <Age key="a" at={ms(c?.observedAt)} />],
+              ["Reported", <Age key="a" at={ms(c?.observedAt) ?? lastReport(pool)} />],
               ["Volumes", pool.volumeCount],
               ["Images", pool.imageCount],
             ]}

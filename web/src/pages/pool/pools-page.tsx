@@ -61,7 +61,8 @@ const COLUMNS: Column<Pool>[] = [
 
 export function PoolCapacity({ pool }: { pool: Pool }) {
   const c = pool.capacity;
-  if (!c) return <span className="q-muted">not reported yet</span>;
+  // What only silent hosts have said is not known any more.
+  if (!c) return <span className="q-muted">{pool.hostStatuses.some((s) => s.observedAt) ? "unknown" : "not reported yet"}</span>;
   return (
     <Reported at={ms(c.observedAt)} silent={false} staleAfterMs={90_000}>
       <Meter
