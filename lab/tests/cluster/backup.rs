@@ -1,5 +1,6 @@
 //! Backup while everything goes on, and a vDC whose time has gone back among hosts whose time has not.
 
+use crate::blank_volume;
 use crate::postgres::Postgres;
 use crate::stranger::alert_of;
 use crate::wish;
@@ -12,16 +13,6 @@ use quantix_lab::rig::until;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-fn volume_wish(name: &str, pool_id: &str) -> volume::CreateVolumeRequest {
-    volume::CreateVolumeRequest {
-        name: name.into(),
-        pool_id: pool_id.into(),
-        size_bytes: 1 << 20,
-        format: volume::VolumeFormat::VOLUME_FORMAT_QCOW2.into(),
-        ..Default::default()
-    }
-}
 
 async fn volume_names(cluster: &Cluster) -> Vec<String> {
     let request = volume::ListVolumesRequest { page_size: 500, ..Default::default() };
@@ -40,7 +31,7 @@ async fn backup_while_written_to(cluster: &Cluster, pool_id: &str) -> PathBuf {
             if end.load(Ordering::Relaxed) {
                 return n;
             }
-            client.volumes().create_volume(volume_wish(&format!("v-{n}"), &pool)).await.expect("taken");
+            client.volumes().create_volume(blank_volume(&format!("v-{n}"), &pool)).await.expect("taken");
             if n == 2 {
                 first.take().expect("once").send(()).expect("somebody waits");
             }
@@ -71,7 +62,7 @@ async fn a_backup_comes_back_elsewhere(here: Option<String>, elsewhere: Option<S
     let done = cluster.ok(cluster.power(&old.id, vm::PowerVerb::POWER_VERB_SHUT_DOWN).await);
     cluster.task_done(&done.task_id).await;
     cluster.powered(&old.id, vm::PowerState::POWER_STATE_OFF).await;
-    let spare = cluster.ok(cluster.client.volumes().create_volume(volume_wish("spare", &pool_id)).await);
+    let spare = cluster.ok(cluster.client.volumes().create_volume(blank_volume("spare", &pool_id)).await);
     let spare = spare.into_owned();
     cluster.task_done(&spare.task_id).await;
     let request = volume::AttachVolumeRequest {

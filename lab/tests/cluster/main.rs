@@ -28,7 +28,7 @@ mod volume_kill;
 mod watch;
 
 use quantix_contract::quantix::vm::v1 as vm;
-use quantix_contract::quantix::volume::v1::VolumeFormat;
+use quantix_contract::quantix::volume::v1::{self as volume_api, VolumeFormat};
 
 /// The smallest thing that is an ISO by content.
 fn iso(len: usize) -> Vec<u8> {
@@ -45,6 +45,17 @@ fn disk(len: usize) -> Vec<u8> {
     bytes[510] = 0x55;
     bytes[511] = 0xaa;
     bytes
+}
+
+/// A small volume with nothing in it.
+fn blank_volume(name: &str, pool_id: &str) -> volume_api::CreateVolumeRequest {
+    volume_api::CreateVolumeRequest {
+        name: name.into(),
+        pool_id: pool_id.into(),
+        size_bytes: 1 << 20,
+        format: VolumeFormat::VOLUME_FORMAT_QCOW2.into(),
+        ..Default::default()
+    }
 }
 
 /// A small VM with one blank disk.

@@ -1,6 +1,7 @@
 //! The vDC's database is full, held by somebody else, or gone for a while: what was acknowledged stays, what cannot be is
 //! said, no healthy host is called silent, nothing is unmounted, and all goes on by itself.
 
+use crate::blank_volume;
 use crate::hold::Hold;
 use crate::postgres::Postgres;
 use quantix_contract::quantix::event::v1 as event;
@@ -14,16 +15,6 @@ use quantix_lab::rig::until;
 use quantix_model::{Fault, FaultCode};
 use std::io::Write as _;
 
-fn wish(name: &str, pool_id: &str) -> volume::CreateVolumeRequest {
-    volume::CreateVolumeRequest {
-        name: name.into(),
-        pool_id: pool_id.into(),
-        size_bytes: 1 << 20,
-        format: volume::VolumeFormat::VOLUME_FORMAT_QCOW2.into(),
-        ..Default::default()
-    }
-}
-
 async fn names(cluster: &Cluster) -> Vec<String> {
     let list = cluster.client.volumes().list_volumes(volume::ListVolumesRequest::default()).await;
     let mut names: Vec<String> =
@@ -35,7 +26,7 @@ async fn names(cluster: &Cluster) -> Vec<String> {
 /// A change is refused with this code, in time, with words.
 async fn change_is_refused(cluster: &Cluster, pool_id: &str, code: FaultCode) -> Fault {
     let volumes = cluster.client.volumes();
-    let call = volumes.create_volume(wish("refused", pool_id));
+    let call = volumes.create_volume(blank_volume("refused", pool_id));
     let answer = tokio::time::timeout(DEADLINE, call).await.expect("an answer comes");
     let fault = cluster.refused(answer);
     assert_eq!(fault.code, code, "{fault:?}");
@@ -78,7 +69,7 @@ async fn host_is_not_forgotten(cluster: &Cluster, pool_id: &str) {
 async fn recovers(cluster: &Cluster, pool_id: &str, code: FaultCode) {
     until("/readyz is well again", DEADLINE, async || (readyz(cluster).await.0 == 200).then_some(())).await;
     let made = until("changes are taken again", DEADLINE, async || {
-        cluster.client.volumes().create_volume(wish("after", pool_id)).await.ok()
+        cluster.client.volumes().create_volume(blank_volume("after", pool_id)).await.ok()
     });
     cluster.task_done(&made.await.into_owned().task_id).await;
     cluster.host_ready().await;
@@ -94,8 +85,9 @@ async fn recovers(cluster: &Cluster, pool_id: &str, code: FaultCode) {
 /// One pool, one volume that was acknowledged before anything went wrong.
 async fn yard(cluster: &Cluster) -> String {
     let pool_id = cluster.pool("main").await;
-    let made =
-        cluster.ok(cluster.client.volumes().create_volume(wish("before", &pool_id)).await).into_owned();
+    let made = cluster
+        .ok(cluster.client.volumes().create_volume(blank_volume("before", &pool_id)).await)
+        .into_owned();
     cluster.task_done(&made.task_id).await;
     pool_id
 }
@@ -141,7 +133,8 @@ async fn a_store_whose_disk_is_full() {
     let mut tried = 0;
     let fault = until("the disk is full", DEADLINE, async || {
         tried += 1;
-        let call = cluster.client.volumes().create_volume(wish(&format!("v-{tried}"), &pool_id)).await;
+        let call =
+            cluster.client.volumes().create_volume(blank_volume(&format!("v-{tried}"), &pool_id)).await;
         let fault = cluster.client.fault(&call.err()?);
         (fault.code == FaultCode::StoreFull).then_some(fault)
     })
@@ -195,7 +188,7 @@ async fn a_database_server_that_is_stopped_for_a_while() {
     let pool_id = yard(&cluster).await;
     server.stop();
     let volumes = cluster.client.volumes();
-    let call = volumes.create_volume(wish("refused", &pool_id));
+    let call = volumes.create_volume(blank_volume("refused", &pool_id));
     let fault = cluster.refused(tokio::time::timeout(DEADLINE, call).await.expect("an answer comes"));
     assert_eq!(fault.code, FaultCode::StoreUnavailable, "{fault:?}");
     assert!(fault.remedy.contains("database server"), "{fault:?}");
