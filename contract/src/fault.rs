@@ -135,7 +135,8 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
             | C::PoolDeviceMissing | C::PoolProtocolUnsupported | C::PoolCannot | C::FileInUse
             | C::VolumeHasClones | C::VolumeHeldElsewhere | C::VolumeDamaged | C::DeviceInUse
             | C::DeviceChanged | C::VolumeInUse | C::ImageNotReady | C::ImageInUse | C::UploadIncomplete
-            | C::VmActionNotAllowed | C::ConsoleNotRunning | C::TaskNotCancellable => ErrorCode::FailedPrecondition,
+            | C::VmActionNotAllowed | C::ConsoleNotRunning | C::TaskNotCancellable | C::SealKeyMissing
+            | C::LastAdmin | C::RoleInUse => ErrorCode::FailedPrecondition,
         C::Internal => ErrorCode::Internal,
     }
 }

@@ -24,6 +24,8 @@ pub(super) const DATABASE_PART: &str = "database";
 const SETTINGS_PART: &str = "vdc.toml";
 /// The parts that are keys and certificates.
 const PKI_PARTS: [&str; 4] = ["pki/ca.key", "pki/ca.pem", "pki/vdc.key", "pki/vdc.pem"];
+/// The key for secrets at rest; a vDC that keeps it elsewhere has none here, nor had earlier releases any.
+const SEAL_PART: &str = crate::seal::FILE;
 /// As good as any for databases, and fast.
 const ZSTD_LEVEL: i32 = 3;
 
@@ -82,6 +84,10 @@ pub async fn make(
     let mut sources = vec![(DATABASE_PART.to_owned(), copy)];
     for name in PKI_PARTS {
         sources.push((name.to_owned(), config.data_dir.join(name)));
+    }
+    let seal = config.data_dir.join(crate::seal::FILE);
+    if config.seal_key_file.is_none() && seal.exists() {
+        sources.push((SEAL_PART.to_owned(), seal));
     }
     if let Some(settings) = settings {
         sources.push((SETTINGS_PART.to_owned(), settings.to_owned()));
@@ -208,7 +214,8 @@ pub(super) fn manifest(file: &Path) -> Result<Manifest, Fault> {
         _ => {}
     }
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|err| damaged(file, err))?;
-    let known = |name: &str| [DATABASE_PART, SETTINGS_PART].contains(&name) || PKI_PARTS.contains(&name);
+    let known =
+        |name: &str| [DATABASE_PART, SETTINGS_PART, SEAL_PART].contains(&name) || PKI_PARTS.contains(&name);
     if let Some(part) = manifest.parts.iter().find(|part| !known(&part.name)) {
         return Err(damaged(file, format!("it has a part {:?}", part.name)));
     }
