@@ -114,7 +114,7 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
     match code {
         C::InvalidArgument | C::PasswordTooWeak | C::PoolPathInvalid | C::InvalidRequest
             | C::PathOutsidePool | C::FileNotRegular | C::VolumeCannotShrink | C::ImageNotAnImage
-            | C::ImageChecksumMismatch | C::ImageBackingFileRefused => ErrorCode::InvalidArgument,
+            | C::AddressRefused | C::ImageChecksumMismatch | C::ImageBackingFileRefused => ErrorCode::InvalidArgument,
         C::NotFound | C::UnknownPath | C::FileNotFound | C::VolumeMissing | C::SnapshotMissing
             | C::VmMissingOnHost => ErrorCode::NotFound,
         C::NameTaken | C::HostAlreadyExists | C::FileExists => ErrorCode::AlreadyExists,
@@ -122,10 +122,11 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
         C::DeadlineExceeded | C::ConnectionTimeout => ErrorCode::DeadlineExceeded,
         C::TooLarge | C::TooManyAttempts | C::Busy | C::PoolFull => ErrorCode::ResourceExhausted,
         C::NotSignedIn | C::WrongCredentials | C::TokenInvalid | C::TokenExpired | C::TokenMissing
-            | C::ConsoleTicketInvalid => ErrorCode::Unauthenticated,
-        C::Forbidden => ErrorCode::PermissionDenied,
+            | C::ConsoleTicketInvalid | C::SecondFactorWrong | C::ChallengeExpired | C::PasskeyRefused
+            | C::SignInAgain => ErrorCode::Unauthenticated,
+        C::UserDisabled | C::UserUnknown | C::Forbidden => ErrorCode::PermissionDenied,
         C::StoreUnavailable | C::StoreFull | C::HostConnectionFailed | C::HostApiNotAvailable | C::NetworkUnreachable
-            | C::TlsError | C::HostUnreachable | C::HostDisconnected | C::HypervisorUnavailable
+            | C::OidcFailed | C::LdapFailed | C::TlsError | C::HostUnreachable | C::HostDisconnected | C::HypervisorUnavailable
             | C::PoolStalled | C::PoolServerUnreachable | C::PoolNotReady => ErrorCode::Unavailable,
         C::PasswordChangeRequired | C::HostFirmwareOutdated | C::InvalidResponse | C::ClockSkew
             | C::VersionUnsupported | C::HostInUse | C::AcceleratorUnavailable | C::HypervisorRefused
@@ -136,7 +137,8 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
             | C::VolumeHasClones | C::VolumeHeldElsewhere | C::VolumeDamaged | C::DeviceInUse
             | C::DeviceChanged | C::VolumeInUse | C::ImageNotReady | C::ImageInUse | C::UploadIncomplete
             | C::VmActionNotAllowed | C::ConsoleNotRunning | C::TaskNotCancellable | C::SealKeyMissing
-            | C::LastAdmin | C::RoleInUse => ErrorCode::FailedPrecondition,
+            | C::LastAdmin | C::RoleInUse | C::OwnAccount | C::UserNotLocal | C::PasskeyUnavailable
+            | C::SignInNotSetUp => ErrorCode::FailedPrecondition,
         C::Internal => ErrorCode::Internal,
     }
 }

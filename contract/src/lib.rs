@@ -16,6 +16,7 @@ pub mod pool;
 pub mod task;
 pub mod time;
 pub mod twin;
+pub mod user;
 pub mod vm;
 pub mod volume;
 

@@ -1,4 +1,4 @@
-//! `quantix-vdc`: runs the control plane, or gives admin a new one-time password.
+//! `quantix-vdc`: runs the control plane, or gives somebody a new one-time password.
 
 use clap::{Args, Parser, Subcommand};
 use quantix_control::clock::Clock;
@@ -25,8 +25,8 @@ struct Arguments {
 enum Command {
     /// Serves API, web app and hosts until it is told to stop.
     Run(Settings),
-    /// Gives admin a new one-time password and ends admin's sessions.
-    ResetPassword(Settings),
+    /// Gives a local user a new one-time password, ends their sessions and lets them sign in again.
+    ResetPassword(Reset),
     /// Makes a token for Prometheus to read figures with; the one before stops working.
     MetricsToken(Settings),
     /// Writes the whole state to a new file; the vDC may be serving. The file holds keys: keep it as safe as them.
@@ -38,13 +38,24 @@ enum Command {
 impl Command {
     fn settings(&self) -> &Settings {
         match self {
-            Command::Run(settings) | Command::ResetPassword(settings) | Command::MetricsToken(settings) => {
-                settings
-            }
+            Command::Run(settings) | Command::MetricsToken(settings) => settings,
+            Command::ResetPassword(reset) => &reset.settings,
             Command::Backup(backup) => &backup.settings,
             Command::Restore(restore) => &restore.settings,
         }
     }
+}
+
+#[derive(Args)]
+struct Reset {
+    /// Name of the user.
+    #[arg(default_value = "admin")]
+    user: String,
+    /// Take authenticator apps, passkeys and recovery codes away, too.
+    #[arg(long)]
+    clear_mfa: bool,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 #[derive(Args)]
@@ -130,7 +141,7 @@ fn work(arguments: Arguments) -> Result<(), Fault> {
     let runtime = tokio::runtime::Runtime::new().map_err(Fault::internal)?;
     match arguments.command {
         Command::Run(_) => runtime.block_on(run(config)),
-        Command::ResetPassword(_) => runtime.block_on(reset_password(config)),
+        Command::ResetPassword(wish) => runtime.block_on(reset_password(config, &wish)),
         Command::MetricsToken(_) => runtime.block_on(metrics_token(config)),
         Command::Backup(wish) => runtime.block_on(make_backup(&config, &wish)),
         Command::Restore(wish) => runtime.block_on(restore(&config, &wish)),
@@ -160,12 +171,12 @@ async fn run(config: Config) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn reset_password(config: Config) -> Result<(), Fault> {
+async fn reset_password(config: Config, wish: &Reset) -> Result<(), Fault> {
     let store = serve::open_store(&config).await?;
     let now = Clock::system().now();
-    let password = session::reset_admin(&store, now).await?;
+    let password = session::reset(&store, &wish.user, wish.clear_mfa, now).await;
     store.close().await;
-    say(&format!("Next sign-in: user admin, one-time password {password}"));
+    say(&format!("Next sign-in: user {}, one-time password {}", wish.user, password?));
     Ok(())
 }
 

@@ -276,6 +276,8 @@ async fn open_seal(config: &Config, store: &Store) -> Result<Seal, Fault> {
 fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assembly {
     let mut assembly = Assembly::default();
     api::session::mount(&mut assembly, sessions.clone());
+    api::factor::mount(&mut assembly, sessions.clone());
+    api::user::mount(&mut assembly, sessions.clone());
     api::task::mount(&mut assembly, core);
     api::host::mount(&mut assembly, app);
     api::report::mount(&mut assembly, app);

@@ -59,4 +59,8 @@ ids! {
     UserId = "user";
     /// A person's signed-in session.
     SessionId = "session";
+    /// What a person proves themselves with beside a password.
+    FactorId = "factor";
+    /// A recovery code.
+    RecoveryCodeId = "recovery code";
 }

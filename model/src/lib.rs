@@ -19,6 +19,7 @@ pub mod pool;
 pub mod secret;
 pub mod task;
 pub mod time;
+pub mod user;
 pub mod vm;
 pub mod volume;
 

@@ -26,15 +26,17 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Every table of ours; a law test compares it with a new store.
-pub(crate) const TABLES: [&str; 16] = [
+pub(crate) const TABLES: [&str; 18] = [
     "alerts",
     "events",
+    "factors",
     "hosts",
     "images",
     "pool_assignments",
     "pool_releases",
     "pool_statuses",
     "pools",
+    "recovery_codes",
     "seaql_migrations",
     "sessions",
     "settings",

@@ -4,8 +4,9 @@ use crate::error::StoreError;
 use crate::page::{Key, Mark, PageRequest, token};
 use crate::row::{Row, select_all, select_page};
 use crate::{
-    AlertRecord, EventRecord, HostRecord, ImageRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord,
-    PoolStatusRecord, SessionRecord, Store, TaskRecord, UploadRecord, UserRecord, VmRecord, VolumeRecord,
+    AlertRecord, EventRecord, FactorRecord, HostRecord, ImageRecord, PoolAssignmentRecord, PoolRecord,
+    PoolReleaseRecord, PoolStatusRecord, RecoveryCodeRecord, SessionRecord, Store, TaskRecord, UploadRecord,
+    UserRecord, VmRecord, VolumeRecord,
 };
 use quantix_model::list::Order;
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -68,7 +69,13 @@ async fn every_list_has_an_index() {
     check(&store, select_all::<AlertRecord>(is("object_id"))).await;
     let unfinished = Condition::all().add(Expr::col("is_final").eq(false));
     check(&store, select_all::<TaskRecord>(unfinished)).await;
+    check_pages::<UserRecord>(&store, &all).await;
     check(&store, select_all::<UserRecord>(is("name_key"))).await;
+    check(&store, select_all::<UserRecord>(is("external_id"))).await;
+    check(&store, select_all::<SessionRecord>(is("user_id"))).await;
+    check(&store, select_all::<FactorRecord>(is("user_id"))).await;
+    check(&store, select_all::<FactorRecord>(is("credential_id"))).await;
+    check(&store, select_all::<RecoveryCodeRecord>(is("user_id"))).await;
     check(&store, select_all::<SessionRecord>(is("token_sha256"))).await;
     check(&store, select_all::<HostRecord>(is("key_sha256"))).await;
     check(&store, select_all::<PoolAssignmentRecord>(is("pool_id"))).await;

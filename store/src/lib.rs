@@ -10,6 +10,7 @@ mod bulk;
 mod connection;
 mod error;
 mod event;
+mod factor;
 mod host;
 mod image;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use bulk::Bulk;
 pub use connection::Store;
 pub use error::StoreError;
 pub use event::{EventFilter, EventRecord};
+pub use factor::{FactorRecord, RecoveryCodeRecord};
 pub use host::HostRecord;
 pub use image::ImageRecord;
 pub use mark::Mark;

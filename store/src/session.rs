@@ -3,9 +3,10 @@
 use crate::connection::Store;
 use crate::error::StoreError;
 use crate::page::hex;
-use crate::row::{self, Row, from_id};
+use crate::row::{self, Row, from_id, from_word, to_word};
 use quantix_model::UnixMs;
 use quantix_model::id::{SessionId, UserId};
+use quantix_model::user::SessionProof;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{Condition, ConnectionTrait, EntityTrait, QueryFilter};
 
@@ -26,6 +27,10 @@ pub struct SessionRecord {
     pub used_at: UnixMs,
     /// Ends then at the latest.
     pub expires_at: UnixMs,
+    /// What signed in, in words: `Firefox on Linux`; empty when it did not say.
+    pub browser: String,
+    /// By what the person proved themselves.
+    pub proof: SessionProof,
 }
 
 impl std::fmt::Debug for SessionRecord {
@@ -48,6 +53,8 @@ pub(crate) mod table {
         pub created_at: i64,
         pub used_at: i64,
         pub expires_at: i64,
+        pub browser: String,
+        pub proof: String,
     }
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
@@ -75,6 +82,8 @@ impl Row for SessionRecord {
             created_at: self.created_at.0,
             used_at: self.used_at.0,
             expires_at: self.expires_at.0,
+            browser: self.browser.clone(),
+            proof: to_word(&self.proof),
         }
     }
     fn from_model(m: table::Model) -> Result<SessionRecord, StoreError> {
@@ -89,6 +98,8 @@ impl Row for SessionRecord {
             created_at: UnixMs(m.created_at),
             used_at: UnixMs(m.used_at),
             expires_at: UnixMs(m.expires_at),
+            browser: m.browser,
+            proof: from_word("sessions", &m.proof)?,
         })
     }
 }
@@ -108,9 +119,16 @@ pub(crate) async fn delete_of(
 }
 
 impl Store {
-    /// Adds a session.
+    /// Adds a session, and notes that its user signed in.
     pub async fn session_insert(&self, session: &SessionRecord) -> Result<(), StoreError> {
-        self.add(session).await
+        let tx = self.begin().await?;
+        row::insert(&tx, session).await?;
+        crate::user::table::Entity::update_many()
+            .col_expr(crate::user::table::Column::SignedInAt, Expr::value(Some(session.created_at.0)))
+            .filter(Expr::col("id").eq(session.user_id.to_string()))
+            .exec(&tx)
+            .await?;
+        Ok(tx.commit().await?)
     }
 
     /// The session with this id.
@@ -138,6 +156,18 @@ impl Store {
     /// Ends a session; whether it was there.
     pub async fn session_delete(&self, id: SessionId) -> Result<bool, StoreError> {
         self.forget::<SessionRecord>(id).await
+    }
+
+    /// All sessions of a user, oldest first.
+    pub async fn session_of(&self, user: UserId) -> Result<Vec<SessionRecord>, StoreError> {
+        self.list(Condition::all().add(Expr::col("user_id").eq(user.to_string()))).await
+    }
+
+    /// Ends all sessions of a user but `keep`.
+    pub async fn session_delete_of(&self, user: UserId, keep: Option<SessionId>) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        delete_of(&tx, user, keep).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Ends what is past its end or was not used since `idle_since`; how many.

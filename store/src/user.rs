@@ -2,9 +2,14 @@
 
 use crate::connection::Store;
 use crate::error::StoreError;
-use crate::row::{self, Row, from_id, name_key};
+use crate::page::{Key, Page, PageRequest};
+use crate::row::{
+    self, Row, SortColumn, by_name, from_id, from_json, from_word, name_key, to_json, to_ms, to_word,
+};
 use quantix_model::UnixMs;
-use quantix_model::id::UserId;
+use quantix_model::id::{SessionId, UserId};
+use quantix_model::list::SortBy;
+use quantix_model::user::UserSource;
 use sea_orm::Condition;
 use sea_orm::sea_query::{Expr, ExprTrait};
 
@@ -23,6 +28,16 @@ pub struct UserRecord {
     pub created_at: UnixMs,
     /// Password set then.
     pub password_set_at: UnixMs,
+    /// May not sign in.
+    pub disabled: bool,
+    /// Who checks the password, if there is one.
+    pub source: UserSource,
+    /// What the source calls this person, with the source's own name before it; `None` for local people.
+    pub external_id: Option<String>,
+    /// Roles that the source granted at the last sign-in.
+    pub granted_roles: Vec<String>,
+    /// Signed in last then.
+    pub signed_in_at: Option<UnixMs>,
 }
 
 impl std::fmt::Debug for UserRecord {
@@ -45,6 +60,12 @@ pub(crate) mod table {
         pub must_change_password: bool,
         pub created_at: i64,
         pub password_set_at: i64,
+        pub disabled: bool,
+        pub source: String,
+        pub external_id: Option<String>,
+        /// JSON list of names.
+        pub granted_roles: String,
+        pub signed_in_at: Option<i64>,
     }
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
@@ -56,6 +77,8 @@ impl Row for UserRecord {
     type Entity = table::Entity;
     type Model = table::Model;
     type Active = table::ActiveModel;
+    const ORDERS: &'static [SortColumn<UserRecord>] =
+        &[by_name(), (SortBy::Created, "created_at", |user| Key::Int(user.created_at.0))];
 
     fn id_text(&self) -> String {
         self.id.to_string()
@@ -72,6 +95,11 @@ impl Row for UserRecord {
             must_change_password: self.must_change_password,
             created_at: self.created_at.0,
             password_set_at: self.password_set_at.0,
+            disabled: self.disabled,
+            source: to_word(&self.source),
+            external_id: self.external_id.clone(),
+            granted_roles: to_json(&self.granted_roles),
+            signed_in_at: to_ms(self.signed_in_at),
         }
     }
     fn from_model(m: table::Model) -> Result<UserRecord, StoreError> {
@@ -82,6 +110,11 @@ impl Row for UserRecord {
             must_change_password: m.must_change_password,
             created_at: UnixMs(m.created_at),
             password_set_at: UnixMs(m.password_set_at),
+            disabled: m.disabled,
+            source: from_word("users", &m.source)?,
+            external_id: m.external_id,
+            granted_roles: from_json("users", &m.granted_roles)?,
+            signed_in_at: m.signed_in_at.map(UnixMs),
         })
     }
 }
@@ -103,6 +136,51 @@ impl Store {
         Ok(self.list(wanted).await?.pop())
     }
 
+    /// The person whom a source calls so.
+    pub async fn user_find_external(&self, external_id: &str) -> Result<Option<UserRecord>, StoreError> {
+        let wanted = Condition::all().add(Expr::col("external_id").eq(external_id));
+        Ok(self.list(wanted).await?.pop())
+    }
+
+    /// A page of people, by name unless asked otherwise.
+    pub async fn user_page(&self, request: &PageRequest) -> Result<Page<UserRecord>, StoreError> {
+        row::page(self.reader(), request, Condition::all()).await
+    }
+
+    /// Everybody.
+    pub async fn user_all(&self) -> Result<Vec<UserRecord>, StoreError> {
+        self.list(Condition::all()).await
+    }
+
+    /// Changes a person as `change` says, which may refuse.
+    pub async fn user_update<E: From<StoreError>>(
+        &self,
+        id: UserId,
+        change: impl FnOnce(&mut UserRecord) -> Result<(), E> + Send,
+    ) -> Result<UserRecord, E> {
+        self.change(id, change).await
+    }
+
+    /// Lets a person sign in or not; sessions of one who may not are ended with it.
+    pub async fn user_set_disabled(&self, id: UserId, disabled: bool) -> Result<UserRecord, StoreError> {
+        let tx = self.begin().await?;
+        let user = row::alter(&tx, &id.to_string(), |user: &mut UserRecord| {
+            user.disabled = disabled;
+            Ok::<(), StoreError>(())
+        })
+        .await?;
+        if disabled {
+            crate::session::delete_of(&tx, id, None).await?;
+        }
+        tx.commit().await?;
+        Ok(user)
+    }
+
+    /// Takes a person away with their sessions and factors; whether they were there.
+    pub async fn user_delete(&self, id: UserId) -> Result<bool, StoreError> {
+        self.forget::<UserRecord>(id).await
+    }
+
     /// How many people there are.
     pub async fn user_count(&self) -> Result<u64, StoreError> {
         row::count::<UserRecord>(self.reader(), Condition::all()).await
@@ -115,7 +193,7 @@ impl Store {
         password_hash: &str,
         must_change: bool,
         at: UnixMs,
-        keep: Option<quantix_model::id::SessionId>,
+        keep: Option<SessionId>,
     ) -> Result<UserRecord, StoreError> {
         let tx = self.begin().await?;
         let user = row::alter(&tx, &id.to_string(), |user: &mut UserRecord| {

@@ -4,11 +4,14 @@
 //! that is `api/`'s.
 
 pub mod alert;
+pub mod browser;
+pub mod challenge;
 pub mod console;
 pub mod device;
 pub mod device_work;
 pub mod event;
 pub mod explore;
+pub mod factor;
 pub mod file;
 pub mod file_upload;
 pub mod file_work;
@@ -20,6 +23,7 @@ pub mod lines;
 pub mod live;
 pub mod log;
 pub mod orphan;
+pub mod password;
 pub mod pool;
 pub mod pool_change;
 pub mod pool_prepare;
@@ -30,11 +34,14 @@ pub mod report;
 pub mod report_read;
 pub mod scraper;
 pub mod session;
+pub mod sign_in;
 pub mod snapshot;
 pub mod summary;
+pub mod throttle;
 pub mod turn;
 pub mod upload;
 pub mod upload_wait;
+pub mod user;
 pub mod vm;
 pub mod vm_adopt;
 pub mod vm_create;

@@ -1,72 +1,66 @@
-//! People signing in and out: passwords, sessions, and what slows down those who guess.
+//! People signing in and out, and their sessions.
 //!
+//! ```text
+//!   name and password ─▶ no second factor ─────────────▶ session
+//!          │           └▶ challenge ─(code or passkey)──▶ session ─▶ used ─▶ idle too long, too old, signed out,
+//!          │                                                 ▲               revoked, password changed ─▶ gone
+//!   passkey alone ───────────────────────────────────────────┘
+//! ```
 //! - A token is 256 random bits; the store knows only its SHA-256.
 //! - A wrong name costs as much time as a wrong password, and both are answered alike.
-//! - Attempts are counted per name and address before the password is looked at, so that many at once gain nothing.
+//! - `throttle` counts attempts before anything is looked at, codes as well as passwords.
 
 use crate::api::Person;
 use crate::core::Core;
 use crate::ids;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Algorithm, Argon2, Params, Version};
+use crate::services::challenge::Challenges;
+use crate::services::password::{DECOY, Passwords, check_new, one_time_password};
+use crate::services::sign_in::{InForce, Settings};
+use crate::services::throttle::Throttle;
+use crate::services::{factor, user};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use quantix_model::UnixMs;
 use quantix_model::fault::{Fault, FaultCode};
 use quantix_model::id::{SessionId, UserId};
+use quantix_model::user::{FactorKind, SessionProof, UserSource};
 use quantix_store::{SessionRecord, Store, UserRecord};
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
-/// A session that was not used for so long has ended.
+/// A session that was not used for so long has ended, unless the settings say otherwise.
 pub const IDLE_MAX: Duration = Duration::from_secs(8 * 3600);
-/// A session ends after so long, used or not.
+/// A session ends after so long, used or not, unless the settings say otherwise.
 pub const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The last use is written down so often.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
-/// Passwords checked at the same time: each takes 19 MiB and a core.
-const HASHING_MAX: usize = 2;
-/// Wait for one's turn to have a password checked.
-const HASHING_WAIT: Duration = Duration::from_secs(10);
-/// Wrong attempts that cost nothing.
-const ATTEMPTS_FREE: u32 = 5;
-/// Longest wait between attempts.
-const WAIT_MAX: Duration = Duration::from_secs(300);
-/// Attempts are forgotten after so long without any.
-const ATTEMPTS_LIFE: Duration = Duration::from_secs(900);
-/// Names and addresses remembered.
-const ATTEMPTS_MAX: usize = 10_000;
-/// Fewest characters of a password.
-const PASSWORD_CHARS_MIN: usize = 12;
-/// Most bytes of a password that are looked at.
-const PASSWORD_BYTES_MAX: usize = 1024;
 /// What a bearer token begins with.
 const TOKEN_PREFIX: &str = "qxs_";
-/// Letters of one-time passwords: none that look alike.
-const ALPHABET: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
-/// 46 MiB and one pass, one of OWASP's equal choices. Above 32 MiB glibc always maps and unmaps the memory of a hash,
-/// so that it goes back to the system; with less, each login left the process larger (mallopt(3), M_MMAP_THRESHOLD).
-const HASH_KIB: u32 = 47_104;
-/// Checked when there is no such user, for the time it takes; no password has this hash.
-const DECOY: &str =
-    "$argon2id$v=19$m=47104,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// People without a password here prove themselves by having signed in no longer ago.
+const FRESH: Duration = Duration::from_secs(600);
 
 /// The service.
 #[derive(Debug)]
 pub struct Sessions {
-    core: Arc<Core>,
-    hashing: Semaphore,
-    attempts: Mutex<HashMap<(String, IpAddr), Attempts>>,
+    /// The ground.
+    pub core: Arc<Core>,
+    /// Hashing.
+    pub passwords: Passwords,
+    throttle: Throttle,
+    challenges: Challenges,
+    settings: InForce,
+    /// Held while somebody's right to sign in is taken away, so that the last admin stays.
+    pub last_admin: tokio::sync::Mutex<()>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Attempts {
-    count: u32,
-    last: UnixMs,
+/// Who knocks.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// From where.
+    pub address: IpAddr,
+    /// With what, in words.
+    pub browser: String,
 }
 
 /// A new session, with the token that is shown once.
@@ -79,31 +73,134 @@ pub struct SignedIn {
     pub token: String,
 }
 
+/// What a first step led to.
+pub enum Step {
+    /// In.
+    Session(Box<SignedIn>),
+    /// One of these is needed, too.
+    SecondFactor(SecondFactor),
+}
+
+/// What is missing.
+pub struct SecondFactor {
+    /// Handed back with the proof.
+    pub challenge: String,
+    /// An app may answer.
+    pub totp: bool,
+    /// A passkey may answer.
+    pub passkey: bool,
+    /// A recovery code may answer.
+    pub recovery_code: bool,
+}
+
+/// A second factor, as shown.
+#[derive(Clone, Copy)]
+pub enum Proof<'a> {
+    /// Six digits.
+    Totp(&'a str),
+    /// One of ten.
+    RecoveryCode(&'a str),
+}
+
 impl Sessions {
     /// The service over its ground.
     pub fn new(core: Arc<Core>) -> Sessions {
-        Sessions { core, hashing: Semaphore::new(HASHING_MAX), attempts: Mutex::default() }
+        Sessions {
+            passwords: Passwords::default(),
+            throttle: Throttle::new(core.clock.clone()),
+            challenges: Challenges::new(core.clock.clone()),
+            settings: InForce::default(),
+            last_admin: tokio::sync::Mutex::default(),
+            core,
+        }
     }
 
-    /// Checks name and password and begins a session.
-    pub async fn login(&self, name: &str, password: &str, address: IpAddr) -> Result<SignedIn, Fault> {
-        let key = (name.to_lowercase().chars().take(128).collect::<String>(), address);
-        self.count_attempt(&key)?;
+    /// How people may sign in.
+    pub async fn settings(&self) -> Result<Arc<Settings>, Fault> {
+        self.settings.get(&self.core.store).await
+    }
+
+    /// Checks name and password; begins a session, or asks for a second factor.
+    pub async fn login(&self, name: &str, password: &str, visitor: &Visitor) -> Result<Step, Fault> {
+        self.throttle.count(name, visitor.address)?;
         let user = self.core.store.user_find(name).await?;
-        let hash = user.as_ref().map_or(DECOY, |u| u.password_hash.as_str());
-        let right = self.check(password, hash).await?;
-        let Some(user) = user.filter(|_| right) else { return Err(wrong_credentials()) };
-        self.forgive(&key);
+        let user = self.check_password(user, password).await?.ok_or_else(wrong_credentials)?;
+        if user.disabled {
+            return Err(disabled());
+        }
+        let factors = factor::confirmed(&self.core, user.id).await?;
+        if factors.is_empty() {
+            self.throttle.forgive(name, visitor.address);
+            return Ok(Step::Session(Box::new(self.begin(user, visitor, SessionProof::Password).await?)));
+        }
+        let has = |kind| factors.iter().any(|f| f.kind == kind);
+        Ok(Step::SecondFactor(SecondFactor {
+            challenge: self.challenges.make(&user, visitor.address)?,
+            totp: has(FactorKind::Totp),
+            passkey: has(FactorKind::Passkey),
+            recovery_code: self.core.store.recovery_code_count(user.id).await? > 0,
+        }))
+    }
+
+    /// The user, when the password is right. Takes as long for nobody as for somebody.
+    async fn check_password(
+        &self,
+        user: Option<UserRecord>,
+        password: &str,
+    ) -> Result<Option<UserRecord>, Fault> {
+        let local = user.filter(|user| user.source == UserSource::Local);
+        let hash = local.as_ref().map_or(DECOY, |user| user.password_hash.as_str());
+        let right = self.passwords.check(password, hash).await?;
+        Ok(local.filter(|_| right))
+    }
+
+    /// The second step.
+    pub async fn confirm(
+        &self,
+        challenge: &str,
+        proof: Proof<'_>,
+        visitor: &Visitor,
+    ) -> Result<SignedIn, Fault> {
+        let (id, password_set_at) = self.challenges.attempt(challenge, visitor.address)?;
+        let user = self.core.store.user_get(id).await?;
+        if user.disabled || user.password_set_at != password_set_at {
+            self.challenges.finish(challenge)?;
+            return Err(wrong_credentials());
+        }
+        self.throttle.count(&user.name, visitor.address)?;
+        let (right, by) = match proof {
+            Proof::Totp(code) => (factor::use_totp(&self.core, id, code).await?, SessionProof::Totp),
+            Proof::RecoveryCode(code) => {
+                (factor::use_recovery_code(&self.core, id, code).await?, SessionProof::RecoveryCode)
+            }
+        };
+        if !right {
+            return Err(factor::wrong());
+        }
+        self.challenges.finish(challenge)?;
+        self.throttle.forgive(&user.name, visitor.address);
+        self.begin(user, visitor, by).await
+    }
+
+    /// Begins a session for somebody who has proved themselves.
+    async fn begin(
+        &self,
+        user: UserRecord,
+        visitor: &Visitor,
+        proof: SessionProof,
+    ) -> Result<SignedIn, Fault> {
         let now = self.core.clock.now();
         let token = format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(ids::secret::<32>()));
         let session = SessionRecord {
             id: ids::session(),
             token_sha256: sha256(token.as_bytes()),
             user_id: user.id,
-            address: address.to_string(),
+            address: visitor.address.to_string(),
             created_at: now,
             used_at: now,
-            expires_at: now.plus(LIFE_MAX),
+            expires_at: now.plus(self.settings().await?.life()),
+            browser: visitor.browser.clone(),
+            proof,
         };
         self.core.store.session_insert(&session).await?;
         Ok(SignedIn { user, session, token })
@@ -117,9 +214,13 @@ impl Sessions {
         let Some(session) = self.core.store.session_find(&sha256(token.as_bytes())).await? else {
             return Ok(None);
         };
-        let now = self.core.clock.now();
-        if ended(&session, now) {
+        let (now, settings) = (self.core.clock.now(), self.settings().await?);
+        if ended(&session, &settings, now) {
             self.core.store.session_delete(session.id).await?;
+            return Ok(None);
+        }
+        let user = self.core.store.user_get(session.user_id).await?;
+        if user.disabled {
             return Ok(None);
         }
         if session.used_at.age(now) > TOUCH_EVERY {
@@ -128,7 +229,6 @@ impl Sessions {
                 tracing::warn!(%err, "that a session was used could not be written");
             }
         }
-        let user = self.core.store.user_get(session.user_id).await?;
         Ok(Some(Person {
             user_id: user.id,
             name: user.name,
@@ -145,14 +245,64 @@ impl Sessions {
 
     /// Whether a session still lasts; does not count as use.
     pub async fn lasts(&self, id: SessionId) -> bool {
-        let found = self.core.store.session_get(id).await;
-        found.is_ok_and(|session| !ended(&session, self.core.clock.now()))
+        let (Ok(session), Ok(settings)) = (self.core.store.session_get(id).await, self.settings().await)
+        else {
+            return false;
+        };
+        !ended(&session, &settings, self.core.clock.now())
+    }
+
+    /// A user's sessions that last, oldest first.
+    pub async fn list(&self, user: UserId) -> Result<Vec<SessionRecord>, Fault> {
+        let (now, settings) = (self.core.clock.now(), self.settings().await?);
+        let all = self.core.store.session_of(user).await?;
+        Ok(all.into_iter().filter(|session| !ended(session, &settings, now)).collect())
     }
 
     /// Ends the caller's session.
     pub async fn logout(&self, person: &Person) -> Result<(), Fault> {
         self.core.store.session_delete(person.session_id).await?;
         Ok(())
+    }
+
+    /// Ends one session of a user.
+    pub async fn revoke(&self, user: UserId, id: SessionId) -> Result<(), Fault> {
+        let own = self.core.store.session_of(user).await?.iter().any(|session| session.id == id);
+        if !own || !self.core.store.session_delete(id).await? {
+            return Err(Fault::not_found("session", id));
+        }
+        Ok(())
+    }
+
+    /// Ends all sessions of a user but `keep`.
+    pub async fn revoke_all(&self, user: UserId, keep: Option<SessionId>) -> Result<(), Fault> {
+        Ok(self.core.store.session_delete_of(user, keep).await?)
+    }
+
+    /// The caller, once more proved by the password; for what a thief of a session must not do.
+    pub async fn prove(&self, person: &Person, password: &str, address: IpAddr) -> Result<UserRecord, Fault> {
+        let (user, session) = self.get(person).await?;
+        if user.source == UserSource::Oidc {
+            if session.created_at.age(self.core.clock.now()) < FRESH {
+                return Ok(user);
+            }
+            return Err(Fault::new(
+                FaultCode::SignInAgain,
+                "This is done only shortly after signing in.",
+                "Sign out, sign in again, and do it within ten minutes.",
+            ));
+        }
+        self.throttle.count(&user.name, address)?;
+        let name = user.name.clone();
+        let Some(user) = self.check_password(Some(user), password).await? else {
+            return Err(Fault {
+                field: "password".into(),
+                message: "The password is not right.".into(),
+                ..wrong_credentials()
+            });
+        };
+        self.throttle.forgive(&name, address);
+        Ok(user)
     }
 
     /// Sets a new password and ends the user's other sessions.
@@ -163,19 +313,19 @@ impl Sessions {
         new: &str,
         address: IpAddr,
     ) -> Result<UserRecord, Fault> {
-        let key = (person.name.to_lowercase(), address);
-        self.count_attempt(&key)?;
         let user = self.core.store.user_get(person.user_id).await?;
-        if !self.check(current, &user.password_hash).await? {
-            return Err(Fault {
+        user::check_local(&user)?;
+        let proved = self.prove(person, current, address).await;
+        let user = proved.map_err(|fault| match fault.code {
+            FaultCode::WrongCredentials => Fault {
                 field: "current_password".into(),
                 message: "The current password is not right.".into(),
-                ..wrong_credentials()
-            });
-        }
-        self.forgive(&key);
+                ..fault
+            },
+            _ => fault,
+        })?;
         check_new(&user.name, current, new)?;
-        let hash = self.hash(new).await?;
+        let hash = self.passwords.hash(new).await?;
         let now = self.core.clock.now();
         let keep = Some(person.session_id);
         Ok(self.core.store.user_set_password(user.id, &hash, false, now, keep).await?)
@@ -184,64 +334,28 @@ impl Sessions {
     /// Forgets sessions that have ended.
     pub async fn sweep(&self) -> Result<u64, Fault> {
         let now = self.core.clock.now();
-        let idle_since =
-            UnixMs(now.0.saturating_sub(i64::try_from(IDLE_MAX.as_millis()).unwrap_or(i64::MAX)));
-        Ok(self.core.store.session_sweep(now, idle_since).await?)
+        let idle = i64::try_from(self.settings().await?.idle().as_millis()).unwrap_or(i64::MAX);
+        Ok(self.core.store.session_sweep(now, UnixMs(now.0.saturating_sub(idle))).await?)
     }
+}
 
-    async fn check(&self, password: &str, hash: &str) -> Result<bool, Fault> {
-        let (password, hash) = (password.to_owned(), hash.to_owned());
-        self.on_thread(move || verify(&password, &hash)).await
-    }
-
-    async fn hash(&self, password: &str) -> Result<String, Fault> {
-        let password = password.to_owned();
-        self.on_thread(move || hash_password(&password)).await?
-    }
-
-    async fn on_thread<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Fault> {
-        let turn = tokio::time::timeout(HASHING_WAIT, self.hashing.acquire()).await;
-        let Ok(_turn) = turn else {
-            let text = "Too many people sign in at this moment.";
-            return Err(Fault::new(FaultCode::Busy, text, "Try again in a few seconds."));
-        };
-        tokio::task::spawn_blocking(work).await.map_err(Fault::internal)
-    }
-
-    /// Counts an attempt before it is looked at; refuses while the wait of those before is not over.
-    fn count_attempt(&self, key: &(String, IpAddr)) -> Result<(), Fault> {
-        let now = self.core.clock.now();
-        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        if attempts.len() >= ATTEMPTS_MAX {
-            attempts.retain(|_, a| a.last.age(now) < ATTEMPTS_LIFE);
-        }
-        let known = attempts.get(key).copied().filter(|a| a.last.age(now) < ATTEMPTS_LIFE);
-        let before = known.unwrap_or(Attempts { count: 0, last: UnixMs(0) });
-        let wait = match before.count.checked_sub(ATTEMPTS_FREE) {
-            None => Duration::ZERO,
-            Some(over) => Duration::from_secs(1 << over.min(10)).min(WAIT_MAX),
-        };
-        let left = wait.saturating_sub(before.last.age(now));
-        // A full table means an attack from many addresses: everybody new waits.
-        let full = known.is_none() && attempts.len() >= ATTEMPTS_MAX;
-        if full || !left.is_zero() {
-            let seconds = left.as_secs() + 1;
-            return Err(Fault::new(
-                FaultCode::TooManyAttempts,
-                "Too many attempts to sign in.",
-                format!("Wait {seconds} s, then try again."),
-            ));
-        }
-        attempts.insert(key.clone(), Attempts { count: before.count + 1, last: now });
-        Ok(())
-    }
-
-    fn forgive(&self, key: &(String, IpAddr)) {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-    }
+/// A local person who was never here, with the password that is to be told them.
+pub async fn new_user(name: &str, now: UnixMs) -> Result<(UserRecord, String), Fault> {
+    let one_time = one_time_password();
+    let user = UserRecord {
+        id: ids::user(),
+        name: name.to_owned(),
+        password_hash: Passwords::default().hash(&one_time).await?,
+        must_change_password: true,
+        created_at: now,
+        password_set_at: now,
+        disabled: false,
+        source: UserSource::Local,
+        external_id: None,
+        granted_roles: Vec::new(),
+        signed_in_at: None,
+    };
+    Ok((user, one_time))
 }
 
 /// Makes the first admin when nobody is there; answers the one-time password then.
@@ -249,91 +363,34 @@ pub async fn first_admin(store: &Store, now: UnixMs) -> Result<Option<String>, F
     if store.user_count().await? > 0 {
         return Ok(None);
     }
-    let password = one_time_password();
-    let hash = hash_in_background(&password).await?;
-    let admin = UserRecord {
-        id: ids::user(),
-        name: "admin".into(),
-        password_hash: hash,
-        must_change_password: true,
-        created_at: now,
-        password_set_at: now,
-    };
+    let (admin, password) = new_user("admin", now).await?;
     store.user_insert(&admin).await?;
     Ok(Some(password))
 }
 
-/// Gives `admin` a new one-time password and ends all of admin's sessions.
-pub async fn reset_admin(store: &Store, now: UnixMs) -> Result<String, Fault> {
-    if let Some(password) = first_admin(store, now).await? {
+/// Gives a local person a new one-time password and ends all their sessions, for root on this machine: lets them in
+/// again, too. With `clear_mfa` their second factors go.
+pub async fn reset(store: &Store, name: &str, clear_mfa: bool, now: UnixMs) -> Result<String, Fault> {
+    if name == "admin"
+        && let Some(password) = first_admin(store, now).await?
+    {
         return Ok(password);
     }
-    let admin: Option<UserId> = store.user_find("admin").await?.map(|u| u.id);
-    let admin = admin.ok_or_else(|| Fault::not_found("user", "admin"))?;
+    let user = store.user_find(name).await?.ok_or_else(|| Fault::not_found("user", name))?;
+    user::check_local(&user)?;
     let password = one_time_password();
-    let hash = hash_in_background(&password).await?;
-    store.user_set_password(admin, &hash, true, now, None).await?;
+    let hash = Passwords::default().hash(&password).await?;
+    store.user_set_password(user.id, &hash, true, now, None).await?;
+    store.user_set_disabled(user.id, false).await?;
+    if clear_mfa {
+        store.factor_clear(user.id).await?;
+    }
     Ok(password)
 }
 
-async fn hash_in_background(password: &str) -> Result<String, Fault> {
-    let password = password.to_owned();
-    tokio::task::spawn_blocking(move || hash_password(&password)).await.map_err(Fault::internal)?
-}
-
-fn one_time_password() -> String {
-    // Bytes from the last, incomplete round of the alphabet are left out, so that all letters are equally likely.
-    let fair = std::iter::repeat_with(ids::secret::<32>).flatten().filter(|byte| *byte < 248);
-    let letters: Vec<char> = fair.take(20).map(|byte| char::from(ALPHABET[usize::from(byte % 31)])).collect();
-    let groups: Vec<String> = letters.chunks(5).map(|group| group.iter().collect()).collect();
-    groups.join("-")
-}
-
-fn hash_password(password: &str) -> Result<String, Fault> {
-    let params = Params::new(HASH_KIB, 1, 1, None).map_err(Fault::internal)?;
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    let hash = argon2.hash_password(password.as_bytes()).map_err(Fault::internal)?;
-    Ok(hash.to_string())
-}
-
-fn verify(password: &str, hash: &str) -> bool {
-    // An overlong password is wrong, at the same price.
-    let cut = password.as_bytes().get(..PASSWORD_BYTES_MAX).unwrap_or(password.as_bytes());
-    let right =
-        PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(cut, &hash).is_ok());
-    right && password.len() <= PASSWORD_BYTES_MAX
-}
-
-fn check_new(user_name: &str, current: &str, new: &str) -> Result<(), Fault> {
-    let remedy = "Use 12 characters or more, for example four random words.";
-    let weak = |why: &str| {
-        let fault = Fault::new(FaultCode::PasswordTooWeak, why, remedy);
-        Err(Fault { field: "new_password".into(), ..fault })
-    };
-    let count = new.chars().count();
-    if count < PASSWORD_CHARS_MIN {
-        return weak(&format!("The new password has {count} characters, {PASSWORD_CHARS_MIN} are needed."));
-    }
-    if new.len() > PASSWORD_BYTES_MAX {
-        return weak("The new password is longer than 1024 bytes.");
-    }
-    if new == current {
-        return weak("The new password is the current one.");
-    }
-    let mut letters: Vec<char> = new.chars().collect();
-    letters.sort_unstable();
-    letters.dedup();
-    if letters.len() < 4 {
-        return weak("The new password repeats fewer than four different characters.");
-    }
-    if new.to_lowercase().replace(&user_name.to_lowercase(), "").chars().count() < PASSWORD_CHARS_MIN / 2 {
-        return weak("The new password is little more than the user name.");
-    }
-    Ok(())
-}
-
-fn ended(session: &SessionRecord, now: UnixMs) -> bool {
-    session.expires_at <= now || session.used_at.age(now) >= IDLE_MAX
+fn ended(session: &SessionRecord, settings: &Settings, now: UnixMs) -> bool {
+    let last = session.expires_at.0.min(session.created_at.plus(settings.life()).0);
+    last <= now.0 || session.used_at.age(now) >= settings.idle()
 }
 
 fn wrong_credentials() -> Fault {
@@ -344,47 +401,16 @@ fn wrong_credentials() -> Fault {
     )
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+fn disabled() -> Fault {
+    Fault::new(
+        FaultCode::UserDisabled,
+        "You may not sign in at present: an administrator turned this account off.",
+        "Ask an administrator to turn it on again under Users.",
+    )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_password_opens_the_decoy_and_checking_it_takes_the_same_work() {
-        let decoy = PasswordHash::new(DECOY).expect("well-formed");
-        let real = hash_password("correct horse battery").unwrap();
-        let real = PasswordHash::new(&real).unwrap();
-        assert_eq!((&decoy.algorithm, &decoy.params), (&real.algorithm, &real.params));
-        assert!(!verify("", DECOY));
-    }
-
-    #[test]
-    fn passwords() {
-        let hash = hash_password("correct horse battery").unwrap();
-        assert!(verify("correct horse battery", &hash));
-        assert!(!verify("correct horse batterx", &hash));
-        let long = "ab".repeat(600);
-        assert!(!verify(&long, &hash_password(&long[..PASSWORD_BYTES_MAX]).unwrap()));
-        for (new, good) in [
-            ("correct horse battery", true),
-            ("short", false),
-            ("the current password", false),
-            ("aaaaaaaaaaaaaaaa", false),
-            ("adminadmin12", false),
-        ] {
-            assert_eq!(check_new("admin", "the current password", new).is_ok(), good, "{new}");
-        }
-    }
-
-    #[test]
-    fn one_time_passwords_differ_and_pass_the_rules() {
-        let (one, two) = (one_time_password(), one_time_password());
-        assert_ne!(one, two);
-        assert_eq!(one.len(), 23);
-        assert!(check_new("admin", "", &one).is_ok());
-    }
+/// SHA-256, under which secrets that are random are kept.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

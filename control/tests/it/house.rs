@@ -91,8 +91,22 @@ impl House {
     }
 
     pub async fn login(&self, password: &str) -> Answer {
-        let body = json!({"userName": "admin", "password": password});
+        self.login_as("admin", password).await
+    }
+
+    pub async fn login_as(&self, name: &str, password: &str) -> Answer {
+        let body = json!({"userName": name, "password": password});
         self.call("session.v1.SessionService/Login", body, "").await
+    }
+
+    /// Makes a person who has chosen [`PASSWORD`]; their id and a token of theirs.
+    pub async fn user(&self, admin: &str, name: &str) -> (String, String) {
+        let made = self.call("user.v1.UserService/CreateUser", json!({"name": name}), admin).await;
+        let id = made.body["user"]["id"].as_str().unwrap_or_else(|| panic!("{}", made.body)).to_owned();
+        let first = made.body["oneTimePassword"].as_str().unwrap().to_owned();
+        let token = token(&self.login_as(name, &first).await);
+        assert_eq!(self.change_password(&token, &first, PASSWORD).await.status, 200);
+        (id, token)
     }
 
     pub async fn change_password(&self, token: &str, current: &str, new: &str) -> Answer {

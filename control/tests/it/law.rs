@@ -31,7 +31,9 @@ fn what_is_public_is_short_and_reviewed() {
     let rpcs = RPCS.iter().filter(|(_, need)| *need == Need::Public).map(|(path, _)| *path);
     let routes = ROUTES.iter().filter(|(_, _, need)| *need == Need::Public).map(|(_, path, _)| *path);
     let public: Vec<&str> = rpcs.chain(routes).collect();
-    assert_eq!(public, ["/quantix.session.v1.SessionService/Login", "/healthz", "/readyz"]);
+    let sessions = "/quantix.session.v1.SessionService";
+    let wanted = [&format!("{sessions}/Login"), &format!("{sessions}/ConfirmLogin"), "/healthz", "/readyz"];
+    assert_eq!(public, wanted);
 }
 
 #[tokio::test]

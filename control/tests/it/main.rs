@@ -3,6 +3,7 @@
 
 mod backup;
 mod engine;
+mod factor;
 mod house;
 mod law;
 mod paths;
@@ -11,4 +12,5 @@ mod pool;
 mod postgres;
 mod protocols;
 mod sign_in;
+mod user;
 mod watch;

@@ -45,7 +45,7 @@ impl Columns {
         self.table.col(ColumnDef::new(name).big_integer().null());
         self
     }
-    fn flag(mut self, name: &'static str) -> Self {
+    pub(super) fn flag(mut self, name: &'static str) -> Self {
         self.table.col(ColumnDef::new(name).boolean().not_null());
         self
     }

@@ -9,6 +9,7 @@ use quantix_model::id::{
 use quantix_model::image::ImagePhase;
 use quantix_model::pool::{Capabilities, PoolHealth, PoolReport, PoolSpec};
 use quantix_model::task::TaskState;
+use quantix_model::user::{SessionProof, UserSource};
 use quantix_model::vm::{Disk, Firmware, PowerState, VmPhase, VmSpec};
 use quantix_model::volume::{Allocation, VolumeFormat, VolumePhase, VolumeSource};
 use quantix_store::{
@@ -200,6 +201,11 @@ pub fn user(name: &str) -> UserRecord {
         must_change_password: true,
         created_at: UnixMs(1),
         password_set_at: UnixMs(1),
+        disabled: false,
+        source: UserSource::Local,
+        external_id: None,
+        granted_roles: vec![],
+        signed_in_at: None,
     }
 }
 
@@ -215,5 +221,7 @@ pub fn session(user_id: UserId, used_at: i64, expires_at: i64) -> SessionRecord 
         created_at: UnixMs(1),
         used_at: UnixMs(used_at),
         expires_at: UnixMs(expires_at),
+        browser: "Firefox on Linux".into(),
+        proof: SessionProof::Password,
     }
 }
