@@ -34,7 +34,7 @@ export interface Wish {
 }
 
 /** A column that the vDC cannot order by is left to the table. */
-function asked(orders: Orders, { filter = "", sort }: Wish) {
+export function asked(orders: Orders, { filter = "", sort }: Wish) {
   const by = sort && orders[sort.id];
   return by === undefined || !sort ? { filter } : { filter, order: { by, descending: sort.descending } };
 }
@@ -56,7 +56,7 @@ interface Paged {
   total: bigint;
 }
 
-function useList<I extends DescMessage, O extends DescMessage, Row>(
+export function useList<I extends DescMessage, O extends DescMessage, Row>(
   method: DescMethodUnary<I, O>,
   input: Record<string, unknown>,
   pick: (answer: MessageShape<O>) => Row[],

@@ -49,7 +49,8 @@ export function AccountMenu() {
       </DropdownGroup>
       <Divider />
       <DropdownList>
-        <DropdownItem onClick={() => void navigate({ to: "/change-password" })}>Change password</DropdownItem>
+        <DropdownItem onClick={() => void navigate({ to: "/account" })}>My account</DropdownItem>
+        <DropdownItem onClick={() => void navigate({ to: "/users" })}>Users</DropdownItem>
         <DropdownItem onClick={() => void signOut()}>Sign out</DropdownItem>
       </DropdownList>
       {session.data?.vdcVersion && (

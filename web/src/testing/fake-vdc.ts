@@ -15,7 +15,10 @@ import { TaskService, type ListTasksRequest, type Task } from "../api/gen/quanti
 import { CreateVmRequestSchema, VmSchema, VmService, type CreateVmRequest, type Placement, type PowerVmRequest, type Vm } from "../api/gen/quantix/vm/v1/vm_pb";
 import { SnapshotSchema, VolumeService, type Snapshot, type Volume } from "../api/gen/quantix/volume/v1/volume_pb";
 import { WatchResponseSchema, WatchService, type Sight, type WatchRequest, type WatchResponse } from "../api/gen/quantix/watch/v1/watch_pb";
+import { FactorService } from "../api/gen/quantix/factor/v1/factor_pb";
+import { UserService } from "../api/gen/quantix/user/v1/user_pb";
 import { sessionInterceptor } from "../api/transport";
+import { FakePeople } from "./fake-people";
 
 type FaultInit = MessageInitShape<typeof FaultDetailSchema>;
 
@@ -28,6 +31,9 @@ export class FakeVdc {
   password = "one-time";
   signedIn = false;
   mustChange = true;
+  /** A second step is needed to sign in. */
+  needsCode = false;
+  people = new FakePeople();
   hosts: Host[] = [];
   pools: Pool[] = [];
   images: Image[] = [];
@@ -86,6 +92,8 @@ export class FakeVdc {
     return createRouterTransport(
       ({ service }) => {
         service(SessionService, this.#session());
+        service(UserService, this.people.user());
+        service(FactorService, this.people.factor());
         service(SystemService, { getSummary: () => this.#guard(() => this.#summary()) });
         service(HostService, this.#host());
         service(PoolService, this.#pool());
@@ -125,7 +133,7 @@ export class FakeVdc {
   }
 
   #sessionView() {
-    return { userName: "admin", mustChangePassword: this.mustChange, vdcVersion: "0.1.0" };
+    return { userName: "admin", mustChangePassword: this.mustChange, vdcVersion: "0.1.0", hasPassword: true };
   }
 
   #session() {
@@ -138,9 +146,17 @@ export class FakeVdc {
             remedy: "Check both; capital letters count.",
           });
         }
+        if (this.needsCode) return { secondFactor: { challenge: "challenge", totp: true, recoveryCode: true } };
         this.signedIn = true;
         return { session: this.#sessionView(), token: "" };
       },
+      confirmLogin: (r: { challenge: string; proof: { value?: unknown } }) => {
+        if (r.challenge !== "challenge") throw refusal(Code.Unauthenticated, { code: FaultCode.CHALLENGE_EXPIRED, message: "The time is over.", remedy: "Sign in from the start." });
+        this.people.checkCode(String(r.proof.value));
+        this.signedIn = true;
+        return { session: this.#sessionView(), token: "" };
+      },
+      ...this.people.session(),
       logout: () => {
         this.signedIn = false;
         return {};

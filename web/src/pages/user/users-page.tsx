@@ -1,0 +1,124 @@
+// People who may sign in.
+import { timestampMs } from "@bufbuild/protobuf/wkt";
+import { Button } from "@patternfly/react-core";
+import { lazy, Suspense, useState } from "react";
+import { faultOf } from "../../api/fault";
+import type { User } from "../../api/gen/quantix/user/v1/user_pb";
+import { usePageState } from "../../shell/page-state";
+import { Filter } from "../../ui/filter";
+import { ActionButton, allowedOf, Empty, PageTitle } from "../../ui/parts";
+import { Status } from "../../ui/status";
+import { DataTable, type Column } from "../../ui/table";
+import { Age } from "../../ui/time";
+import { USER_ORDERS, useUsers } from "./lists";
+import type { Verb } from "./user-dialogs";
+import { SOURCES, userStatus } from "./words";
+
+const CreateUserDialog = lazy(() => import("./user-dialogs").then((m) => ({ default: m.CreateUserDialog })));
+const UserDialog = lazy(() => import("./user-dialogs").then((m) => ({ default: m.UserDialog })));
+
+const WORDS: [Verb, string][] = [
+  ["rename", "Rename"],
+  ["reset_password", "Reset password"],
+  ["clear_factors", "Remove second factors"],
+];
+
+function columns(act: (user: User, verb: Verb) => void): Column<User>[] {
+  return [
+    {
+      id: "name",
+      header: "Name",
+      sort: (u) => u.name,
+      cell: (u) => (
+        <>
+          {u.name}
+          {u.grantedRoles.length > 0 && <div className="q-table__sub">Roles from there: {u.grantedRoles.join(", ")}</div>}
+        </>
+      ),
+    },
+    { id: "state", header: "State", cell: (u) => <Status {...userStatus(u)} />, width: "170px" },
+    { id: "source", header: "Kept by", cell: (u) => SOURCES[u.source] },
+    { id: "factor", header: "Second factor", cell: (u) => (u.hasSecondFactor ? "Yes" : <span className="q-muted">None</span>) },
+    {
+      id: "sessions",
+      header: "Sessions",
+      numeric: true,
+      cell: (u) => (
+        <Button variant="link" isInline size="sm" aria-label={`Sessions of ${u.name}`} onClick={() => act(u, "sessions")}>
+          {u.sessions}
+        </Button>
+      ),
+    },
+    { id: "signed-in", header: "Last sign-in", cell: (u) => <Age at={u.signedInAt && timestampMs(u.signedInAt)} /> },
+    { id: "created", header: "Created", sort: (u) => (u.createdAt ? timestampMs(u.createdAt) : 0), cell: (u) => <Age at={u.createdAt && timestampMs(u.createdAt)} /> },
+    {
+      id: "action",
+      header: "Actions",
+      isHeaderHidden: true,
+      cell: (u) => (
+        <span className="q-actions">
+          {WORDS.map(([verb, word]) => (
+            <ActionButton key={verb} variant="link" action={allowedOf(u.allowedActions, verb)} onClick={() => act(u, verb)}>
+              {word}
+            </ActionButton>
+          ))}
+          {u.disabled ? (
+            <ActionButton variant="link" action={allowedOf(u.allowedActions, "enable")} onClick={() => act(u, "enable")}>
+              Turn on
+            </ActionButton>
+          ) : (
+            <ActionButton variant="link" action={allowedOf(u.allowedActions, "disable")} onClick={() => act(u, "disable")}>
+              Turn off
+            </ActionButton>
+          )}
+          <ActionButton variant="link" action={allowedOf(u.allowedActions, "delete")} onClick={() => act(u, "delete")}>
+            Delete
+          </ActionButton>
+        </span>
+      ),
+    },
+  ];
+}
+
+export function UsersPage() {
+  const page = usePageState();
+  const list = useUsers(page);
+  const [open, setOpen] = useState<{ user: User; verb: Verb }>();
+  const done = () => list.again();
+  return (
+    <>
+      <PageTitle
+        title="Users"
+        note="Who may sign in. People of a provider or directory appear at their first sign-in."
+        actions={
+          <Button size="sm" onClick={page.openCreate}>
+            Create user
+          </Button>
+        }
+      />
+      <div className="q-toolbar">
+        <Filter label="Filter users by name" value={page.filter} onChange={page.setFilter} />
+      </div>
+      <DataTable
+        label="Users"
+        rows={list.rows}
+        columns={columns((user, verb) => setOpen({ user, verb }))}
+        rowId={(u) => u.id}
+        rowName={(u) => u.name}
+        sort={page.sort}
+        onSort={page.setSort}
+        orders={USER_ORDERS}
+        total={list.total}
+        hasMore={list.hasMore}
+        onMore={list.more}
+        fault={list.error ? faultOf(list.error) : undefined}
+        onRetry={list.again}
+        empty={<Empty title={`No user has "${page.filter}" in the name`} />}
+      />
+      <Suspense>
+        {page.isCreating && <CreateUserDialog onDone={done} onClose={page.closeCreate} />}
+        {open && <UserDialog user={open.user} verb={open.verb} onDone={done} onClose={() => setOpen(undefined)} />}
+      </Suspense>
+    </>
+  );
+}
