@@ -3,7 +3,8 @@
 //! The host is a stranger here. Its TLS is pinned by the token, bodies are bounded, redirects are not followed, and
 //! whatever it answers is shown only as far as it is printable.
 
-use crate::dial::{Dial, HostUrl, now};
+use crate::clock::Clock;
+use crate::dial::{Dial, HostUrl};
 use crate::rest::Answer;
 use crate::tls::{self, Fingerprint, show};
 use crate::token::RegistrationToken;
@@ -92,6 +93,7 @@ pub struct Contact {
 pub struct Registration {
     dial: Dial,
     bearer: Option<String>,
+    clock: Clock,
 }
 
 impl Registration {
@@ -100,12 +102,20 @@ impl Registration {
         let url: HostUrl = url.parse().map_err(|f: Fault| f.in_phase("PING"))?;
         let token: RegistrationToken = token.parse().map_err(|f: Fault| f.in_phase("TOKEN"))?;
         let dial = dial(url, tls::pinned(token.fingerprint)?)?;
-        Ok(Registration { dial, bearer: Some(format!("Bearer {token}")) })
+        Ok(Registration { dial, bearer: Some(format!("Bearer {token}")), clock: Clock::system() })
     }
 
     /// For the ping of an offered host: nothing is secret, nothing is trusted.
     pub fn offer(url: &str) -> Result<Registration, Fault> {
-        Ok(Registration { dial: dial(url.parse()?, tls::unpinned()?)?, bearer: None })
+        let dial = dial(url.parse()?, tls::unpinned()?)?;
+        Ok(Registration { dial, bearer: None, clock: Clock::system() })
+    }
+
+    /// The same by another clock than the system's.
+    pub fn by(mut self, clock: &Clock) -> Registration {
+        self.dial.tls = tls::client_by(self.dial.tls, clock);
+        self.clock = clock.clone();
+        self
     }
 
     /// Where.
@@ -115,9 +125,9 @@ impl Registration {
 
     /// PING: who is there, which release, what its clock says.
     pub async fn ping(&self) -> Result<Contact, Fault> {
-        let asked_at = now();
+        let asked_at = self.clock.now();
         let (answer, certificate_der) = self.call(Method::GET, "ping", "PING", None).await?;
-        let answered_at = now();
+        let answered_at = self.clock.now();
         let ping: Ping = self.parse(&answer, "ping", "PING")?;
         let middle = asked_at.0 + (answered_at.0 - asked_at.0) / 2;
         let clock_skew_ms = ping.time_unix_ms.saturating_sub(middle);
@@ -157,7 +167,7 @@ impl Registration {
                 format!("The clocks of the host and the vDC are {} s apart.", clock_skew_ms.abs() / 1000),
                 "Set both clocks right (NTP), then try again.",
             )
-            .because(format!("host: {}, vDC: {}", show(UnixMs(ping.time_unix_ms)), show(now())));
+            .because(format!("host: {}, vDC: {}", show(UnixMs(ping.time_unix_ms)), show(self.clock.now())));
             return Err(self.place(fault, "PING", self.evidence(answer, "ping")));
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The one place that makes ids and secrets. Ids are UUIDv7: newer ones sort after older ones.
 
-use quantix_model::id::{EventId, HostId, ImageId, PoolId, SessionId, TaskId, UserId, VmId, VolumeId};
+use quantix_model::id::{EventId, HostId, ImageId, JoinTokenId, PoolId, SessionId, TaskId, UserId, VmId, VolumeId};
 use rand::RngCore as _;
 use uuid::Uuid;
 
@@ -32,6 +32,8 @@ makers! {
     user -> UserId;
     /// A new session id.
     session -> SessionId;
+    /// A new join token's id.
+    join_token -> JoinTokenId;
 }
 
 /// A new id for something that is not kept: a probe, an epoch.

@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use quantix_control::clock::Clock;
 use quantix_control::config::FILE_DEFAULT;
 use quantix_control::services::{scraper, session};
-use quantix_control::{Config, Vdc, VdcOptions, backup, serve};
+use quantix_control::{Config, Vdc, VdcOptions, backup, pki, serve};
 use quantix_model::Fault;
 use serde::Serialize;
 use std::io::{IsTerminal as _, Write as _};
@@ -29,6 +29,9 @@ enum Command {
     ResetPassword(Settings),
     /// Makes a token for Prometheus to read figures with; the one before stops working.
     MetricsToken(Settings),
+    /// Makes a new certificate authority. It signs once all connected hosts trust it; a vDC that is not running does it at
+    /// its next start.
+    RotateCa(Settings),
     /// Writes the whole state to a new file; the vDC may be serving. The file holds keys: keep it as safe as them.
     Backup(BackupTo),
     /// Makes a backup's state that of this vDC, which must not be running.
@@ -38,9 +41,10 @@ enum Command {
 impl Command {
     fn settings(&self) -> &Settings {
         match self {
-            Command::Run(settings) | Command::ResetPassword(settings) | Command::MetricsToken(settings) => {
-                settings
-            }
+            Command::Run(settings)
+            | Command::ResetPassword(settings)
+            | Command::MetricsToken(settings)
+            | Command::RotateCa(settings) => settings,
             Command::Backup(backup) => &backup.settings,
             Command::Restore(restore) => &restore.settings,
         }
@@ -132,6 +136,7 @@ fn work(arguments: Arguments) -> Result<(), Fault> {
         Command::Run(_) => runtime.block_on(run(config)),
         Command::ResetPassword(_) => runtime.block_on(reset_password(config)),
         Command::MetricsToken(_) => runtime.block_on(metrics_token(config)),
+        Command::RotateCa(_) => rotate_ca(&config),
         Command::Backup(wish) => runtime.block_on(make_backup(&config, &wish)),
         Command::Restore(wish) => runtime.block_on(restore(&config, &wish)),
     }
@@ -174,6 +179,13 @@ async fn metrics_token(config: Config) -> Result<(), Fault> {
     let token = scraper::make_token(&store).await;
     store.close().await;
     say(&token?);
+    Ok(())
+}
+
+fn rotate_ca(config: &Config) -> Result<(), Fault> {
+    pki::want_rotation(&config.data_dir)?;
+    say("A new certificate authority was asked for. It is made within seconds, or at the next start of the vDC.");
+    say("It signs once all connected hosts trust it; the certificates page shows how far that is.");
     Ok(())
 }
 

@@ -103,6 +103,7 @@ impl Vdc {
         reconcilers::store::start(&app);
         reconcilers::pool::start(&app);
         reconcilers::event::start(&app);
+        reconcilers::certificate::start(&app);
 
         let mut servers = Vec::new();
         let dev_address = dev_listener.as_ref().and_then(|l| l.local_addr().ok());
@@ -138,9 +139,9 @@ impl VdcHandle {
         Ok(self.core.store.user_find("admin").await?.is_some_and(|admin| admin.must_change_password))
     }
 
-    /// The CA that certifies the vDC and its hosts.
-    pub fn ca_pem(&self) -> &str {
-        self.core.pki.ca_pem()
+    /// The authorities that certify the vDC and its hosts.
+    pub fn ca_pem(&self) -> String {
+        self.core.pki.bundle().pem.clone()
     }
 
     /// The ground it stands on, for tests that look behind the API.
@@ -257,6 +258,8 @@ fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assem
     api::session::mount(&mut assembly, sessions.clone());
     api::task::mount(&mut assembly, core);
     api::host::mount(&mut assembly, app);
+    api::join_token::mount(&mut assembly, app);
+    api::certificate::mount(&mut assembly, app);
     api::report::mount(&mut assembly, app);
     api::pool::mount(&mut assembly, app);
     api::image::mount(&mut assembly, app);
@@ -277,8 +280,8 @@ fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assem
     assembly
 }
 
-fn serve_tls(listener: TcpListener, app: axum::Router, core: &Core) -> Result<JoinHandle<()>, Fault> {
-    let tls = quantix_client::tls::server(&core.pki.identity()?, Some(core.pki.ca_pem()))?;
+fn serve_tls(listener: TcpListener, app: axum::Router, core: &Arc<Core>) -> Result<JoinHandle<()>, Fault> {
+    let tls = port::Tls::new(core)?;
     Ok(tokio::spawn(port::serve(listener, app, tls, core.stop.clone())))
 }
 

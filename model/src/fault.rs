@@ -112,6 +112,10 @@ codes! {
     ConsoleTicketInvalid = 161, "CONSOLE_TICKET_INVALID";
     TaskCancelled = 180, "TASK_CANCELLED";
     TaskNotCancellable = 181, "TASK_NOT_CANCELLABLE";
+    JoinTokenUsed = 200, "JOIN_TOKEN_USED";
+    JoinTokenRevoked = 201, "JOIN_TOKEN_REVOKED";
+    CertificateExpired = 202, "CERTIFICATE_EXPIRED";
+    CertificateRefused = 203, "CERTIFICATE_REFUSED";
 }
 
 impl FaultCode {

@@ -59,4 +59,6 @@ ids! {
     UserId = "user";
     /// A person's signed-in session.
     SessionId = "session";
+    /// A token that hosts join by.
+    JoinTokenId = "join_token";
 }

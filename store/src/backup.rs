@@ -26,11 +26,13 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Every table of ours; a law test compares it with a new store.
-pub(crate) const TABLES: [&str; 16] = [
+pub(crate) const TABLES: [&str; 18] = [
     "alerts",
     "events",
     "hosts",
     "images",
+    "join_tokens",
+    "join_uses",
     "pool_assignments",
     "pool_releases",
     "pool_statuses",
@@ -336,6 +338,7 @@ impl Store {
         settle_work(&tx, at).await?;
         settle_things(&tx, at).await?;
         crate::session::table::Entity::delete_many().exec(&tx).await?;
+        crate::join_token::revoke_all(&tx, at).await?;
         crate::setting::put(&tx, RESTORED, restore).await?;
         crate::setting::put(&tx, SETTLED, restore).await?;
         Ok(tx.commit().await?)

@@ -4,7 +4,7 @@ use crate::error::StoreError;
 use crate::page::{Key, Mark, PageRequest, token};
 use crate::row::{Row, select_all, select_page};
 use crate::{
-    AlertRecord, EventRecord, HostRecord, ImageRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord,
+    AlertRecord, EventRecord, HostRecord, ImageRecord, JoinTokenRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord,
     PoolStatusRecord, SessionRecord, Store, TaskRecord, UploadRecord, UserRecord, VmRecord, VolumeRecord,
 };
 use quantix_model::list::Order;
@@ -79,6 +79,9 @@ async fn every_list_has_an_index() {
     check(&store, select_all::<VolumeRecord>(is("pool_id"))).await;
     check(&store, select_all::<VolumeRecord>(is("vm_id"))).await;
     check(&store, select_all::<VolumeRecord>(is("parent_id"))).await;
+    check(&store, crate::roster::by_end()).await;
+    check_pages::<JoinTokenRecord>(&store, &all).await;
+    check(&store, select_all::<JoinTokenRecord>(is("secret_sha256"))).await;
     check(&store, select_all::<UploadRecord>(all.clone())).await;
     check(&store, select_all::<VmRecord>(is("host_id"))).await;
     store.close().await;

@@ -12,6 +12,7 @@ mod error;
 mod event;
 mod host;
 mod image;
+mod join_token;
 #[cfg(test)]
 mod laws;
 mod list;
@@ -38,6 +39,7 @@ pub use error::StoreError;
 pub use event::{EventFilter, EventRecord};
 pub use host::HostRecord;
 pub use image::ImageRecord;
+pub use join_token::{JoinTokenRecord, JoinUse};
 pub use mark::Mark;
 pub use page::{Page, PageRequest};
 pub use pool::{PoolAssignmentRecord, PoolContents, PoolRecord, PoolStatusRecord};

@@ -91,6 +91,7 @@ function buildRoutes(api: Api) {
       page("/volumes/$id", lazyRouteComponent(() => import("./pages/volume/volume-page"), "VolumePage")),
       page("/vms", lazyRouteComponent(() => import("./pages/vm/vms-page"), "VmsPage")),
       page("/vms/$id", lazyRouteComponent(() => import("./pages/vm/vm-page"), "VmPage")),
+      page("/certificates", lazyRouteComponent(() => import("./pages/certificate/certificates-page"), "CertificatesPage")),
       page("/alerts", lazyRouteComponent(() => import("./pages/event/alerts-page"), "AlertsPage")),
       page("/events", lazyRouteComponent(() => import("./pages/event/events-page"), "EventsPage")),
       page("/tasks", lazyRouteComponent(() => import("./pages/task/tasks-page"), "TasksPage")),

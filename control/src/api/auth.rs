@@ -11,7 +11,6 @@
 //! foreign pages.
 
 use crate::core::Core;
-use crate::roster::Rosters;
 use crate::services::scraper;
 use crate::services::session::Sessions;
 use connectrpc::{ConnectError, PeerCerts, RequestContext};
@@ -110,6 +109,16 @@ pub const RPCS: &[(&str, Need)] = &[
     ("/quantix.vm.v1.VmService/DeleteVm", Need::Session),
     ("/quantix.vm.v1.VmService/CreateConsoleTicket", Need::Session),
     ("/quantix.node.v1.ReportService/Beat", Need::Host),
+    ("/quantix.node.v1.ReportService/RenewCertificate", Need::Host),
+    ("/quantix.certificate.v1.CertificateService/GetCertificates", Need::Session),
+    ("/quantix.certificate.v1.CertificateService/UploadCertificate", Need::Session),
+    ("/quantix.certificate.v1.CertificateService/RemoveCertificate", Need::Session),
+    ("/quantix.certificate.v1.CertificateService/RotateAuthority", Need::Session),
+    ("/quantix.join_token.v1.JoinTokenService/CreateJoinToken", Need::Session),
+    ("/quantix.join_token.v1.JoinTokenService/ListJoinTokens", Need::Session),
+    ("/quantix.join_token.v1.JoinTokenService/RevokeJoinToken", Need::Session),
+    // It shows a join token.
+    ("/quantix.join_token.v1.JoinTokenService/Join", Need::Public),
 ];
 
 /// Every other route but the web app's files: methods, path, need. `{…}` stands for one segment.
@@ -214,7 +223,7 @@ pub async fn authorise(
 ) -> Result<Caller, Fault> {
     match need {
         Need::Public => Ok(Caller::Nobody),
-        Need::Host => host_of(certificates, &core.rosters).await.map(Caller::Host),
+        Need::Host => host_of(certificates, core).await.map(Caller::Host),
         // A bearer only: a cookie would be sent along by any page.
         Need::Scraper => scraper::check(&core.store, bearer(headers)).await.map(|()| Caller::Nobody),
         Need::Session | Need::SessionAnyPassword => {
@@ -264,12 +273,20 @@ fn token(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
-async fn host_of(certificates: Option<&PeerCerts>, rosters: &Rosters) -> Result<HostId, Fault> {
+async fn host_of(certificates: Option<&PeerCerts>, core: &Core) -> Result<HostId, Fault> {
     // rustls has verified the chain against our CA; here only the name and the key count.
     let leaf = certificates.and_then(|chain| chain.0.first()).ok_or_else(not_a_host)?;
     let facts = CertificateFacts::read(leaf)?;
     let id = facts.host_id().ok_or_else(not_a_host)?;
-    match rosters.by_key(&facts.key_fingerprint.0).await? {
+    // A line may live longer than the certificate it was opened with.
+    if facts.not_after < core.clock.now() {
+        return Err(Fault::new(
+            FaultCode::CertificateExpired,
+            "The host's certificate has expired.",
+            "Run `quantix-node token` on it and add it again here.",
+        ));
+    }
+    match core.rosters.by_key(&facts.key_fingerprint.0).await? {
         Some(host) if host == id => Ok(id),
         _ => Err(not_a_host()),
     }

@@ -4,7 +4,7 @@ use crate::api::Assembly;
 use crate::api::auth;
 use crate::api::error::reply;
 use crate::bus::Thing;
-use crate::services::{App, device, host, log};
+use crate::services::{App, device, host, host_enrol, log};
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
 use futures::StreamExt as _;
 use quantix_contract::quantix::host::v1 as wire;
@@ -86,7 +86,11 @@ impl wire::HostService for Api {
         _context: RequestContext,
         request: ServiceRequest<'_, wire::AddHostRequest>,
     ) -> ServiceResult<wire::Host> {
-        reply(host::add(&self.0, request.probe_id, request.name).await)
+        let added = async {
+            let replaces = super::optional(request.replaces_host_id)?;
+            host_enrol::add(&self.0, request.probe_id, request.name, replaces).await
+        };
+        reply(added.await)
     }
 
     async fn list_devices(

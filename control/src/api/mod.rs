@@ -2,12 +2,14 @@
 
 pub mod assembly;
 pub mod auth;
+pub mod certificate;
 pub mod console;
 pub mod error;
 pub mod event;
 pub mod file;
 pub mod host;
 pub mod image;
+pub mod join_token;
 pub mod metrics;
 pub mod pool;
 pub mod report;

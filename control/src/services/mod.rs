@@ -4,6 +4,7 @@
 //! that is `api/`'s.
 
 pub mod alert;
+pub mod certificate;
 pub mod console;
 pub mod device;
 pub mod device_work;
@@ -13,8 +14,10 @@ pub mod file;
 pub mod file_upload;
 pub mod file_work;
 pub mod host;
+pub mod host_enrol;
 pub mod image;
 pub mod image_work;
+pub mod join_token;
 pub mod life;
 pub mod lines;
 pub mod live;
@@ -64,6 +67,8 @@ pub struct App {
     pub lines: Lines,
     /// Hosts that were probed and may be added.
     pub probes: Probes,
+    /// Hosts that join.
+    pub joins: join_token::Joins,
     /// Places for whole beats.
     pub turns: turn::Turns,
     /// Uploads under way.
@@ -90,6 +95,7 @@ impl App {
             lives: life::Lives::default(),
             lines: Lines::default(),
             probes: Probes::default(),
+            joins: join_token::Joins::default(),
             turns: turn::Turns::default(),
             uploads: Uploads::default(),
             tickets: Tickets::default(),

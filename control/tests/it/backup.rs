@@ -28,7 +28,7 @@ async fn start(config: &Config) -> quantix_control::VdcHandle {
 async fn mark(config: &Config, word: &str) -> (String, String) {
     let vdc = start(config).await;
     vdc.core().store.setting_put("word", word).await.unwrap();
-    let ca = vdc.ca_pem().to_owned();
+    let ca = vdc.ca_pem();
     vdc.stop().await;
     (word.to_owned(), ca)
 }
@@ -36,7 +36,7 @@ async fn mark(config: &Config, word: &str) -> (String, String) {
 async fn seen(config: &Config) -> (String, String) {
     let vdc = start(config).await;
     let word = vdc.core().store.setting_get("word").await.unwrap().unwrap_or_default();
-    let ca = vdc.ca_pem().to_owned();
+    let ca = vdc.ca_pem();
     vdc.stop().await;
     (word, ca)
 }

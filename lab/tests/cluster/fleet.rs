@@ -40,7 +40,7 @@ async fn start_vdc(dir: &Path, listen: SocketAddr) -> VdcHandle {
 }
 
 async fn client(vdc: &VdcHandle, password: &str) -> (VdcClient, VdcClient) {
-    let config = tls::client(vdc.ca_pem()).expect("the vDC's own CA");
+    let config = tls::client(&vdc.ca_pem()).expect("the vDC's own CA");
     let client = VdcClient::new(&format!("https://{}", vdc.address()), tls::VDC_NAME, config).expect("a URL");
     let login =
         session::LoginRequest { user_name: "admin".into(), password: password.into(), ..Default::default() };

@@ -4,12 +4,14 @@
 mod adopt;
 mod backup;
 mod bad_input;
+mod certificate;
 mod device;
 mod event;
 mod explore;
 mod file;
 mod fleet;
 mod hold;
+mod join;
 mod kill;
 mod log;
 mod main_job;

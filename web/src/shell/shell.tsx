@@ -8,6 +8,7 @@ import HddIcon from "@patternfly/react-icons/dist/esm/icons/hdd-icon";
 import HomeIcon from "@patternfly/react-icons/dist/esm/icons/home-icon";
 import ServerIcon from "@patternfly/react-icons/dist/esm/icons/server-icon";
 import BellIcon from "@patternfly/react-icons/dist/esm/icons/bell-icon";
+import KeyIcon from "@patternfly/react-icons/dist/esm/icons/key-icon";
 import ListIcon from "@patternfly/react-icons/dist/esm/icons/list-icon";
 import TasksIcon from "@patternfly/react-icons/dist/esm/icons/tasks-icon";
 import { Button } from "@patternfly/react-core";
@@ -34,6 +35,7 @@ const PLACES = [
   { to: "/tasks", label: "Tasks", icon: <TasksIcon /> },
   { to: "/alerts", label: "Alerts", icon: <BellIcon /> },
   { to: "/events", label: "Events", icon: <ListIcon /> },
+  { to: "/certificates", label: "Certificates", icon: <KeyIcon /> },
 ] as const;
 
 const NAV_KEY = "quantix.nav";

@@ -3,10 +3,12 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createRouterTransport, type Transport } from "@connectrpc/connect";
 import { AlertService, type Alert } from "../api/gen/quantix/alert/v1/alert_pb";
+import { CertificatesSchema, CertificateService, type Certificates, type UploadCertificateRequest } from "../api/gen/quantix/certificate/v1/certificate_pb";
 import { EventService, type Event } from "../api/gen/quantix/event/v1/event_pb";
 import { FaultCode, FaultDetailSchema } from "../api/gen/quantix/fault/v1/fault_pb";
-import { HostSchema, HostService, type BlockDevice, type Host, type InitialiseDeviceRequest, type ProbeHostResponseSchema } from "../api/gen/quantix/host/v1/host_pb";
+import { HostSchema, HostService, type AddHostRequest, type BlockDevice, type Host, type InitialiseDeviceRequest, type ProbeHostResponseSchema } from "../api/gen/quantix/host/v1/host_pb";
 import { ImageService, type Image } from "../api/gen/quantix/image/v1/image_pb";
+import { JoinTokenSchema, JoinTokenService, JoinTokenState, type CreateJoinTokenRequest, type JoinToken } from "../api/gen/quantix/join_token/v1/join_token_pb";
 import { CreatePoolRequestSchema, PoolSchema, PoolService, type CreatePoolRequest, type Pool, type File as PoolFile, type UnassignPoolRequest, type UpdatePoolRequest } from "../api/gen/quantix/pool/v1/pool_pb";
 import { LogLevel, type ListLogsRequest, type LogRecord } from "../api/gen/quantix/log/v1/log_pb";
 import { SessionService } from "../api/gen/quantix/session/v1/session_pb";
@@ -52,6 +54,13 @@ export class FakeVdc {
   askedLogs: ListLogsRequest[] = [];
   events: Event[] = [];
   alerts: Alert[] = [];
+  certificates: Certificates = create(CertificatesSchema);
+  uploadedCertificates: UploadCertificateRequest[] = [];
+  /** Refuses uploads. */
+  uploadRefusal: ConnectError | undefined;
+  joinTokens: JoinToken[] = [];
+  createdJoinTokens: CreateJoinTokenRequest[] = [];
+  addedHosts: AddHostRequest[] = [];
   offers: { url: string; version: string }[] = [];
   placements: Placement[] = [];
   probe: MessageInitShape<typeof ProbeHostResponseSchema>[] = [];
@@ -110,6 +119,8 @@ export class FakeVdc {
           listAlerts: () => this.#guard(() => ({ alerts: this.alerts })),
           acknowledgeAlert: (r) => this.#guard(() => this.#acknowledge(r.id, r.undo)),
         });
+        service(CertificateService, this.#certificate());
+        service(JoinTokenService, this.#joinToken());
         service(WatchService, {
           watch: (r, context) => this.#watch(r, context.signal),
           look: (r) => this.#guard(() => ((this.gaze = r.gaze?.sights ?? []), {})),
@@ -230,11 +241,46 @@ export class FakeVdc {
         }),
       listHostOffers: () => this.#guard(() => ({ offers: this.offers })),
       probeHost: () => probe(this),
-      addHost: (r: { name: string }) =>
+      addHost: (r: AddHostRequest) =>
         this.#guard(() => {
+          this.addedHosts.push(r);
           const host = create(HostSchema, { id: `host-${this.hosts.length}`, name: r.name });
           this.hosts.push(host);
           return host;
+        }),
+    };
+  }
+
+  #certificate() {
+    return {
+      getCertificates: () => this.#guard(() => this.certificates),
+      uploadCertificate: (r: UploadCertificateRequest) =>
+        this.#guard(() => {
+          if (this.uploadRefusal) throw this.uploadRefusal;
+          this.uploadedCertificates.push(r);
+          return this.certificates;
+        }),
+      removeCertificate: () => this.#guard(() => (this.certificates = { ...this.certificates, uploaded: undefined })),
+      rotateAuthority: () => this.#guard(() => (this.certificates = { ...this.certificates, signsAt: timestampFromMs(Date.now() + 7 * 24 * 3600_000), hostsBehind: 1, hostsBehindNames: ["host-1"] })),
+    };
+  }
+
+  #joinToken() {
+    return {
+      listJoinTokens: () => this.#guard(() => ({ joinTokens: this.joinTokens, total: BigInt(this.joinTokens.length) })),
+      createJoinToken: (r: CreateJoinTokenRequest) =>
+        this.#guard(() => {
+          this.createdJoinTokens.push(r);
+          const expiresAt = timestampFromMs(Date.now() + r.lifeSeconds * 1000);
+          const joinToken = create(JoinTokenSchema, { id: `token-${this.joinTokens.length}`, state: JoinTokenState.USABLE, note: r.note, createdBy: "admin", uses: r.uses, expiresAt });
+          this.joinTokens.push(joinToken);
+          return { joinToken, token: "qxj1.secret.pin", vdcUrl: "https://vdc.example:8443" };
+        }),
+      revokeJoinToken: (r: { id: string }) =>
+        this.#guard(() => {
+          const revoked = { ...found(this.joinTokens, r.id), state: JoinTokenState.REVOKED };
+          this.joinTokens = this.joinTokens.map((t) => (t.id === r.id ? revoked : t));
+          return revoked;
         }),
     };
   }
