@@ -114,7 +114,7 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
     match code {
         C::InvalidArgument | C::PasswordTooWeak | C::PoolPathInvalid | C::InvalidRequest
             | C::PathOutsidePool | C::FileNotRegular | C::VolumeCannotShrink | C::ImageNotAnImage
-            | C::ImageChecksumMismatch | C::ImageBackingFileRefused => ErrorCode::InvalidArgument,
+            | C::ImageChecksumMismatch | C::ImageBackingFileRefused | C::CertificateRefused => ErrorCode::InvalidArgument,
         C::NotFound | C::UnknownPath | C::FileNotFound | C::VolumeMissing | C::SnapshotMissing
             | C::VmMissingOnHost => ErrorCode::NotFound,
         C::NameTaken | C::HostAlreadyExists | C::FileExists => ErrorCode::AlreadyExists,
@@ -122,7 +122,8 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
         C::DeadlineExceeded | C::ConnectionTimeout => ErrorCode::DeadlineExceeded,
         C::TooLarge | C::TooManyAttempts | C::Busy | C::PoolFull => ErrorCode::ResourceExhausted,
         C::NotSignedIn | C::WrongCredentials | C::TokenInvalid | C::TokenExpired | C::TokenMissing
-            | C::ConsoleTicketInvalid => ErrorCode::Unauthenticated,
+            | C::ConsoleTicketInvalid | C::JoinTokenUsed | C::JoinTokenRevoked
+            | C::CertificateExpired => ErrorCode::Unauthenticated,
         C::Forbidden => ErrorCode::PermissionDenied,
         C::StoreUnavailable | C::StoreFull | C::HostConnectionFailed | C::HostApiNotAvailable | C::NetworkUnreachable
             | C::TlsError | C::HostUnreachable | C::HostDisconnected | C::HypervisorUnavailable
@@ -135,7 +136,8 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
             | C::PoolDeviceMissing | C::PoolProtocolUnsupported | C::PoolCannot | C::FileInUse
             | C::VolumeHasClones | C::VolumeHeldElsewhere | C::VolumeDamaged | C::DeviceInUse
             | C::DeviceChanged | C::VolumeInUse | C::ImageNotReady | C::ImageInUse | C::UploadIncomplete
-            | C::VmActionNotAllowed | C::ConsoleNotRunning | C::TaskNotCancellable => ErrorCode::FailedPrecondition,
+            | C::VmActionNotAllowed | C::ConsoleNotRunning | C::TaskNotCancellable | C::SealKeyMissing
+            | C::LastAdmin | C::RoleInUse => ErrorCode::FailedPrecondition,
         C::Internal => ErrorCode::Internal,
     }
 }

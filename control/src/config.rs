@@ -30,6 +30,9 @@ pub struct Config {
     /// More names and addresses for our certificate.
     #[serde(default)]
     pub names: Vec<String>,
+    /// The key for secrets at rest; `seal.key` in the data folder when left out.
+    #[serde(default)]
+    pub seal_key_file: Option<PathBuf>,
     /// `postgres://…` instead of the embedded database.
     #[serde(default)]
     pub database_url: Option<String>,
@@ -66,6 +69,7 @@ impl Config {
             host_facing_url: None,
             web_dir: None,
             names: Vec::new(),
+            seal_key_file: None,
             database_url: None,
             host_offer_urls: vec!["https://127.0.0.1:9443".into()],
             beat_interval_ms: beat_interval_ms(),
@@ -85,6 +89,7 @@ impl Config {
             "dev_listen",
             "host_facing_url",
             "web_dir",
+            "seal_key_file",
             "database_url",
             "beat_interval_ms",
         ]);
@@ -95,6 +100,11 @@ impl Config {
             })?;
         config.check()?;
         Ok(config)
+    }
+
+    /// Where the key for secrets at rest is.
+    pub fn seal_key(&self) -> PathBuf {
+        self.seal_key_file.clone().unwrap_or_else(|| self.data_dir.join(crate::seal::FILE))
     }
 
     /// Refuses what cannot work or would be unsafe.

@@ -7,6 +7,7 @@ use crate::health::StoreHealth;
 use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::roster::Rosters;
+use crate::seal::Seal;
 use crate::tasks::Tasks;
 use quantix_model::UnixMs;
 use quantix_store::Store;
@@ -29,6 +30,8 @@ pub struct Core {
     pub bus: Bus,
     /// Long work.
     pub tasks: Tasks,
+    /// For secrets in the store.
+    pub seal: Arc<Seal>,
     /// Our certificate authority and our own certificate.
     pub pki: Pki,
     /// As started with.

@@ -18,6 +18,7 @@ pub mod pki;
 mod port;
 pub mod reconcilers;
 pub mod roster;
+pub mod seal;
 pub mod serve;
 pub mod services;
 pub mod tasks;

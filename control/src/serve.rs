@@ -14,8 +14,9 @@ use crate::pki::Pki;
 use crate::port;
 use crate::reconcilers;
 use crate::roster::Rosters;
+use crate::seal::Seal;
 use crate::services::session::{self, Sessions};
-use crate::services::{App, summary};
+use crate::services::{App, pool_secret, summary};
 use crate::tasks::Tasks;
 use quantix_model::fault::{Fault, FaultCode};
 use quantix_store::Store;
@@ -32,6 +33,8 @@ use tokio_util::task::TaskTracker;
 
 /// What stopping may take before what is left is dropped.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// Setting that names the key which seals.
+const SEAL_KEY_ID: &str = "seal_key_id";
 /// Ended sessions are forgotten so often.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
@@ -91,6 +94,7 @@ impl Vdc {
         let app = App::new(core.clone());
         let assembly = assemble(&core, &sessions, &app);
         let routes = http::routes(assembly, &core)?;
+        pool_secret::close_all(&app).await?;
         core.tasks.resume().await?;
         core.spawn(sweep(core.clone(), sessions.clone()));
         let store = core.store.clone();
@@ -230,7 +234,9 @@ async fn ground(
         names.push(name);
     }
     let (data_dir, pki_clock) = (config.data_dir.clone(), clock.clone());
-    let pki = tokio::task::spawn_blocking(move || Pki::open(&data_dir, &names, &pki_clock))
+    let seal = Arc::new(open_seal(&config, &store).await?);
+    let pki_seal = Arc::clone(&seal);
+    let pki = tokio::task::spawn_blocking(move || Pki::open(&data_dir, &names, &pki_clock, &pki_seal))
         .await
         .map_err(Fault::internal)??;
     let (bus, stop, background) = (Bus::default(), CancellationToken::new(), TaskTracker::new());
@@ -244,6 +250,7 @@ async fn ground(
         clock,
         bus,
         tasks,
+        seal,
         pki,
         config,
         metrics,
@@ -251,6 +258,21 @@ async fn ground(
         stop,
         background,
     }))
+}
+
+/// Opens the key for secrets at rest; which one it is stands in the store, so that a lost file is noticed at the start.
+async fn open_seal(config: &Config, store: &Store) -> Result<Seal, Fault> {
+    let known = store.setting_get(SEAL_KEY_ID).await?;
+    let (path, is_new) = (config.seal_key(), known.is_none());
+    let opened = tokio::task::spawn_blocking(move || Seal::open(&path, is_new)).await;
+    let seal = opened.map_err(Fault::internal)??;
+    if known.as_deref().is_some_and(|id| !seal.has(id)) {
+        return Err(seal.is_another());
+    }
+    if known.as_deref() != Some(seal.key_id()) {
+        store.setting_put(SEAL_KEY_ID, seal.key_id()).await?;
+    }
+    Ok(seal)
 }
 
 fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assembly {

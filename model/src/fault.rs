@@ -44,6 +44,9 @@ codes! {
     PasswordTooWeak = 23, "PASSWORD_TOO_WEAK";
     Forbidden = 24, "FORBIDDEN";
     TooManyAttempts = 25, "TOO_MANY_ATTEMPTS";
+    SealKeyMissing = 26, "SEAL_KEY_MISSING";
+    LastAdmin = 27, "LAST_ADMIN";
+    RoleInUse = 28, "ROLE_IN_USE";
     HostFirmwareOutdated = 40, "HOST_FIRMWARE_OUTDATED";
     HostConnectionFailed = 41, "HOST_CONNECTION_FAILED";
     ConnectionTimeout = 42, "CONNECTION_TIMEOUT";

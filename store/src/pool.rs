@@ -472,6 +472,17 @@ impl Store {
         Ok(pool)
     }
 
+    /// Keeps the secrets of a pool in another form; what it should be stays the same.
+    pub async fn pool_reseal(&self, id: PoolId, spec: &PoolSpec) -> Result<(), StoreError> {
+        let _touch = self.marks().touch();
+        self.change(id, |pool: &mut PoolRecord| {
+            pool.spec = spec.clone();
+            Ok::<(), StoreError>(())
+        })
+        .await
+        .map(drop)
+    }
+
     /// Notes that a pool was made on its storage.
     pub async fn pool_set_prepared(&self, id: PoolId) -> Result<(), StoreError> {
         let _touch = self.marks().touch();

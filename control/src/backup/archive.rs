@@ -28,6 +28,8 @@ const PKI_PARTS: [&str; 4] = ["pki/authorities.json", "pki/ca.pem", "pki/vdc.key
 const OWN_PART: &str = "pki/own.json";
 /// What stood in the place of the first one in layout 1.
 const LEGACY_KEY_PART: &str = "pki/ca.key";
+/// The key for secrets at rest; a vDC that keeps it elsewhere has none here, nor had earlier releases any.
+const SEAL_PART: &str = crate::seal::FILE;
 /// As good as any for databases, and fast.
 const ZSTD_LEVEL: i32 = 3;
 
@@ -87,6 +89,10 @@ pub async fn make(
     let own = config.data_dir.join(OWN_PART).exists().then_some(OWN_PART);
     for name in PKI_PARTS.into_iter().chain(own) {
         sources.push((name.to_owned(), config.data_dir.join(name)));
+    }
+    let seal = config.data_dir.join(crate::seal::FILE);
+    if config.seal_key_file.is_none() && seal.exists() {
+        sources.push((SEAL_PART.to_owned(), seal));
     }
     if let Some(settings) = settings {
         sources.push((SETTINGS_PART.to_owned(), settings.to_owned()));
@@ -213,7 +219,7 @@ pub(super) fn manifest(file: &Path) -> Result<Manifest, Fault> {
         _ => {}
     }
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|err| damaged(file, err))?;
-    let others = [DATABASE_PART, SETTINGS_PART, OWN_PART, LEGACY_KEY_PART];
+    let others = [DATABASE_PART, SETTINGS_PART, OWN_PART, LEGACY_KEY_PART, SEAL_PART];
     let known = |name: &str| others.contains(&name) || PKI_PARTS.contains(&name);
     if let Some(part) = manifest.parts.iter().find(|part| !known(&part.name)) {
         return Err(damaged(file, format!("it has a part {:?}", part.name)));

@@ -176,6 +176,12 @@ async fn finish(config: &Config, journal: &Journal, step: Step<'_>) -> Result<()
         step("new keys")?;
         put_in(config, PKI)?;
     }
+    if stage.join(crate::seal::FILE).exists() {
+        step("old seal")?;
+        put_aside(config, journal, crate::seal::FILE)?;
+        step("new seal")?;
+        put_in(config, crate::seal::FILE)?;
+    }
     step("end")?;
     forget(config)
 }

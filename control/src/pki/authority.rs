@@ -11,11 +11,13 @@
 //! signed for a host can be valid any more: whoever was away for longer has an expired certificate anyway.
 
 use super::issue;
+use crate::seal::Seal;
 use quantix_client::tls;
 use quantix_model::UnixMs;
 use quantix_model::fault::{Fault, FaultCode};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// How long an authority lasts.
 pub const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -182,6 +184,22 @@ impl Authorities {
 }
 
 impl Authority {
+    /// What its sealed key is good for.
+    fn purpose(&self) -> Result<String, Fault> {
+        Ok(format!("certificate authority {}", self.fingerprint()?))
+    }
+
+    /// Its key as PEM.
+    pub(super) fn key(&self, seal: &Seal) -> Result<Zeroizing<String>, Fault> {
+        seal.open_text(&self.purpose()?, &self.key)
+    }
+
+    /// Takes this key, sealed.
+    pub(super) fn close_key(&mut self, seal: &Seal, key_pem: &str) -> Result<(), Fault> {
+        self.key = seal.close(&self.purpose()?, key_pem.as_bytes())?;
+        Ok(())
+    }
+
     /// SHA-256 of the certificate.
     pub fn fingerprint(&self) -> Result<tls::Fingerprint, Fault> {
         tls::first_fingerprint(&self.certificate_pem)

@@ -21,6 +21,7 @@ pub use issue::LEAF_LIFE;
 pub use own::Own;
 
 use crate::clock::Clock;
+use crate::seal::Seal;
 use quantix_client::tls::{self, CertificateFacts, Identity, VDC_NAME, host_name};
 use quantix_model::UnixMs;
 use quantix_model::fault::{Fault, FaultCode};
@@ -70,6 +71,7 @@ struct Held {
 pub struct Pki {
     folder: PathBuf,
     clock: Clock,
+    seal: Arc<Seal>,
     names: Vec<String>,
     held: RwLock<Arc<Held>>,
     /// Held while files change: one change at a time.
@@ -95,17 +97,18 @@ pub struct HostCertificate {
 impl Pki {
     /// Reads the authorities under `data_dir`, or makes the first one at the first start. The vDC's certificate names
     /// `names` beside its own; it is made anew when a third of its life or less is left, or when a name is missing.
-    pub fn open(data_dir: &Path, names: &[String], clock: &Clock) -> Result<Pki, Fault> {
+    pub fn open(data_dir: &Path, names: &[String], clock: &Clock, seal: &Arc<Seal>) -> Result<Pki, Fault> {
         let folder = data_dir.join(crate::backup::PKI);
         file::make_folder(&folder)?;
         let now = clock.now();
-        let authorities = load(&folder, now)?;
+        let authorities = load(&folder, seal, now)?;
         let bundle = Bundle::of(&authorities)?;
         let own = Own::load(&folder)?;
         let held = Held { authorities, bundle, vdc_key_pem: String::new(), vdc_pem: String::new(), own };
         let pki = Pki {
             folder,
             clock: clock.clone(),
+            seal: Arc::clone(seal),
             names: issue::vdc_names(names),
             held: RwLock::new(Arc::new(held)),
             changing: Mutex::new(()),
@@ -138,7 +141,7 @@ impl Pki {
             return Ok(false);
         }
         let key = KeyPair::generate().map_err(Fault::internal)?;
-        let (leaf, _) = issue::sign(issuer, &issuer.key, &key, &self.names, "Quantix-vDC", now)?;
+        let (leaf, _) = issue::sign(issuer, &issuer.key(&self.seal)?, &key, &self.names, "Quantix-vDC", now)?;
         // With the authority behind it: a host that joins knows only that one's fingerprint.
         let pem = leaf + &issuer.certificate_pem;
         file::write(&self.folder, VDC_KEY, &key.serialize_pem())?;
@@ -197,7 +200,7 @@ impl Pki {
         let config = match &held.own {
             None => tls::server(&self.identity()?, Some(&held.bundle.pem))?,
             Some(own) => {
-                let others = own.identity()?;
+                let others = own.identity(&self.seal)?;
                 tls::server_by_name(&self.identity()?, VDC_NAME, &others, Some(&held.bundle.pem))?
             }
         };
@@ -217,8 +220,9 @@ impl Pki {
         let (held, now) = (self.held(), self.clock.now());
         let authority = held.authorities.signing();
         let names = [host_name(host)];
+        let ca_key = authority.key(&self.seal)?;
         let (pem, expires_at) =
-            issue::sign(authority, &authority.key, &key, &names, &format!("Quantix host {host}"), now)?;
+            issue::sign(authority, &ca_key, &key, &names, &format!("Quantix host {host}"), now)?;
         Ok(HostCertificate { pem, expires_at })
     }
 
@@ -233,7 +237,7 @@ impl Pki {
 
     fn begin(&self, authorities: &mut Authorities, now: UnixMs) -> Result<(), Fault> {
         let (mut authority, key) = issue::make_ca(now)?;
-        authority.key = key;
+        authority.close_key(&self.seal, &key)?;
         authorities.begin(authority);
         tracing::info!("made a new certificate authority; it signs once all connected hosts trust it");
         Ok(())
@@ -273,10 +277,12 @@ impl Pki {
         Ok(done)
     }
 
-    /// Takes up a certificate that people brought, which was checked.
-    pub fn put_own(&self, own: Own) -> Result<(), Fault> {
+    /// Takes up a certificate that people brought, if it can be used.
+    pub fn put_own(&self, chain_pem: &str, key_pem: &str, user: &str) -> Result<(), Fault> {
+        let own = Own::check(&self.seal, chain_pem, key_pem, user, self.clock.now())?;
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         own.save(&self.folder)?;
+        tracing::info!(user, names = ?own.names, "a certificate was uploaded");
         self.hold(Held { own: Some(own), ..Held::clone(&self.held()) });
         Ok(())
     }
@@ -303,7 +309,7 @@ pub fn want_rotation(data_dir: &Path) -> Result<(), Fault> {
     file::write(&folder, WANTED, "")
 }
 
-fn load(folder: &Path, now: UnixMs) -> Result<Authorities, Fault> {
+fn load(folder: &Path, seal: &Seal, now: UnixMs) -> Result<Authorities, Fault> {
     if let Some(text) = file::read(folder, AUTHORITIES)? {
         let authorities: Authorities = serde_json::from_str(&text).map_err(unreadable)?;
         // A start that was cut short after the key was taken over.
@@ -311,7 +317,7 @@ fn load(folder: &Path, now: UnixMs) -> Result<Authorities, Fault> {
         return authorities.check();
     }
     let authority = match (file::read(folder, LEGACY_KEY)?, file::read(folder, BUNDLE)?) {
-        (Some(key), Some(pem)) => legacy(key, pem)?,
+        (Some(key), Some(pem)) => legacy(seal, &key, pem)?,
         (None, Some(_)) => {
             let missing = folder.join(AUTHORITIES);
             return Err(Fault::new(
@@ -323,7 +329,7 @@ fn load(folder: &Path, now: UnixMs) -> Result<Authorities, Fault> {
         // A key alone is a first start that was cut short.
         (_, None) => {
             let (mut authority, key) = issue::make_ca(now)?;
-            authority.key = key;
+            authority.close_key(seal, &key)?;
             tracing::info!("made a new certificate authority");
             authority
         }
@@ -335,16 +341,18 @@ fn load(folder: &Path, now: UnixMs) -> Result<Authorities, Fault> {
 }
 
 /// The one authority of a release that knew no other.
-fn legacy(key: String, certificate_pem: String) -> Result<Authority, Fault> {
+fn legacy(seal: &Seal, key: &str, certificate_pem: String) -> Result<Authority, Fault> {
     let facts = CertificateFacts::read(&tls::first_der(&certificate_pem)?)?;
-    Ok(Authority {
+    let mut authority = Authority {
         certificate_pem,
-        key,
+        key: String::new(),
         standing: Standing::Signing,
         since: facts.not_before,
         made_at: facts.not_before,
         expires_at: facts.not_after,
-    })
+    };
+    authority.close_key(seal, key)?;
+    Ok(authority)
 }
 
 fn save(folder: &Path, authorities: &Authorities) -> Result<(), Fault> {

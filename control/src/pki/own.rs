@@ -2,6 +2,7 @@
 //! in one file.
 
 use super::file;
+use crate::seal::Seal;
 use quantix_client::tls::Identity;
 use quantix_model::UnixMs;
 use quantix_model::fault::{Fault, FaultCode};
@@ -15,6 +16,8 @@ use std::path::Path;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 const FILE: &str = "own.json";
+/// What its sealed key is good for.
+const PURPOSE: &str = "uploaded certificate";
 /// A chain of ten RSA certificates is a quarter of that.
 const PEM_BYTES_MAX: usize = 64 << 10;
 /// No public chain is half as long.
@@ -65,7 +68,13 @@ fn refuse(check: OwnCheck, message: &str, remedy: &str) -> Fault {
 impl Own {
     /// Checks a chain and its key: that they fit each other, what names and dates there are, and the chain's order. The
     /// key is not repeated in any refusal.
-    pub fn check(chain_pem: &str, key_pem: &str, user: &str, now: UnixMs) -> Result<Own, Fault> {
+    pub fn check(
+        seal: &Seal,
+        chain_pem: &str,
+        key_pem: &str,
+        user: &str,
+        now: UnixMs,
+    ) -> Result<Own, Fault> {
         let chain = read_chain(chain_pem)?;
         let key = read_key(key_pem)?;
         let parsed: Result<Vec<X509Certificate<'_>>, _> =
@@ -86,7 +95,7 @@ impl Own {
         let (not_before, expires_at) = check_dates(&parsed, now)?;
         Ok(Own {
             chain_pem: chain_pem.trim().to_owned() + "\n",
-            key: key_pem.trim().to_owned() + "\n",
+            key: seal.close(PURPOSE, key_pem.as_bytes())?,
             names,
             issuer: parsed[0].issuer().to_string(),
             not_before,
@@ -97,8 +106,8 @@ impl Own {
     }
 
     /// As a server shows it.
-    pub fn identity(&self) -> Result<Identity, Fault> {
-        Identity::from_pem(&self.chain_pem, &self.key)
+    pub fn identity(&self, seal: &Seal) -> Result<Identity, Fault> {
+        Identity::from_pem(&self.chain_pem, &seal.open_text(PURPOSE, &self.key)?)
     }
 
     pub(super) fn load(folder: &Path) -> Result<Option<Own>, Fault> {
@@ -249,10 +258,15 @@ mod tests {
     }
 
     fn refused(chain: &str, key: &str) -> (String, String) {
-        let fault = Own::check(chain, key, "admin", now()).unwrap_err();
+        let dir = tempfile::tempdir().unwrap();
+        let fault = Own::check(&seal(&dir), chain, key, "admin", now()).unwrap_err();
         assert_eq!(fault.code, FaultCode::CertificateRefused, "{fault}");
         assert!(!fault.to_string().contains("PRIVATE"), "{fault}");
         (fault.field, fault.message)
+    }
+
+    fn seal(dir: &tempfile::TempDir) -> Seal {
+        Seal::open(&dir.path().join("seal.key"), true).unwrap()
     }
 
     fn now() -> UnixMs {
@@ -262,14 +276,16 @@ mod tests {
     #[test]
     fn a_good_one_is_kept_and_comes_back() {
         let made = made(&["vdc.example.org", "192.0.2.7"], 2090);
-        let own = Own::check(&(made.leaf + &made.root), &made.key, "admin", now()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let seal = seal(&dir);
+        let own = Own::check(&seal, &(made.leaf + &made.root), &made.key, "admin", now()).unwrap();
         assert_eq!(own.names, ["vdc.example.org", "192.0.2.7"]);
         assert!(!format!("{own:?}").contains("BEGIN"));
-        let dir = tempfile::tempdir().unwrap();
         own.save(dir.path()).unwrap();
+        assert!(!std::fs::read_to_string(dir.path().join(FILE)).unwrap().contains("PRIVATE KEY"));
         let again = Own::load(dir.path()).unwrap().unwrap();
         assert_eq!((&again.chain_pem, again.expires_at), (&own.chain_pem, own.expires_at));
-        again.identity().unwrap();
+        again.identity(&seal).unwrap();
         assert!(Own::remove(dir.path()).unwrap() && Own::load(dir.path()).unwrap().is_none());
     }
 

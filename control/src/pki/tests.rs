@@ -4,6 +4,11 @@ use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+fn open(dir: &tempfile::TempDir, names: &[String], clock: &Clock) -> Result<Pki, Fault> {
+    let seal = Arc::new(Seal::open(&dir.path().join("seal.key"), true).unwrap());
+    Pki::open(dir.path(), names, clock, &seal)
+}
+
 fn days(n: u32) -> Duration {
     DAY * n
 }
@@ -12,17 +17,17 @@ fn days(n: u32) -> Duration {
 fn made_once_private_and_renewed_in_time() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::system();
-    let first = Pki::open(dir.path(), &[], &clock).unwrap();
+    let first = open(&dir, &[], &clock).unwrap();
     for name in ["authorities.json", "ca.pem", "vdc.key", "vdc.pem"] {
         let mode = std::fs::metadata(dir.path().join("pki").join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-    let same = Pki::open(dir.path(), &[], &clock).unwrap();
+    let same = open(&dir, &[], &clock).unwrap();
     assert_eq!((first.bundle(), first.vdc_facts()), (same.bundle(), same.vdc_facts()));
-    let named = Pki::open(dir.path(), &["vdc.example.org".into()], &clock).unwrap();
+    let named = open(&dir, &["vdc.example.org".into()], &clock).unwrap();
     assert_ne!(named.vdc_facts(), first.vdc_facts());
     clock.advance(days(61));
-    let renewed = Pki::open(dir.path(), &[], &clock).unwrap();
+    let renewed = open(&dir, &[], &clock).unwrap();
     assert_eq!(renewed.bundle(), first.bundle());
     assert_ne!(renewed.vdc_facts(), named.vdc_facts());
 }
@@ -31,7 +36,7 @@ fn made_once_private_and_renewed_in_time() {
 fn the_vdc_renews_its_own_certificate_while_it_runs() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::system();
-    let pki = Pki::open(dir.path(), &[], &clock).unwrap();
+    let pki = open(&dir, &[], &clock).unwrap();
     let (was, epoch) = (pki.vdc_facts().unwrap(), *pki.epoch().borrow());
     clock.advance(days(59));
     assert_eq!(pki.tend(None).unwrap(), []);
@@ -47,7 +52,7 @@ fn the_vdc_renews_its_own_certificate_while_it_runs() {
 fn host_keys_are_certified_under_their_id() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::system();
-    let pki = Pki::open(dir.path(), &[], &clock).unwrap();
+    let pki = open(&dir, &[], &clock).unwrap();
     let key = KeyPair::generate().unwrap();
     let host = crate::ids::host();
     let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
@@ -63,16 +68,16 @@ fn host_keys_are_certified_under_their_id() {
 #[test]
 fn a_lost_key_is_said_not_replaced() {
     let dir = tempfile::tempdir().unwrap();
-    Pki::open(dir.path(), &[], &Clock::system()).unwrap();
+    open(&dir, &[], &Clock::system()).unwrap();
     std::fs::remove_file(dir.path().join("pki/authorities.json")).unwrap();
-    assert_eq!(Pki::open(dir.path(), &[], &Clock::system()).unwrap_err().code, FaultCode::TlsError);
+    assert_eq!(open(&dir, &[], &Clock::system()).unwrap_err().code, FaultCode::TlsError);
 }
 
 #[test]
 fn a_new_authority_takes_over_and_the_vdc_stays_known_to_who_was_away() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::system();
-    let pki = Pki::open(dir.path(), &[], &clock).unwrap();
+    let pki = open(&dir, &[], &clock).unwrap();
     let first = pki.bundle();
     let (key, host) = (KeyPair::generate().unwrap(), crate::ids::host());
     let spki = rcgen::PublicKeyData::subject_public_key_info(&key);
@@ -94,7 +99,7 @@ fn a_new_authority_takes_over_and_the_vdc_stays_known_to_who_was_away() {
     clock.advance(days(91));
     assert_eq!(pki.tend(None).unwrap(), [Step::Dropped]);
     assert!(!fits(&vdc_pem(), &first, VDC_NAME) && fits(&vdc_pem(), &pki.bundle(), VDC_NAME));
-    let again = Pki::open(dir.path(), &[], &clock).unwrap();
+    let again = open(&dir, &[], &clock).unwrap();
     assert_eq!(again.bundle(), pki.bundle());
 }
 
@@ -106,8 +111,10 @@ fn the_key_of_an_older_release_is_taken_over() {
     let (authority, key) = issue::make_ca(Clock::system().now()).unwrap();
     file::write(&folder, "ca.key", &key).unwrap();
     file::write(&folder, "ca.pem", &authority.certificate_pem).unwrap();
-    let pki = Pki::open(dir.path(), &[], &Clock::system()).unwrap();
+    let pki = open(&dir, &[], &Clock::system()).unwrap();
     assert_eq!(pki.bundle().pem, authority.certificate_pem);
     assert!(!folder.join("ca.key").exists());
-    assert_eq!(Pki::open(dir.path(), &[], &Clock::system()).unwrap().bundle(), pki.bundle());
+    let kept = std::fs::read_to_string(folder.join("authorities.json")).unwrap();
+    assert!(!kept.contains("PRIVATE KEY") && kept.contains("qs1."), "{kept}");
+    assert_eq!(open(&dir, &[], &Clock::system()).unwrap().bundle(), pki.bundle());
 }

@@ -17,6 +17,7 @@ use quantix_model::{Fault, FaultCode, UnixMs};
 use quantix_store::{HostRecord, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// A renewal repeated within this time answers what the first one did: its answer may have been lost.
 const SAME_WITHIN: Duration = Duration::from_secs(3600);
@@ -243,10 +244,10 @@ async fn hosts(app: &App) -> Result<Vec<wire::HostCertificate>, Fault> {
 
 /// Takes a certificate for browsers and tools.
 pub async fn upload(app: &Arc<App>, user: &str, chain_pem: &str, key_pem: &str) -> Result<(), Fault> {
-    let own = Own::check(chain_pem, key_pem, user, app.core.clock.now())?;
-    tracing::info!(user, names = ?own.names, "a certificate was uploaded");
     let mine = Arc::clone(app);
-    tokio::task::spawn_blocking(move || mine.core.pki.put_own(own)).await.map_err(Fault::internal)??;
+    let (user, chain_pem, key_pem) = (user.to_owned(), chain_pem.to_owned(), Zeroizing::new(key_pem.to_owned()));
+    let put = tokio::task::spawn_blocking(move || mine.core.pki.put_own(&chain_pem, &key_pem, &user)).await;
+    put.map_err(Fault::internal)??;
     app.core.bus.changed(Thing::Certificate(VdcCertificate::Uploaded));
     Ok(())
 }

@@ -26,6 +26,7 @@ pub mod orphan;
 pub mod pool;
 pub mod pool_change;
 pub mod pool_prepare;
+pub mod pool_secret;
 pub mod pool_unknown;
 pub mod pool_work;
 pub mod report;

@@ -3,7 +3,7 @@
 use crate::bus::Thing;
 use crate::ids;
 use crate::roster::Known;
-use crate::services::{App, file, host, lines, report};
+use crate::services::{App, file, host, lines, pool_secret, report};
 use crate::tasks::NewTask;
 use quantix_contract::pool::{capacity_at, spec_with_secrets};
 use quantix_contract::quantix::action::v1::AllowedAction;
@@ -235,10 +235,11 @@ pub async fn create(
         names.push(host.name);
     }
     let now = app.core.clock.now();
+    let id = ids::pool();
     let pool = PoolRecord {
-        id: ids::pool(),
+        id,
         name: name.to_owned(),
-        spec,
+        spec: pool_secret::close(app, id, spec)?,
         generation: 1,
         deleting: false,
         prepared: false,
@@ -492,12 +493,17 @@ pub async fn list_files(
     Ok(answer)
 }
 
-/// What a host should be told of a pool.
-pub fn intent(pool: &PoolRecord) -> node::PoolIntent {
+/// What a host should be told of a pool, secrets and all.
+pub fn intent(app: &App, pool: &PoolRecord) -> Result<node::PoolIntent, Fault> {
+    Ok(intent_of(pool, &pool_secret::open(app, pool.id, pool.spec.clone())?))
+}
+
+/// The same, with what it should be given apart: its secrets are as hosts need them.
+pub fn intent_of(pool: &PoolRecord, spec: &PoolSpec) -> node::PoolIntent {
     node::PoolIntent {
         pool_id: pool.id.to_string(),
         generation: pool.generation,
-        spec: spec_with_secrets(&pool.spec).into(),
+        spec: spec_with_secrets(spec).into(),
         name: pool.name.clone(),
         ..Default::default()
     }

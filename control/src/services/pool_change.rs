@@ -5,7 +5,7 @@
 //! row says why, and the way out is another change.
 
 use crate::bus::Thing;
-use crate::services::{App, host, pool, pool_work};
+use crate::services::{App, host, pool, pool_secret, pool_work};
 use crate::tasks::{NewTask, TaskContext};
 use quantix_contract::quantix::pool::v1 as wire;
 use quantix_model::host::HostPhase;
@@ -34,12 +34,13 @@ pub async fn update(app: &App, user: &str, wish: Wish) -> Result<(wire::Pool, Op
     let there = app.core.store.pool_get(wish.id).await?;
     let name = wish.name.unwrap_or_else(|| there.name.clone());
     check_label("name", &name)?;
+    let stands = pool_secret::open(app, there.id, there.spec.clone())?;
     let spec = match wish.spec {
-        Some(spec) => change::changed(&there.spec, spec)?,
-        None => there.spec.clone(),
+        Some(spec) => change::changed(&stands, spec)?,
+        None => stands.clone(),
     };
     // Also when it was asked for before and the answer got lost.
-    if name == there.name && spec == there.spec {
+    if name == there.name && spec == stands {
         return Ok((pool::view(app, &there).await?, None));
     }
     if wish.generation != there.generation {
@@ -58,7 +59,7 @@ pub async fn update(app: &App, user: &str, wish: Wish) -> Result<(wire::Pool, Op
         user_name: user.to_owned(),
         input: serde_json::Value::Null,
     });
-    let wanted = PoolRecord { name, spec, ..there };
+    let wanted = PoolRecord { name, spec: pool_secret::close(app, there.id, spec)?, ..there };
     let pool = app.core.store.pool_update(&wanted, app.core.clock.now(), &task).await?;
     let (pool, task_id) = pool::submitted(app, pool, task).await?;
     Ok((pool, Some(task_id)))

@@ -33,7 +33,7 @@ pub(super) async fn prepare(app: &App, id: PoolId) -> Result<(), Fault> {
     let mut failed = Vec::new();
     for assignment in app.core.store.pool_assignments(id).await?.iter().filter(|a| !a.releasing) {
         let host_id = assignment.host_id;
-        let intent = node::PoolIntent { may_make: true, ..pool::intent(&record) };
+        let intent = node::PoolIntent { may_make: true, ..pool::intent(app, &record)? };
         match pool_work::ask(app, id, host_id, intent).await {
             Ok(Ok(())) => return Ok(app.core.store.pool_set_prepared(id).await?),
             // Whoever hangs may still be at it.

@@ -141,7 +141,7 @@ pub(super) fn summed(failed: Vec<(HostId, Fault)>, first: usize) -> Fault {
 }
 
 pub(super) async fn apply(app: &App, id: PoolId, host_id: HostId) -> Result<(), Fault> {
-    let intent = pool::intent(&app.core.store.pool_get(id).await?);
+    let intent = pool::intent(app, &app.core.store.pool_get(id).await?)?;
     ask(app, id, host_id, intent).await?
 }
 

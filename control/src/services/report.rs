@@ -22,7 +22,9 @@ use quantix_model::id::{HostId, PoolId, VmId};
 use quantix_model::pool::PoolReport;
 use quantix_model::vm::{PowerState, VmPhase};
 use quantix_model::{Fault, FaultCode, UnixMs};
-use quantix_store::{HostRecord, PoolStatusRecord, StoreError, VmBrief, VmRecord};
+use quantix_store::{
+    HostRecord, PoolAssignmentRecord, PoolRecord, PoolStatusRecord, StoreError, VmBrief, VmRecord,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -129,8 +131,16 @@ async fn answer(app: &App, known: &Known) -> node::BeatResponse {
         generation,
         ..Default::default()
     };
+    // A secret that cannot be opened keeps one pool as it is; it must not cost the host its other pools.
+    let intent = |(record, _): &(Arc<PoolRecord>, PoolAssignmentRecord)| match pool::intent(app, record) {
+        Ok(intent) => Some(intent),
+        Err(fault) => {
+            tracing::warn!(%fault, pool = record.name, "the host is not told of this pool");
+            None
+        }
+    };
     node::BeatResponse {
-        pools: wanted.into_iter().map(|(record, _)| pool::intent(record)).collect(),
+        pools: wanted.into_iter().filter_map(intent).collect(),
         released: released.into_iter().map(release).collect(),
         ..answer
     }

@@ -191,7 +191,7 @@ fn give_pools(
         releasing: false,
     }));
     pools.sort_by_key(|pool| pool.id);
-    pools.iter().map(pool::intent).collect()
+    pools.iter().map(|pool| pool::intent_of(pool, &pool.spec)).collect()
 }
 
 fn add_vms(bulk: &mut Bulk, host: &mut SeededHost, size: Size, n: u32, now: UnixMs) -> Result<(), Fault> {

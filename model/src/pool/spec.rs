@@ -183,16 +183,20 @@ impl PoolSpec {
     /// The same without its secrets: what people, lists and logs may see.
     pub fn without_secrets(&self) -> PoolSpec {
         let mut spec = self.clone();
-        match &mut spec {
-            PoolSpec::Local { .. } | PoolSpec::Nfs(_) => {}
-            PoolSpec::Ceph(ceph) => ceph.key = Secret::default(),
-            PoolSpec::Iscsi(iscsi) => {
-                for chap in [&mut iscsi.chap, &mut iscsi.mutual_chap].into_iter().flatten() {
-                    chap.password = Secret::default();
-                }
+        spec.secrets_mut().into_iter().for_each(|(_, secret)| *secret = Secret::default());
+        spec
+    }
+
+    /// Every secret in it, by its field.
+    pub fn secrets_mut(&mut self) -> Vec<(&'static str, &mut Secret)> {
+        match self {
+            PoolSpec::Local { .. } | PoolSpec::Nfs(_) => Vec::new(),
+            PoolSpec::Ceph(ceph) => vec![("key", &mut ceph.key)],
+            PoolSpec::Iscsi(IscsiSpec { chap, mutual_chap, .. }) => {
+                let own = chap.iter_mut().map(|chap| ("chap", &mut chap.password));
+                own.chain(mutual_chap.iter_mut().map(|chap| ("mutual_chap", &mut chap.password))).collect()
             }
         }
-        spec
     }
 
     /// Refuses what no host could use.

@@ -38,8 +38,9 @@ function vdcWith(): FakeVdc {
   return vdc;
 }
 
+const left = (days: number) => expiry(days * DAY, 0);
+
 it("tells how near an end is by colour and by word", () => {
-  const left = (days: number) => expiry(days * DAY, 0);
   expect(left(60)).toEqual({ tone: "ok", label: "60 days left" });
   expect(left(13)).toMatchObject({ tone: "warn", label: "13 days left" });
   expect(left(1)).toMatchObject({ tone: "error", label: "1 d left" });
