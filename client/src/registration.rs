@@ -167,7 +167,11 @@ impl Registration {
                 format!("The clocks of the host and the vDC are {} s apart.", clock_skew_ms.abs() / 1000),
                 "Set both clocks right (NTP), then try again.",
             )
-            .because(format!("host: {}, vDC: {}", show(UnixMs(ping.time_unix_ms)), show(self.clock.now())));
+            .because(format!(
+                "host: {}, vDC: {}",
+                show(UnixMs(ping.time_unix_ms)),
+                show(self.clock.now())
+            ));
             return Err(self.place(fault, "PING", self.evidence(answer, "ping")));
         }
         Ok(())

@@ -115,7 +115,8 @@ impl VdcClient {
             FaultCode::TlsError => Err(fault),
             code => {
                 let remedy = "Check the vDC's address and port, and that no firewall closes it.";
-                Err(Fault::new(code, format!("The vDC at {url} cannot be reached."), remedy).because(fault.cause))
+                Err(Fault::new(code, format!("The vDC at {url} cannot be reached."), remedy)
+                    .because(fault.cause))
             }
         }
     }

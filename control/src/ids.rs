@@ -1,6 +1,8 @@
 //! The one place that makes ids and secrets. Ids are UUIDv7: newer ones sort after older ones.
 
-use quantix_model::id::{EventId, HostId, ImageId, JoinTokenId, PoolId, SessionId, TaskId, UserId, VmId, VolumeId};
+use quantix_model::id::{
+    EventId, HostId, ImageId, JoinTokenId, PoolId, SessionId, TaskId, UserId, VmId, VolumeId,
+};
 use rand::RngCore as _;
 use uuid::Uuid;
 

@@ -184,7 +184,9 @@ async fn metrics_token(config: Config) -> Result<(), Fault> {
 
 fn rotate_ca(config: &Config) -> Result<(), Fault> {
     pki::want_rotation(&config.data_dir)?;
-    say("A new certificate authority was asked for. It is made within seconds, or at the next start of the vDC.");
+    say(
+        "A new certificate authority was asked for. It is made within seconds, or at the next start of the vDC.",
+    );
     say("It signs once all connected hosts trust it; the certificates page shows how far that is.");
     Ok(())
 }

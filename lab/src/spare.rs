@@ -6,8 +6,8 @@ use quantix_hypervisor::fake::FakeDriver;
 use quantix_model::Fault;
 use quantix_model::host::Accelerator;
 use quantix_node::NodeHandle;
-use quantix_node::log::Query;
 use quantix_node::join::{JoinWish, Joined};
+use quantix_node::log::Query;
 use quantix_storage::device::fake::FakeDisks;
 use quantix_storage::worker::FakeLauncher;
 use std::net::SocketAddr;
@@ -44,8 +44,7 @@ impl Spare {
 
     /// Starts the daemon on what it left behind.
     pub async fn restart(&mut self) {
-        self.daemon =
-            start_node(&self.dir, self.address, &self.driver, &self.launcher, &self.disks).await;
+        self.daemon = start_node(&self.dir, self.address, &self.driver, &self.launcher, &self.disks).await;
     }
 
     /// Forgets everything, as an installation does, and starts.
@@ -81,8 +80,7 @@ impl Spare {
 
     /// Joins a vDC.
     pub async fn join(&self, vdc: &str, token: &str, name: &str) -> Result<Joined, Fault> {
-        let wish =
-            JoinWish { vdc: vdc.into(), token: token.into(), url: String::new(), name: name.into() };
+        let wish = JoinWish { vdc: vdc.into(), token: token.into(), url: String::new(), name: name.into() };
         self.handle().join(wish).await
     }
 

@@ -116,7 +116,7 @@ impl Daemon {
         self.ledger
             .update(move |book| {
                 if let Some(current) = book.registration.as_mut()
-                    && Enrolment { confirmed: was.confirmed, ..current.clone() } == was
+                    && (Enrolment { confirmed: was.confirmed, ..current.clone() }) == was
                 {
                     *current = Enrolment { confirmed: current.confirmed, ..is };
                 }

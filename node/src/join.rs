@@ -7,10 +7,10 @@
 //! The key stays here: the vDC gets a certificate request that proves it. A call whose answer was lost is repeated with
 //! the same token. The token is neither kept nor logged.
 
+use crate::VERSION;
 use crate::clock;
 use crate::daemon::Daemon;
 use crate::ledger::Book;
-use crate::VERSION;
 use quantix_client::registration::{API_LEVEL, Completion};
 use quantix_client::tls::{self, VDC_NAME};
 use quantix_client::{JoinToken, VdcClient};
@@ -61,7 +61,8 @@ pub struct Joined {
 /// The vDC's URL with its port.
 fn with_port(url: &str) -> Result<String, Fault> {
     let wrong = |why: &str| {
-        let remedy = "Write https:// and the vDC's name or address, for example https://vdc.example.org:8443.";
+        let remedy =
+            "Write https:// and the vDC's name or address, for example https://vdc.example.org:8443.";
         Fault::invalid("vdc", format!("The vDC's URL cannot be used: {why}."), remedy)
     };
     let uri: http::Uri = url.trim().parse().map_err(|_| wrong("it is not a URL"))?;
@@ -70,7 +71,8 @@ fn with_port(url: &str) -> Result<String, Fault> {
         Some(_) => url.trim().to_owned(),
         None => format!("{}://{}:{VDC_PORT}", uri.scheme_str().unwrap_or_default(), authority.host()),
     };
-    let url: quantix_client::HostUrl = text.parse().map_err(|f: Fault| wrong(f.message.trim_end_matches('.')))?;
+    let url: quantix_client::HostUrl =
+        text.parse().map_err(|f: Fault| wrong(f.message.trim_end_matches('.')))?;
     Ok(url.to_string())
 }
 

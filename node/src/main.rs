@@ -236,11 +236,14 @@ fn read_token(path: &Path) -> Result<String, Fault> {
     let mut text = String::new();
     let read = match path == Path::new("-") {
         true => std::io::stdin().take(TOKEN_BYTES_MAX).read_to_string(&mut text),
-        false => std::fs::File::open(path).and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text)),
+        false => {
+            std::fs::File::open(path).and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text))
+        }
     };
     read.map_err(|err| {
         let message = format!("The token cannot be read from {}.", path.display());
-        Fault::invalid("token_file", message, "Name a file that holds the join token and nothing else.").because(err)
+        Fault::invalid("token_file", message, "Name a file that holds the join token and nothing else.")
+            .because(err)
     })?;
     Ok(text)
 }

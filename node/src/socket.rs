@@ -81,7 +81,9 @@ pub async fn serve(
             Ok((stream, _)) => {
                 let daemon = Arc::clone(&daemon);
                 tokio::spawn(async move {
-                    if let Ok(Err(err)) = tokio::time::timeout(DEADLINE, exchange(stream, &daemon, address)).await {
+                    if let Ok(Err(err)) =
+                        tokio::time::timeout(DEADLINE, exchange(stream, &daemon, address)).await
+                    {
                         tracing::debug!(%err, "local request broke off");
                     }
                 });

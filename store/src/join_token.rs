@@ -221,11 +221,7 @@ impl Store {
         if token.used >= token.uses {
             return Ok(JoinUse::None);
         }
-        let row = use_table::ActiveModel {
-            id: Set(use_id),
-            token_id: Set(id.to_string()),
-            at: Set(now.0),
-        };
+        let row = use_table::ActiveModel { id: Set(use_id), token_id: Set(id.to_string()), at: Set(now.0) };
         use_table::Entity::insert(row).exec_without_returning(&tx).await?;
         token.used += 1;
         token.used_at = Some(now);

@@ -4,8 +4,9 @@ use crate::error::StoreError;
 use crate::page::{Key, Mark, PageRequest, token};
 use crate::row::{Row, select_all, select_page};
 use crate::{
-    AlertRecord, EventRecord, HostRecord, ImageRecord, JoinTokenRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord,
-    PoolStatusRecord, SessionRecord, Store, TaskRecord, UploadRecord, UserRecord, VmRecord, VolumeRecord,
+    AlertRecord, EventRecord, HostRecord, ImageRecord, JoinTokenRecord, PoolAssignmentRecord, PoolRecord,
+    PoolReleaseRecord, PoolStatusRecord, SessionRecord, Store, TaskRecord, UploadRecord, UserRecord,
+    VmRecord, VolumeRecord,
 };
 use quantix_model::list::Order;
 use sea_orm::sea_query::{Expr, ExprTrait};

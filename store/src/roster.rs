@@ -114,7 +114,8 @@ impl Store {
     /// Hosts whose certificates end first: which, its name, and the end as far as it is written.
     pub async fn host_certificates(&self, limit: u64) -> Result<Vec<(HostId, String, UnixMs)>, StoreError> {
         let rows: Vec<EndRow> = by_end().limit(limit).into_model().all(self.reader()).await?;
-        let read = |row: EndRow| Ok((from_id("hosts", &row.id)?, row.name, UnixMs(row.certificate_expires_at)));
+        let read =
+            |row: EndRow| Ok((from_id("hosts", &row.id)?, row.name, UnixMs(row.certificate_expires_at)));
         rows.into_iter().map(read).collect()
     }
 

@@ -100,10 +100,6 @@ impl Authorities {
         &self.all
     }
 
-    pub(super) fn all_mut(&mut self) -> &mut [Authority] {
-        &mut self.all
-    }
-
     fn standing(&self, standing: Standing) -> impl Iterator<Item = &Authority> {
         self.all.iter().filter(move |a| a.standing == standing)
     }
@@ -126,7 +122,11 @@ impl Authorities {
     /// All as one PEM text, the signing one first.
     pub(super) fn bundle_pem(&self) -> String {
         let order = [Standing::Signing, Standing::Next, Standing::Old];
-        order.iter().flat_map(|s| self.standing(*s)).map(|a| a.certificate_pem.trim_end().to_owned() + "\n").collect()
+        order
+            .iter()
+            .flat_map(|s| self.standing(*s))
+            .map(|a| a.certificate_pem.trim_end().to_owned() + "\n")
+            .collect()
     }
 
     /// Whether a new one may be made.

@@ -68,13 +68,7 @@ fn refuse(check: OwnCheck, message: &str, remedy: &str) -> Fault {
 impl Own {
     /// Checks a chain and its key: that they fit each other, what names and dates there are, and the chain's order. The
     /// key is not repeated in any refusal.
-    pub fn check(
-        seal: &Seal,
-        chain_pem: &str,
-        key_pem: &str,
-        user: &str,
-        now: UnixMs,
-    ) -> Result<Own, Fault> {
+    pub fn check(seal: &Seal, chain_pem: &str, key_pem: &str, user: &str, now: UnixMs) -> Result<Own, Fault> {
         let chain = read_chain(chain_pem)?;
         let key = read_key(key_pem)?;
         let parsed: Result<Vec<X509Certificate<'_>>, _> =
@@ -133,7 +127,8 @@ impl Own {
 }
 
 fn read_chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, Fault> {
-    let remedy = "Paste the certificate as PEM (-----BEGIN CERTIFICATE-----), the vDC's own first, then its issuers.";
+    let remedy =
+        "Paste the certificate as PEM (-----BEGIN CERTIFICATE-----), the vDC's own first, then its issuers.";
     if pem.len() > PEM_BYTES_MAX {
         return Err(refuse(OwnCheck::Chain, "The chain is longer than 64 KiB.", remedy));
     }

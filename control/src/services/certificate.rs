@@ -245,7 +245,8 @@ async fn hosts(app: &App) -> Result<Vec<wire::HostCertificate>, Fault> {
 /// Takes a certificate for browsers and tools.
 pub async fn upload(app: &Arc<App>, user: &str, chain_pem: &str, key_pem: &str) -> Result<(), Fault> {
     let mine = Arc::clone(app);
-    let (user, chain_pem, key_pem) = (user.to_owned(), chain_pem.to_owned(), Zeroizing::new(key_pem.to_owned()));
+    let (user, chain_pem, key_pem) =
+        (user.to_owned(), chain_pem.to_owned(), Zeroizing::new(key_pem.to_owned()));
     let put = tokio::task::spawn_blocking(move || mine.core.pki.put_own(&chain_pem, &key_pem, &user)).await;
     put.map_err(Fault::internal)??;
     app.core.bus.changed(Thing::Certificate(VdcCertificate::Uploaded));
@@ -255,7 +256,8 @@ pub async fn upload(app: &Arc<App>, user: &str, chain_pem: &str, key_pem: &str) 
 /// Lets go of the certificate that was uploaded.
 pub async fn remove(app: &Arc<App>, user: &str) -> Result<(), Fault> {
     let mine = Arc::clone(app);
-    let was = tokio::task::spawn_blocking(move || mine.core.pki.remove_own()).await.map_err(Fault::internal)??;
+    let was =
+        tokio::task::spawn_blocking(move || mine.core.pki.remove_own()).await.map_err(Fault::internal)??;
     if !was {
         return Err(Fault::not_found("uploaded", "certificate"));
     }

@@ -11,8 +11,8 @@
 
 use crate::bus::Thing;
 use crate::ids;
-use crate::services::host_enrol::{self, Candidate, Place};
 use crate::services::App;
+use crate::services::host_enrol::{self, Candidate, Place};
 use quantix_client::registration::{API_LEVEL, CLOCK_SKEW_MAX, Completion};
 use quantix_client::tries::Tries;
 use quantix_client::{HostUrl, JoinToken};
@@ -239,9 +239,10 @@ async fn enrol(
     let (host, completion) = host_enrol::draft(app, candidate, name, place)?;
     let taken = |fault: Fault| match fault.code {
         FaultCode::NameTaken => Fault {
-            remedy: "Join under another name (--name). If that host was installed anew, add it by hand as its \
+            remedy:
+                "Join under another name (--name). If that host was installed anew, add it by hand as its \
                      replacement, or remove it first."
-                .into(),
+                    .into(),
             ..fault
         },
         _ => fault,
@@ -286,12 +287,14 @@ fn expired(token: &JoinTokenRecord, now: UnixMs) -> Fault {
 
 fn check_sides(request: &wire::JoinRequest, now: UnixMs) -> Result<(), Fault> {
     if request.api_level != API_LEVEL {
-        let remedy = if request.api_level < API_LEVEL { "Update Quantix on the host." } else { "Update the vDC first." };
+        let remedy = if request.api_level < API_LEVEL {
+            "Update Quantix on the host."
+        } else {
+            "Update the vDC first."
+        };
         let text = "The releases of the host and the vDC do not fit each other.";
-        return Err(Fault::new(FaultCode::VersionUnsupported, text, remedy).because(format!(
-            "the host speaks API level {}, the vDC level {API_LEVEL}",
-            request.api_level
-        )));
+        return Err(Fault::new(FaultCode::VersionUnsupported, text, remedy)
+            .because(format!("the host speaks API level {}, the vDC level {API_LEVEL}", request.api_level)));
     }
     let at = request.observed_at.as_option().map_or(now, time::from_proto);
     let apart = at.age(now).max(now.age(at));
@@ -334,7 +337,9 @@ fn read_discovery(request: &wire::JoinRequest) -> Result<Discovery, Fault> {
         found.existing_vms.len(),
     ];
     if parts.iter().any(|n| *n > PARTS_MAX) || request.node_version.len() > 64 {
-        return Err(absurd("it tells of more than 10000 things of a kind, or its version is longer than 64 bytes"));
+        return Err(absurd(
+            "it tells of more than 10000 things of a kind, or its version is longer than 64 bytes",
+        ));
     }
     Discovery::try_from(found)
 }

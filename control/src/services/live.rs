@@ -294,6 +294,7 @@ mod tests {
             digest: None,
             kept: true,
             compared: None,
+            certificate: None,
         }
     }
 

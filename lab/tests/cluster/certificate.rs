@@ -38,7 +38,10 @@ async fn fresh(cluster: &Cluster, name: &str, more_than: Duration) -> host::Host
         let since = UnixMs(cluster.clock.now().0 - 3_600_000);
         hosts(cluster).await.into_iter().find(|h| {
             let seen = h.observed_at.as_option().map(time::from_proto).is_some_and(|at| at > since);
-            h.name == name && h.phase == host::HostPhase::HOST_PHASE_READY && seen && left(cluster, h) > more_than
+            h.name == name
+                && h.phase == host::HostPhase::HOST_PHASE_READY
+                && seen
+                && left(cluster, h) > more_than
         })
     })
     .await
@@ -187,7 +190,8 @@ async fn an_expired_host_is_told_so_on_both_sides_and_comes_back_as_itself() {
     let back = add(&cluster, &away, "host-2", "").await.unwrap();
     assert_eq!(back.id, id, "the same host");
     fresh(&cluster, "host-2", days(89)).await;
-    until("the alert is over", DEADLINE, async || expiry_alert(&cluster, &id).await.is_none().then_some(())).await;
+    until("the alert is over", DEADLINE, async || expiry_alert(&cluster, &id).await.is_none().then_some(()))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -225,7 +229,8 @@ async fn an_authority_is_rotated_by_hand_and_waits_for_connected_hosts() {
     let mut cluster = Cluster::start().await;
     let first = cluster.vdc().ca_pem();
     cluster.travel(Duration::from_secs(120));
-    let rotate = cluster.client.certificates().rotate_authority(wire::RotateAuthorityRequest::default()).await;
+    let rotate =
+        cluster.client.certificates().rotate_authority(wire::RotateAuthorityRequest::default()).await;
     let rotated = cluster.ok(rotate).into_owned();
     assert_eq!(rotated.authorities.len(), 2);
     let again = cluster.client.certificates().rotate_authority(wire::RotateAuthorityRequest::default()).await;
@@ -295,7 +300,10 @@ async fn an_uploaded_certificate_is_for_people_and_hosts_keep_theirs() {
     let remove = wire::RemoveCertificateRequest::default();
     cluster.ok(cluster.client.certificates().remove_certificate(remove.clone()).await);
     assert_eq!(shown("vdc.example.org").await, tls::fingerprint(internal.leaf_der()));
-    assert_eq!(cluster.refused(cluster.client.certificates().remove_certificate(remove).await).code, FaultCode::NotFound);
+    assert_eq!(
+        cluster.refused(cluster.client.certificates().remove_certificate(remove).await).code,
+        FaultCode::NotFound
+    );
 }
 
 /// What happened in five years.
@@ -331,7 +339,8 @@ async fn five_years_and_no_host_is_lost() {
     let began = Instant::now();
     let mut cluster = Cluster::start().await;
     let mut travellers = Vec::new();
-    let plans: [(&str, &[(u32, u32)]); 2] = [("host-2", &[(200, 275), (400, 475)]), ("host-3", &[(900, 1100)])];
+    let plans: [(&str, &[(u32, u32)]); 2] =
+        [("host-2", &[(200, 275), (400, 475)]), ("host-3", &[(900, 1100)])];
     for (name, away) in plans {
         let spare = Spare::start(&cluster, name).await;
         add(&cluster, &spare, name, "").await.unwrap();

@@ -12,8 +12,8 @@ use quantix_model::task::TaskState;
 use quantix_model::vm::{Disk, Firmware, PowerState, VmPhase, VmSpec};
 use quantix_model::volume::{Allocation, VolumeFormat, VolumePhase, VolumeSource};
 use quantix_store::{
-    AlertRecord, EventRecord, HostRecord, ImageRecord, JoinTokenRecord, PoolRecord, SessionRecord, TaskRecord, UserRecord,
-    VmRecord, VolumeRecord,
+    AlertRecord, EventRecord, HostRecord, ImageRecord, JoinTokenRecord, PoolRecord, SessionRecord,
+    TaskRecord, UserRecord, VmRecord, VolumeRecord,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
