@@ -274,6 +274,7 @@ mod tests {
             unknown_pools: None,
             clock_skew_ms: 0,
             certificate_expires_at: UnixMs(90 * DAY_MS),
+            certificate_fault: None,
         }
     }
 
@@ -294,8 +295,25 @@ mod tests {
         let found = of_host(&late, UnixMs(0)).unwrap();
         assert_eq!(found[0].message, "The clock of host h is 6 s behind the vDC's.");
         assert_eq!(rules(of_host(&host(HostPhase::Ready), UnixMs(80 * DAY_MS))), ["host.certificate"]);
-        let over = of_host(&host(HostPhase::Ready), UnixMs(91 * DAY_MS)).unwrap();
-        assert_eq!(over[0].severity, Severity::Error);
+        for (day, severity, words) in [
+            (77, Severity::Warning, "expires in 13 days"),
+            (88, Severity::Error, "expires in 48 hours"),
+            (91, Severity::Error, "has expired"),
+        ] {
+            let found = of_host(&host(HostPhase::Ready), UnixMs(day * DAY_MS)).unwrap();
+            assert_eq!(found[0].severity, severity, "{day}");
+            assert!(found[0].message.contains(words), "{}", found[0].message);
+            assert!(found[0].fault.as_ref().unwrap().remedy.contains("quantix-node token"));
+        }
+        let why = Fault::internal("no");
+        let refused = HostFacts { certificate_fault: Some(why.clone()), ..host(HostPhase::Ready) };
+        assert_eq!(of_host(&refused, UnixMs(80 * DAY_MS)).unwrap()[0].fault, Some(why));
+        let own = |day: i64| of_vdc_certificate(true, UnixMs(90 * DAY_MS), UnixMs(day * DAY_MS));
+        assert!(own(75).is_empty());
+        assert_eq!(
+            (own(80)[0].rule, own(80)[0].severity),
+            (AlertRule::UploadedCertificate, Severity::Warning)
+        );
     }
 
     fn full(percent: u64, raised: Option<Severity>) -> Option<Severity> {
