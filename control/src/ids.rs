@@ -1,6 +1,8 @@
 //! The one place that makes ids and secrets. Ids are UUIDv7: newer ones sort after older ones.
 
-use quantix_model::id::{EventId, HostId, ImageId, PoolId, SessionId, TaskId, UserId, VmId, VolumeId};
+use quantix_model::id::{
+    ApiTokenId, EventId, HostId, ImageId, PoolId, RoleId, SessionId, TaskId, UserId, VmId, VolumeId,
+};
 use rand::RngCore as _;
 use uuid::Uuid;
 
@@ -32,6 +34,10 @@ makers! {
     user -> UserId;
     /// A new session id.
     session -> SessionId;
+    /// A new role id.
+    role -> RoleId;
+    /// A new API token id.
+    api_token -> ApiTokenId;
 }
 
 /// A new id for something that is not kept: a probe, an epoch.

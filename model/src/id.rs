@@ -59,4 +59,8 @@ ids! {
     UserId = "user";
     /// A person's signed-in session.
     SessionId = "session";
+    /// A role made here.
+    RoleId = "role";
+    /// A token with which a program acts for a person.
+    ApiTokenId = "token";
 }

@@ -26,15 +26,19 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Every table of ours; a law test compares it with a new store.
-pub(crate) const TABLES: [&str; 16] = [
+pub(crate) const TABLES: [&str; 20] = [
     "alerts",
+    "api_tokens",
+    "audit",
     "events",
+    "grants",
     "hosts",
     "images",
     "pool_assignments",
     "pool_releases",
     "pool_statuses",
     "pools",
+    "roles",
     "seaql_migrations",
     "sessions",
     "settings",

@@ -162,5 +162,8 @@ async fn refusals_change_nothing_and_say_what_would_help() {
     assert!(restore(&own, &dir.path().join("nowhere"), true).await.is_err());
     assert_eq!(seen(&own).await, was);
     let left: Vec<_> = std::fs::read_dir(&own.data_dir).unwrap().flatten().map(|e| e.file_name()).collect();
-    assert!(left.iter().all(|name| ["lock", "pki", "vdc.sqlite"].iter().any(|n| name == n)), "{left:?}");
+    assert!(
+        left.iter().all(|name| ["lock", "pki", "seal.key", "vdc.sqlite"].iter().any(|n| name == n)),
+        "{left:?}"
+    );
 }

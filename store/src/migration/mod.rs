@@ -5,6 +5,7 @@ mod m2026_11_first;
 mod m2026_11_lists;
 mod m2026_11_prepared;
 mod m2026_11_releases;
+mod m2026_11_rights;
 mod m2026_11_storage;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m2026_11_events::Migration),
             Box::new(m2026_11_prepared::Migration),
             Box::new(m2026_11_releases::Migration),
+            Box::new(m2026_11_rights::Migration),
         ]
     }
 }
