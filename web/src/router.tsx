@@ -12,7 +12,6 @@ import { codeOf, faultOf } from "./api/fault";
 import { FaultCode } from "./api/gen/quantix/fault/v1/fault_pb";
 import { sessionQuery } from "./api/session";
 import { DashboardPage } from "./pages/dashboard/dashboard-page";
-import { LoginPage } from "./pages/session/login-page";
 import { NotFoundPage } from "./shell/not-found";
 import { Shell } from "./shell/shell";
 import { FaultPanel } from "./ui/fault";
@@ -52,7 +51,7 @@ function buildRoutes(api: Api) {
   const login = createRoute({
     getParentRoute: () => root,
     path: "/login",
-    component: LoginPage,
+    component: lazyRouteComponent(() => import("./pages/session/login-page"), "LoginPage"),
     validateSearch: (raw: Record<string, unknown>): { next?: string } => ({ next: raw["next"] ? safeNext(raw["next"]) : undefined }),
   });
   const change = createRoute({

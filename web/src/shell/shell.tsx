@@ -18,7 +18,7 @@ import { useAlerts } from "../api/lists";
 import { formatDuration, useNow } from "../ui/time";
 import { StatusIcon } from "../ui/status";
 import { Wordmark } from "../ui/wordmark";
-import { AccountMenu } from "./account-menu";
+import { AccountButton } from "./account-button";
 import { SearchBox } from "./search-box";
 import { TasksBar } from "./tasks-bar";
 
@@ -80,7 +80,7 @@ export function Shell() {
           <Wordmark />
         </Link>
         <SearchBox onPalette={() => setPaletteOpen(true)} />
-        <AccountMenu />
+        <AccountButton />
       </header>
       <nav className="q-nav" aria-label="Main">
         <ul>
