@@ -1,4 +1,4 @@
-// Who is signed in, the theme, and the way out. It is there once it was asked for, and opens at once.
+// Who is signed in, the theme, their tokens, and the way out. It is there once it was asked for, and opens at once.
 import { Divider, Dropdown, DropdownGroup, DropdownItem, DropdownList, MenuToggle } from "@patternfly/react-core";
 import UserIcon from "@patternfly/react-icons/dist/esm/icons/user-icon";
 import { useNavigate } from "@tanstack/react-router";
@@ -56,6 +56,7 @@ export function AccountMenu() {
       </DropdownGroup>
       <Divider />
       <DropdownList>
+        <DropdownItem onClick={() => void navigate({ to: "/tokens" })}>API tokens</DropdownItem>
         <DropdownItem onClick={() => void navigate({ to: "/change-password" })}>Change password</DropdownItem>
         <DropdownItem onClick={() => void signOut()}>Sign out</DropdownItem>
       </DropdownList>
