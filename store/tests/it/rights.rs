@@ -42,8 +42,8 @@ async fn given_and_taken(store: &Store) {
     };
     store.grant_put(&grant).await.unwrap();
     store.grant_put(&GrantRecord { created_at: UnixMs(9), ..grant.clone() }).await.unwrap();
-    assert_eq!(store.grants_of(user.id).await.unwrap(), [grant.clone()]);
-    assert_eq!(store.grants_with(&role.id.to_string()).await.unwrap(), [grant.clone()]);
+    assert_eq!(store.grants_of(user.id).await.unwrap(), std::slice::from_ref(&grant));
+    assert_eq!(store.grants_with(&role.id.to_string()).await.unwrap(), std::slice::from_ref(&grant));
     assert!(store.grant_delete(&grant).await.unwrap());
     assert!(!store.grant_delete(&grant).await.unwrap());
     assert!(store.role_delete(role.id).await.unwrap());
