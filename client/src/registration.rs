@@ -5,7 +5,7 @@
 
 use crate::clock::Clock;
 use crate::dial::{Dial, HostUrl};
-use crate::rest::Answer;
+use crate::rest::{Answer, Broken};
 use crate::tls::{self, Fingerprint, show};
 use crate::token::RegistrationToken;
 use bytes::Bytes;
@@ -216,6 +216,14 @@ impl Registration {
         let exchange = self.exchange(TokioIo::new(stream), method, name, body);
         let answer = match tokio::time::timeout(CALL_DEADLINE, exchange).await {
             Ok(Ok(answer)) => answer,
+            Ok(Err(cause @ Broken::TooLarge)) => {
+                let fault = Fault::new(
+                    FaultCode::InvalidResponse,
+                    format!("{url} answers far more than a Quantix host would."),
+                    "Check the address, and that no proxy stands between.",
+                );
+                return Err(self.place(fault.because(cause), phase, nothing()));
+            }
             Ok(Err(cause)) => {
                 let fault = Fault::new(
                     FaultCode::HostConnectionFailed,
@@ -242,9 +250,9 @@ impl Registration {
         method: Method,
         name: &str,
         body: Option<Vec<u8>>,
-    ) -> Result<Answer, String> {
+    ) -> Result<Answer, Broken> {
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(io).await.map_err(|err| err.to_string())?;
+            hyper::client::conn::http1::handshake(io).await.map_err(|err| Broken::Off(err.to_string()))?;
         let running = AbortOnDrop(tokio::spawn(connection));
         let authority = self.dial.url.to_string().replacen("https://", "", 1);
         let mut request = Request::builder()
@@ -258,13 +266,16 @@ impl Registration {
         if let Some(bearer) = &self.bearer
             && name != "ping"
         {
-            let mut value = header::HeaderValue::from_str(bearer).map_err(|err| err.to_string())?;
+            let mut value =
+                header::HeaderValue::from_str(bearer).map_err(|err| Broken::Off(err.to_string()))?;
             value.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, value);
         }
-        let request =
-            request.body(Full::new(Bytes::from(body.unwrap_or_default()))).map_err(|err| err.to_string())?;
-        let response = sender.send_request(request).await.map_err(|err| crate::transport::chain(&err))?;
+        let request = request
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .map_err(|err| Broken::Off(err.to_string()))?;
+        let response =
+            sender.send_request(request).await.map_err(|err| Broken::Off(crate::transport::chain(&err)))?;
         let answer = Answer::read(response).await;
         drop(running);
         answer

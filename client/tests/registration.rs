@@ -111,7 +111,7 @@ async fn each_bad_answer_has_its_code() {
             FaultCode::InvalidResponse,
         ),
         ("other product", ping(0, 1, "toaster"), FaultCode::InvalidResponse),
-        ("huge", http("200 OK", "application/json", &huge), FaultCode::HostConnectionFailed),
+        ("huge", http("200 OK", "application/json", &huge), FaultCode::InvalidResponse),
         ("no http", b"220 smtp ready\r\n".to_vec(), FaultCode::HostConnectionFailed),
         ("nothing", Vec::new(), FaultCode::HostConnectionFailed),
         ("old", ping(0, 0, "quantix-node"), FaultCode::VersionUnsupported),

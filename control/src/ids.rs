@@ -1,7 +1,8 @@
 //! The one place that makes ids and secrets. Ids are UUIDv7: newer ones sort after older ones.
 
 use quantix_model::id::{
-    EventId, HostId, ImageId, JoinTokenId, PoolId, SessionId, TaskId, UserId, VmId, VolumeId,
+    ApiTokenId, EventId, HostId, ImageId, JoinTokenId, PoolId, RoleId, SessionId, TaskId, UserId, VmId,
+    VolumeId,
 };
 use rand::RngCore as _;
 use uuid::Uuid;
@@ -36,6 +37,10 @@ makers! {
     session -> SessionId;
     /// A new join token's id.
     join_token -> JoinTokenId;
+    /// A new role id.
+    role -> RoleId;
+    /// A new API token id.
+    api_token -> ApiTokenId;
 }
 
 /// A new id for something that is not kept: a probe, an epoch.

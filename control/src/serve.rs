@@ -16,7 +16,7 @@ use crate::reconcilers;
 use crate::roster::Rosters;
 use crate::seal::Seal;
 use crate::services::session::{self, Sessions};
-use crate::services::{App, pool_secret, summary};
+use crate::services::{App, audit, pool_secret, right, summary};
 use crate::tasks::Tasks;
 use quantix_model::fault::{Fault, FaultCode};
 use quantix_store::Store;
@@ -241,7 +241,10 @@ async fn ground(
         .map_err(Fault::internal)??;
     let (bus, stop, background) = (Bus::default(), CancellationToken::new(), TaskTracker::new());
     let tasks = Tasks::new(store.clone(), clock.clone(), bus.clone(), stop.clone(), background.clone());
+    let audit = audit::Log::new(store.clone(), clock.clone(), &config.data_dir);
     Ok(Arc::new(Core {
+        rights: right::Known::default(),
+        audit,
         started_at: clock.now(),
         epoch: ids::plain().to_string(),
         rosters: Rosters::new(store.clone()),
@@ -261,7 +264,7 @@ async fn ground(
 }
 
 /// Opens the key for secrets at rest; which one it is stands in the store, so that a lost file is noticed at the start.
-async fn open_seal(config: &Config, store: &Store) -> Result<Seal, Fault> {
+pub async fn open_seal(config: &Config, store: &Store) -> Result<Seal, Fault> {
     let known = store.setting_get(SEAL_KEY_ID).await?;
     let (path, is_new) = (config.seal_key(), known.is_none());
     let opened = tokio::task::spawn_blocking(move || Seal::open(&path, is_new)).await;
@@ -278,7 +281,7 @@ async fn open_seal(config: &Config, store: &Store) -> Result<Seal, Fault> {
 fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assembly {
     let mut assembly = Assembly::default();
     api::session::mount(&mut assembly, sessions.clone());
-    api::task::mount(&mut assembly, core);
+    api::task::mount(&mut assembly, app);
     api::host::mount(&mut assembly, app);
     api::join_token::mount(&mut assembly, app);
     api::certificate::mount(&mut assembly, app);
@@ -291,6 +294,9 @@ fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assem
     api::console::mount(&mut assembly, app);
     api::event::mount(&mut assembly, app);
     api::metrics::mount(&mut assembly, app);
+    api::role::mount(&mut assembly, app);
+    api::api_token::mount(&mut assembly, app);
+    api::audit::mount(&mut assembly, app);
     let counted = app.clone();
     assembly.summary = Some(Arc::new(move || {
         let app = counted.clone();
@@ -298,7 +304,7 @@ fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assem
     }));
     // Last: these look at what the others have added.
     api::system::mount(&mut assembly, core);
-    api::watch::mount(&mut assembly, core, sessions);
+    api::watch::mount(&mut assembly, app, sessions);
     assembly
 }
 
@@ -322,6 +328,9 @@ async fn sweep(core: Arc<Core>, sessions: Arc<Sessions>) {
     loop {
         if let Err(fault) = sessions.sweep().await {
             tracing::warn!(%fault, "ended sessions were not forgotten");
+        }
+        if let Err(fault) = core.audit.prune(core.config.audit_keep_days).await {
+            tracing::warn!(%fault, "old rows of the audit log were not forgotten");
         }
         tokio::select! {
             () = tokio::time::sleep(SWEEP_EVERY) => {}

@@ -235,6 +235,13 @@ impl Cluster {
         (chain, read("host.key").expect("the host has a key"))
     }
 
+    /// Whom the host trusts, as its ledger has it.
+    pub fn host_trust(&self) -> String {
+        let ledger = std::fs::read(self.dir.path().join("node/ledger.json")).expect("the host has a ledger");
+        let ledger: serde_json::Value = serde_json::from_slice(&ledger).expect("it is whole");
+        ledger["registration"]["vdc_ca_pem"].as_str().expect("it is registered").to_owned()
+    }
+
     /// A line to the vDC of whoever has this chain and key.
     pub fn line_as(&self, chain_pem: &str, key_pem: &str) -> VdcClient {
         let identity = tls::Identity::from_pem(chain_pem, key_pem).expect("PEM");

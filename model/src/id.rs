@@ -61,4 +61,8 @@ ids! {
     SessionId = "session";
     /// A token that hosts join by.
     JoinTokenId = "join_token";
+    /// A role made here.
+    RoleId = "role";
+    /// A token with which a program acts for a person.
+    ApiTokenId = "token";
 }

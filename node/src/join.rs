@@ -66,14 +66,12 @@ fn with_port(url: &str) -> Result<String, Fault> {
         Fault::invalid("vdc", format!("The vDC's URL cannot be used: {why}."), remedy)
     };
     let uri: http::Uri = url.trim().parse().map_err(|_| wrong("it is not a URL"))?;
-    let authority = uri.authority().ok_or_else(|| wrong("it names no machine"))?;
-    let text = match authority.port_u16() {
-        Some(_) => url.trim().to_owned(),
-        None => format!("{}://{}:{VDC_PORT}", uri.scheme_str().unwrap_or_default(), authority.host()),
-    };
-    let url: quantix_client::HostUrl =
-        text.parse().map_err(|f: Fault| wrong(f.message.trim_end_matches('.')))?;
-    Ok(url.to_string())
+    let mut checked: quantix_client::HostUrl =
+        url.parse().map_err(|f: Fault| wrong(f.message.trim_end_matches('.')))?;
+    if uri.port_u16().is_none() {
+        checked.port = VDC_PORT;
+    }
+    Ok(checked.to_string())
 }
 
 /// Refuses to leave a vDC that this host still belongs to, unheard.

@@ -26,9 +26,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Every table of ours; a law test compares it with a new store.
-pub(crate) const TABLES: [&str; 18] = [
+pub(crate) const TABLES: [&str; 22] = [
     "alerts",
+    "api_tokens",
+    "audit",
     "events",
+    "grants",
     "hosts",
     "images",
     "join_tokens",
@@ -37,6 +40,7 @@ pub(crate) const TABLES: [&str; 18] = [
     "pool_releases",
     "pool_statuses",
     "pools",
+    "roles",
     "seaql_migrations",
     "sessions",
     "settings",

@@ -3,7 +3,7 @@
 use crate::api::Assembly;
 use crate::api::auth;
 use crate::api::error::reply;
-use crate::services::{App, join_token};
+use crate::services::{App, audit, join_token};
 use connectrpc::{PeerAddr, RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::join_token::v1 as wire;
 use quantix_model::Fault;
@@ -35,7 +35,13 @@ impl wire::JoinTokenService for Api {
         request: ServiceRequest<'_, wire::CreateJoinTokenRequest>,
     ) -> ServiceResult<wire::CreateJoinTokenResponse> {
         let user = &auth::person(&context)?.name;
-        reply(join_token::create(&self.0, user, &request.to_owned_message()).await)
+        let made = join_token::create(&self.0, user, &request.to_owned_message()).await;
+        if let Ok(made) = &made
+            && let Some(token) = made.join_token.as_option()
+        {
+            audit::about("join token", &token.id, &token.note);
+        }
+        reply(made)
     }
 
     async fn list_join_tokens(
@@ -52,6 +58,7 @@ impl wire::JoinTokenService for Api {
         request: ServiceRequest<'_, wire::RevokeJoinTokenRequest>,
     ) -> ServiceResult<wire::JoinToken> {
         let user = &auth::person(&context)?.name;
+        audit::about("join token", request.id, "");
         reply(async { join_token::revoke(&self.0, user, request.id.parse()?).await }.await)
     }
 
@@ -65,6 +72,11 @@ impl wire::JoinTokenService for Api {
             let peer = peer.ok_or_else(|| Fault::internal("the call has no address"))?;
             join_token::join(&self.0, peer, request.to_owned_message()).await
         };
-        reply(joined.await)
+        let joined = joined.await;
+        match &joined {
+            Ok(host) => audit::about("host", &host.host_id, &host.host_name),
+            Err(_) => audit::about("host", "", request.name),
+        }
+        reply(joined)
     }
 }

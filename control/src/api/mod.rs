@@ -1,6 +1,8 @@
 //! The edge: who may call what, what goes over the wire, and nothing else. Handlers convert, ask a service, convert.
 
+pub mod api_token;
 pub mod assembly;
+pub mod audit;
 pub mod auth;
 pub mod certificate;
 pub mod console;
@@ -13,8 +15,10 @@ pub mod join_token;
 pub mod metrics;
 pub mod pool;
 pub mod report;
+pub mod role;
 pub mod session;
 pub mod system;
+pub mod table;
 pub mod task;
 pub mod vm;
 pub mod volume;

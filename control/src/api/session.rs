@@ -4,9 +4,11 @@ use crate::api::auth::{self, COOKIE, Line};
 use crate::api::error::rpc;
 use crate::api::{Assembly, Person};
 use crate::services::session::{LIFE_MAX, Sessions};
+use crate::services::{audit, role};
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::session::v1 as wire;
 use quantix_contract::time::to_proto;
+use quantix_model::right::{Permission, Rights};
 use quantix_store::{SessionRecord, UserRecord};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -18,7 +20,8 @@ pub fn mount(assembly: &mut Assembly, sessions: Arc<Sessions>) {
     assembly.service(Arc::new(Api(sessions)));
 }
 
-fn view(user: &UserRecord, session: &SessionRecord) -> wire::Session {
+fn view(user: &UserRecord, session: &SessionRecord, rights: &Rights) -> wire::Session {
+    let somewhere = Permission::ALL.iter().filter(|p| rights.somewhere(**p));
     wire::Session {
         user_id: user.id.to_string(),
         user_name: user.name.clone(),
@@ -26,6 +29,8 @@ fn view(user: &UserRecord, session: &SessionRecord) -> wire::Session {
         created_at: to_proto(session.created_at).into(),
         expires_at: to_proto(session.expires_at).into(),
         vdc_version: crate::VERSION.to_owned(),
+        permissions: role::words(rights.everywhere()),
+        permissions_somewhere: somewhere.map(|p| p.as_str().to_owned()).collect(),
         ..Default::default()
     }
 }
@@ -51,7 +56,7 @@ fn cookie(context: &RequestContext, value: &str, seconds: u64) -> String {
 impl Api {
     async fn session_of(&self, person: &Person) -> Result<wire::Session, connectrpc::ConnectError> {
         let (user, session) = self.0.get(person).await.map_err(|f| rpc(&f))?;
-        Ok(view(&user, &session))
+        Ok(view(&user, &session, &person.rights))
     }
 }
 
@@ -61,11 +66,13 @@ impl wire::SessionService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::LoginRequest>,
     ) -> ServiceResult<wire::LoginResponse> {
+        audit::actor("nobody", "", request.user_name);
         let asked = self.0.login(request.user_name, request.password, address(&context)).await;
         let signed_in = asked.map_err(|f| rpc(&f))?;
+        audit::actor("person", signed_in.user.id, &signed_in.user.name);
         let browser = is_browser(&context);
         let answer = wire::LoginResponse {
-            session: view(&signed_in.user, &signed_in.session).into(),
+            session: view(&signed_in.user, &signed_in.session, &signed_in.rights).into(),
             token: if browser { String::new() } else { signed_in.token.clone() },
             ..Default::default()
         };

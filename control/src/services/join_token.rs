@@ -50,12 +50,12 @@ const NEW_TOKEN: &str = "Make a new join token in the vDC under Hosts, Join toke
 /// The open door.
 pub struct Joins {
     tries: Tries,
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Default for Joins {
     fn default() -> Joins {
-        Joins { tries: Tries::default(), places: Semaphore::new(AT_ONCE) }
+        Joins { tries: Tries::default(), places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 }
 
@@ -158,15 +158,15 @@ pub async fn join(
     request: wire::JoinRequest,
 ) -> Result<wire::JoinResponse, Fault> {
     app.joins.tries.check(address.ip().to_canonical())?;
-    if app.joins.places.available_permits() == 0 {
+    let place = app.joins.places.clone().try_acquire_owned().map_err(|_| {
         let text = "Many hosts join at this moment.";
-        return Err(Fault::new(FaultCode::Busy, text, "Try again in a moment.").retry_after(COME_AGAIN));
-    }
+        Fault::new(FaultCode::Busy, text, "Try again in a moment.").retry_after(COME_AGAIN)
+    })?;
     let mine = Arc::clone(app);
     let (say, said) = tokio::sync::oneshot::channel();
     // It is ended also when the host goes away: what is half done would cost it a use.
     app.core.spawn(async move {
-        let Ok(_place) = mine.joins.places.acquire().await else { return };
+        let _place = place;
         let _ = say.send(admit(&mine, address, &request).await);
     });
     said.await.map_err(|_| Fault::internal("joining ended without a word"))?

@@ -4,6 +4,8 @@
 //! that is `api/`'s.
 
 pub mod alert;
+pub mod api_token;
+pub mod audit;
 pub mod certificate;
 pub mod console;
 pub mod device;
@@ -31,6 +33,8 @@ pub mod pool_unknown;
 pub mod pool_work;
 pub mod report;
 pub mod report_read;
+pub mod right;
+pub mod role;
 pub mod scraper;
 pub mod session;
 pub mod snapshot;
@@ -84,6 +88,8 @@ pub struct App {
     pub summaries: summary::Summaries,
     /// Held while the place of a pool is compared with the others' and written.
     pub placing: tokio::sync::Mutex<()>,
+    /// Held while it is looked who may do everything, and a grant is taken away.
+    pub granting: tokio::sync::Mutex<()>,
 }
 
 impl App {
@@ -104,6 +110,7 @@ impl App {
             alerted: alert::Alerted::default(),
             summaries: summary::Summaries::default(),
             placing: tokio::sync::Mutex::default(),
+            granting: tokio::sync::Mutex::default(),
         });
         pool_work::register(&app);
         device_work::register(&app);

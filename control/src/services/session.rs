@@ -5,6 +5,7 @@
 //! - Attempts are counted per name and address before the password is looked at, so that many at once gain nothing.
 
 use crate::api::Person;
+use crate::api::auth::By;
 use crate::core::Core;
 use crate::ids;
 use argon2::password_hash::phc::PasswordHash;
@@ -14,8 +15,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use quantix_model::UnixMs;
 use quantix_model::fault::{Fault, FaultCode};
-use quantix_model::id::{SessionId, UserId};
-use quantix_store::{SessionRecord, Store, UserRecord};
+use quantix_model::id::UserId;
+use quantix_model::right::{ADMIN, Rights, Scope};
+use quantix_store::{GrantRecord, SessionRecord, Store, UserRecord};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -77,6 +79,8 @@ pub struct SignedIn {
     pub session: SessionRecord,
     /// For cookie or bearer.
     pub token: String,
+    /// What they may do.
+    pub rights: Arc<Rights>,
 }
 
 impl Sessions {
@@ -106,7 +110,8 @@ impl Sessions {
             expires_at: now.plus(LIFE_MAX),
         };
         self.core.store.session_insert(&session).await?;
-        Ok(SignedIn { user, session, token })
+        let rights = self.core.rights.of(&self.core.store, user.id).await?;
+        Ok(SignedIn { user, session, token, rights })
     }
 
     /// The person behind a token, while the session lasts.
@@ -132,26 +137,39 @@ impl Sessions {
         Ok(Some(Person {
             user_id: user.id,
             name: user.name,
-            session_id: session.id,
+            by: By::Session(session.id),
             must_change_password: user.must_change_password,
+            rights: self.core.rights.of(&self.core.store, user.id).await?,
         }))
     }
 
     /// The caller's session and user as they stand.
     pub async fn get(&self, person: &Person) -> Result<(UserRecord, SessionRecord), Fault> {
         let user = self.core.store.user_get(person.user_id).await?;
-        Ok((user, self.core.store.session_get(person.session_id).await?))
+        Ok((user, self.core.store.session_get(person.session()?).await?))
     }
 
-    /// Whether a session still lasts; does not count as use.
-    pub async fn lasts(&self, id: SessionId) -> bool {
-        let found = self.core.store.session_get(id).await;
-        found.is_ok_and(|session| !ended(&session, self.core.clock.now()))
+    /// Whether what a caller came with still lasts; does not count as use. Answers what they may do now.
+    pub async fn lasts(&self, person: &Person) -> Option<Person> {
+        let (store, now) = (&self.core.store, self.core.clock.now());
+        let rights = self.core.rights.of(store, person.user_id).await.ok()?;
+        let rights = match person.by {
+            By::Session(id) => {
+                store.session_get(id).await.ok().filter(|session| !ended(session, now))?;
+                rights
+            }
+            By::Token(id) => {
+                let token = store.api_token_get(id).await.ok()?;
+                let lasts = token.expires_at.is_none_or(|end| end > now);
+                Arc::new(lasts.then(|| rights.limited(token.permissions, token.scope))?)
+            }
+        };
+        Some(Person { rights, ..person.clone() })
     }
 
     /// Ends the caller's session.
     pub async fn logout(&self, person: &Person) -> Result<(), Fault> {
-        self.core.store.session_delete(person.session_id).await?;
+        self.core.store.session_delete(person.session()?).await?;
         Ok(())
     }
 
@@ -177,7 +195,7 @@ impl Sessions {
         check_new(&user.name, current, new)?;
         let hash = self.hash(new).await?;
         let now = self.core.clock.now();
-        let keep = Some(person.session_id);
+        let keep = Some(person.session()?);
         Ok(self.core.store.user_set_password(user.id, &hash, false, now, keep).await?)
     }
 
@@ -260,6 +278,8 @@ pub async fn first_admin(store: &Store, now: UnixMs) -> Result<Option<String>, F
         password_set_at: now,
     };
     store.user_insert(&admin).await?;
+    // Cut here, the next start finds a user and no grant: `reset_admin` mends that, too.
+    store.grant_put(&all_rights(admin.id, now)).await?;
     Ok(Some(password))
 }
 
@@ -273,7 +293,14 @@ pub async fn reset_admin(store: &Store, now: UnixMs) -> Result<String, Fault> {
     let password = one_time_password();
     let hash = hash_in_background(&password).await?;
     store.user_set_password(admin, &hash, true, now, None).await?;
+    store.grant_put(&all_rights(admin, now)).await?;
     Ok(password)
+}
+
+/// Everything, for whoever is the first, or is set up anew by the machine's root.
+fn all_rights(user_id: UserId, now: UnixMs) -> GrantRecord {
+    let (role, created_by) = (ADMIN.to_owned(), String::new());
+    GrantRecord { user_id, role, scope: Scope::Everything, created_at: now, created_by }
 }
 
 async fn hash_in_background(password: &str) -> Result<String, Fault> {

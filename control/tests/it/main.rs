@@ -10,5 +10,6 @@ mod pool;
 #[path = "../../../store/tests/it/postgres.rs"]
 mod postgres;
 mod protocols;
+mod rights;
 mod sign_in;
 mod watch;

@@ -65,6 +65,15 @@ async fn expiry_alert(cluster: &Cluster, host_id: &str) -> Option<alert::Alert> 
     all.into_iter().find(|a| a.rule == "host.certificate" && a.object_id == host_id)
 }
 
+/// A jump over weeks may end behind the end of the vDC's own certificate, which it looks at each second.
+async fn renewed(cluster: &Cluster) {
+    until("the vDC's own certificate is good", DEADLINE, async || {
+        let facts = cluster.vdc().core().pki.vdc_facts().unwrap();
+        (cluster.clock.now().age(facts.not_after) > days(29)).then_some(())
+    })
+    .await;
+}
+
 fn serial_of(pem: &str) -> tls::Fingerprint {
     tls::first_fingerprint(pem).unwrap()
 }
@@ -244,6 +253,10 @@ async fn an_authority_is_rotated_by_hand_and_waits_for_connected_hosts() {
         (seen.authorities.last()?.standing == signs).then_some(())
     })
     .await;
+    until("the host has heard which one signs", DEADLINE, async || {
+        (cluster.host_trust() == cluster.vdc().ca_pem()).then_some(())
+    })
+    .await;
     // Within a day the host has a certificate by the new one, and an alert was never raised.
     cluster.travel(days(1) + Duration::from_secs(3600));
     cluster.sign_in().await;
@@ -362,6 +375,7 @@ async fn five_years_and_no_host_is_lost() {
             .await;
         }
         cluster.travel(days(STEP_DAYS));
+        renewed(&cluster).await;
         cluster.sign_in().await;
         (years.days, years.jumps) = (years.days + STEP_DAYS, years.jumps + 1);
         // A third of its life is left at least, less one step and the host's moment of the day.

@@ -21,6 +21,7 @@ mod pool_change;
 mod postgres;
 mod prepare;
 mod registration;
+mod registration_errors;
 mod stall;
 mod step_kill;
 mod store_trouble;

@@ -21,6 +21,7 @@ pub async fn run(store: &Store) {
     events(store).await;
     alerts(store).await;
     join_tokens(store).await;
+    crate::rights::run(store).await;
     store.setting_put("k", "1").await.unwrap();
     store.setting_put("k", "2").await.unwrap();
 }
@@ -28,7 +29,7 @@ pub async fn run(store: &Store) {
 /// What must still be there after the store was opened anew.
 pub async fn survived(store: &Store) {
     assert_eq!(store.setting_get("k").await.unwrap().as_deref(), Some("2"));
-    assert_eq!(store.user_count().await.unwrap(), 1);
+    assert_eq!(store.user_count().await.unwrap(), 2);
     going_back_in_time(store).await;
 }
 

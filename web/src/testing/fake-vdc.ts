@@ -5,7 +5,7 @@ import { Code, ConnectError, createRouterTransport, type Transport } from "@conn
 import { AlertService, type Alert } from "../api/gen/quantix/alert/v1/alert_pb";
 import { CertificatesSchema, CertificateService, type Certificates, type UploadCertificateRequest } from "../api/gen/quantix/certificate/v1/certificate_pb";
 import { EventService, type Event } from "../api/gen/quantix/event/v1/event_pb";
-import { FaultCode, FaultDetailSchema } from "../api/gen/quantix/fault/v1/fault_pb";
+import { FaultCode } from "../api/gen/quantix/fault/v1/fault_pb";
 import { HostSchema, HostService, type AddHostRequest, type BlockDevice, type Host, type InitialiseDeviceRequest, type ProbeHostResponseSchema } from "../api/gen/quantix/host/v1/host_pb";
 import { ImageService, type Image } from "../api/gen/quantix/image/v1/image_pb";
 import { JoinTokenSchema, JoinTokenService, JoinTokenState, type CreateJoinTokenRequest, type JoinToken } from "../api/gen/quantix/join_token/v1/join_token_pb";
@@ -17,14 +17,14 @@ import { TaskService, type ListTasksRequest, type Task } from "../api/gen/quanti
 import { CreateVmRequestSchema, VmSchema, VmService, type CreateVmRequest, type Placement, type PowerVmRequest, type Vm } from "../api/gen/quantix/vm/v1/vm_pb";
 import { SnapshotSchema, VolumeService, type Snapshot, type Volume } from "../api/gen/quantix/volume/v1/volume_pb";
 import { WatchResponseSchema, WatchService, type Sight, type WatchRequest, type WatchResponse } from "../api/gen/quantix/watch/v1/watch_pb";
+import { RoleService } from "../api/gen/quantix/role/v1/role_pb";
+import { ApiTokenService } from "../api/gen/quantix/token/v1/token_pb";
+import { AuditService } from "../api/gen/quantix/audit/v1/audit_pb";
 import { sessionInterceptor } from "../api/transport";
+import { FakeRights } from "./fake-rights";
+import { refusal } from "./refusal";
 
-type FaultInit = MessageInitShape<typeof FaultDetailSchema>;
-
-/** An error as the vDC sends it. */
-export function refusal(code: Code, fault: FaultInit): ConnectError {
-  return new ConnectError(fault.message ?? "", code, undefined, [{ desc: FaultDetailSchema, value: fault }]);
-}
+export { refusal };
 
 export class FakeVdc {
   password = "one-time";
@@ -67,6 +67,8 @@ export class FakeVdc {
   probeStep: () => Promise<void> = async () => {};
   powered: PowerVmRequest[] = [];
   createdVms: CreateVmRequest[] = [];
+  /** Permissions, roles, tokens and the audit log. */
+  rights = new FakeRights((answer) => this.#guard(answer));
   watchers = 0;
   epoch = "epoch-1";
   /** What the client said last that it looks at. */
@@ -121,6 +123,9 @@ export class FakeVdc {
         });
         service(CertificateService, this.#certificate());
         service(JoinTokenService, this.#joinToken());
+        service(RoleService, this.rights.role());
+        service(ApiTokenService, this.rights.token());
+        service(AuditService, this.rights.auditLog());
         service(WatchService, {
           watch: (r, context) => this.#watch(r, context.signal),
           look: (r) => this.#guard(() => ((this.gaze = r.gaze?.sights ?? []), {})),
@@ -136,7 +141,8 @@ export class FakeVdc {
   }
 
   #sessionView() {
-    return { userName: "admin", mustChangePassword: this.mustChange, vdcVersion: "0.1.0" };
+    const { permissions, permissionsSomewhere } = this.rights;
+    return { userId: "user-admin", userName: "admin", mustChangePassword: this.mustChange, vdcVersion: "0.1.0", permissions, permissionsSomewhere };
   }
 
   #session() {
@@ -226,7 +232,7 @@ export class FakeVdc {
       }
     };
     return {
-      listHosts: (r: { filter: string }) => this.#guard(() => ({ hosts: named(this.hosts, r.filter), total: BigInt(this.hosts.length) })),
+      listHosts: (r: { filter: string }) => this.#guard(() => counted("hosts", named(this.hosts, r.filter))),
       getHost: (r: { id: string }) => this.#guard(() => found(this.hosts, r.id)),
       listDevices: () => this.#guard(() => ({ devices: this.devices, host: "host-1", observedAt: timestampFromMs(Date.now()) })),
       listLogs: (r: ListLogsRequest) =>
@@ -290,7 +296,7 @@ export class FakeVdc {
       listPools: (r: { filter: string; hostId: string }) =>
         this.#guard(() => {
           const pools = this.pools.filter((p) => r.hostId === "" || p.hostStatuses.some((s) => s.hostId === r.hostId));
-          return { pools: named(pools, r.filter), total: BigInt(pools.length) };
+          return counted("pools", named(pools, r.filter));
         }),
       getPool: (r: { id: string }) => this.#guard(() => found(this.pools, r.id)),
       listFiles: () => this.#guard(() => ({ files: this.files, total: BigInt(this.files.length), host: "host-1", observedAt: timestampFromMs(Date.now()) })),
@@ -351,7 +357,7 @@ export class FakeVdc {
 
   #vm() {
     return {
-      listVms: (r: { filter: string }) => this.#guard(() => ({ vms: named(this.vms, r.filter), total: BigInt(this.vms.length) })),
+      listVms: (r: { filter: string }) => this.#guard(() => counted("vms", named(this.vms, r.filter))),
       getVm: (r: { id: string }) => this.#guard(() => found(this.vms, r.id)),
       listPlacements: () => this.#guard(() => ({ placements: this.placements, chosenHostId: this.placements.find((p) => p.fits)?.hostId ?? "", chosenReason: "It has the most free memory." })),
       powerVm: (r: PowerVmRequest) =>
@@ -396,6 +402,11 @@ function tally<K>(kinds: K[]): [K, number][] {
   const counts = new Map<K, number>();
   for (const kind of kinds) counts.set(kind, (counts.get(kind) ?? 0) + 1);
   return [...counts];
+}
+
+/** The whole list as one page. */
+function counted<K extends string, T>(field: K, rows: T[]) {
+  return { [field]: rows, total: BigInt(rows.length) } as Record<K, T[]> & { total: bigint };
 }
 
 function named<T extends { name: string }>(rows: T[], filter: string): T[] {
