@@ -1,5 +1,6 @@
 //! Reaching a machine: address, TCP and TLS, each failure told apart.
 
+use crate::clock::Clock;
 use crate::tls::{pin_error, show, tls_fault};
 use quantix_model::{Fault, FaultCode, UnixMs};
 use rustls::ClientConfig;
@@ -9,7 +10,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -20,9 +21,8 @@ pub const HOST_PORT: u16 = 9443;
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Our clock.
-pub(crate) fn now() -> UnixMs {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMs(0).plus(since)
+fn now() -> UnixMs {
+    Clock::system().now()
 }
 
 /// Where a host is: `https://address[:port]`, nothing else in it.
@@ -198,6 +198,11 @@ fn tls_error(err: &std::io::Error, url: &HostUrl) -> Fault {
             format!("{url} does not show the certificate the token names (fingerprint)."),
             "Make a new token on that very host with `quantix-node token`. If it fails again, another machine answers at this address.",
         ),
+        (Some(PinError::Authority { .. }), _) => Fault::new(
+            FaultCode::TlsError,
+            format!("What answers at {url} is not the vDC that made the token (authority)."),
+            "Check the address. If the vDC changed its certificate authority since, make a new join token.",
+        ),
         (Some(PinError::Expired { .. }), _)
         | (
             None,
@@ -218,7 +223,7 @@ fn tls_error(err: &std::io::Error, url: &HostUrl) -> Fault {
     };
     fault = match pin_error(inner) {
         Some(pin) => fault.because(pin),
-        None => fault.because(format!("{inner}; the vDC's clock says {}", show(now()))),
+        None => fault.because(format!("{inner}; the clock here says {}", show(now()))),
     };
     fault
 }

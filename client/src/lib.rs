@@ -9,6 +9,7 @@
 //! Nothing here decides; whatever goes wrong becomes a [`quantix_model::Fault`] that names who was asked.
 
 pub mod bulk;
+pub mod clock;
 pub mod dial;
 pub mod host;
 pub mod registration;
@@ -16,10 +17,11 @@ mod rest;
 pub mod tls;
 pub mod token;
 mod transport;
+pub mod tries;
 pub mod vdc;
 
 pub use dial::HostUrl;
 pub use host::HostClient;
 pub use registration::Registration;
-pub use token::RegistrationToken;
+pub use token::{JoinToken, RegistrationToken};
 pub use vdc::VdcClient;

@@ -3,8 +3,9 @@
 //! The host is a stranger here. Its TLS is pinned by the token, bodies are bounded, redirects are not followed, and
 //! whatever it answers is shown only as far as it is printable.
 
-use crate::dial::{Dial, HostUrl, now};
-use crate::rest::Answer;
+use crate::clock::Clock;
+use crate::dial::{Dial, HostUrl};
+use crate::rest::{Answer, Broken};
 use crate::tls::{self, Fingerprint, show};
 use crate::token::RegistrationToken;
 use bytes::Bytes;
@@ -92,6 +93,7 @@ pub struct Contact {
 pub struct Registration {
     dial: Dial,
     bearer: Option<String>,
+    clock: Clock,
 }
 
 impl Registration {
@@ -100,12 +102,20 @@ impl Registration {
         let url: HostUrl = url.parse().map_err(|f: Fault| f.in_phase("PING"))?;
         let token: RegistrationToken = token.parse().map_err(|f: Fault| f.in_phase("TOKEN"))?;
         let dial = dial(url, tls::pinned(token.fingerprint)?)?;
-        Ok(Registration { dial, bearer: Some(format!("Bearer {token}")) })
+        Ok(Registration { dial, bearer: Some(format!("Bearer {token}")), clock: Clock::system() })
     }
 
     /// For the ping of an offered host: nothing is secret, nothing is trusted.
     pub fn offer(url: &str) -> Result<Registration, Fault> {
-        Ok(Registration { dial: dial(url.parse()?, tls::unpinned()?)?, bearer: None })
+        let dial = dial(url.parse()?, tls::unpinned()?)?;
+        Ok(Registration { dial, bearer: None, clock: Clock::system() })
+    }
+
+    /// The same by another clock than the system's.
+    pub fn by(mut self, clock: &Clock) -> Registration {
+        self.dial.tls = tls::client_by(self.dial.tls, clock);
+        self.clock = clock.clone();
+        self
     }
 
     /// Where.
@@ -115,9 +125,9 @@ impl Registration {
 
     /// PING: who is there, which release, what its clock says.
     pub async fn ping(&self) -> Result<Contact, Fault> {
-        let asked_at = now();
+        let asked_at = self.clock.now();
         let (answer, certificate_der) = self.call(Method::GET, "ping", "PING", None).await?;
-        let answered_at = now();
+        let answered_at = self.clock.now();
         let ping: Ping = self.parse(&answer, "ping", "PING")?;
         let middle = asked_at.0 + (answered_at.0 - asked_at.0) / 2;
         let clock_skew_ms = ping.time_unix_ms.saturating_sub(middle);
@@ -157,7 +167,11 @@ impl Registration {
                 format!("The clocks of the host and the vDC are {} s apart.", clock_skew_ms.abs() / 1000),
                 "Set both clocks right (NTP), then try again.",
             )
-            .because(format!("host: {}, vDC: {}", show(UnixMs(ping.time_unix_ms)), show(now())));
+            .because(format!(
+                "host: {}, vDC: {}",
+                show(UnixMs(ping.time_unix_ms)),
+                show(self.clock.now())
+            ));
             return Err(self.place(fault, "PING", self.evidence(answer, "ping")));
         }
         Ok(())
@@ -202,6 +216,14 @@ impl Registration {
         let exchange = self.exchange(TokioIo::new(stream), method, name, body);
         let answer = match tokio::time::timeout(CALL_DEADLINE, exchange).await {
             Ok(Ok(answer)) => answer,
+            Ok(Err(cause @ Broken::TooLarge)) => {
+                let fault = Fault::new(
+                    FaultCode::InvalidResponse,
+                    format!("{url} answers far more than a Quantix host would."),
+                    "Check the address, and that no proxy stands between.",
+                );
+                return Err(self.place(fault.because(cause), phase, nothing()));
+            }
             Ok(Err(cause)) => {
                 let fault = Fault::new(
                     FaultCode::HostConnectionFailed,
@@ -228,9 +250,9 @@ impl Registration {
         method: Method,
         name: &str,
         body: Option<Vec<u8>>,
-    ) -> Result<Answer, String> {
+    ) -> Result<Answer, Broken> {
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(io).await.map_err(|err| err.to_string())?;
+            hyper::client::conn::http1::handshake(io).await.map_err(|err| Broken::Off(err.to_string()))?;
         let running = AbortOnDrop(tokio::spawn(connection));
         let authority = self.dial.url.to_string().replacen("https://", "", 1);
         let mut request = Request::builder()
@@ -244,13 +266,16 @@ impl Registration {
         if let Some(bearer) = &self.bearer
             && name != "ping"
         {
-            let mut value = header::HeaderValue::from_str(bearer).map_err(|err| err.to_string())?;
+            let mut value =
+                header::HeaderValue::from_str(bearer).map_err(|err| Broken::Off(err.to_string()))?;
             value.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, value);
         }
-        let request =
-            request.body(Full::new(Bytes::from(body.unwrap_or_default()))).map_err(|err| err.to_string())?;
-        let response = sender.send_request(request).await.map_err(|err| crate::transport::chain(&err))?;
+        let request = request
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .map_err(|err| Broken::Off(err.to_string()))?;
+        let response =
+            sender.send_request(request).await.map_err(|err| Broken::Off(crate::transport::chain(&err)))?;
         let answer = Answer::read(response).await;
         drop(running);
         answer

@@ -1,6 +1,6 @@
 //! Plain HTTP answers: bounded bodies, faults inside them, and what may be shown of the rest.
 
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use quantix_model::Fault;
 use quantix_model::fault::Evidence;
 use serde::Deserialize;
@@ -15,6 +15,24 @@ struct FaultBody {
     fault: Fault,
 }
 
+/// Why an answer could not be read to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// It is larger than anything a host says.
+    TooLarge,
+    /// The line broke, or it was no HTTP.
+    Off(String),
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Broken::TooLarge => write!(f, "the answer is larger than {} MiB", BODY_BYTES_MAX >> 20),
+            Broken::Off(cause) => f.write_str(cause),
+        }
+    }
+}
+
 /// A whole answer.
 pub(crate) struct Answer {
     pub status: u16,
@@ -24,7 +42,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// Reads an answer to its end, or says why that cannot be.
-    pub async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Answer, String> {
+    pub async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Answer, Broken> {
         let status = response.status().as_u16();
         let content_type = response
             .headers()
@@ -34,7 +52,10 @@ impl Answer {
         let body = Limited::new(response.into_body(), BODY_BYTES_MAX)
             .collect()
             .await
-            .map_err(|err| err.to_string())?
+            .map_err(|err| match err.is::<LengthLimitError>() {
+                true => Broken::TooLarge,
+                false => Broken::Off(err.to_string()),
+            })?
             .to_bytes()
             .to_vec();
         Ok(Answer { status, content_type, body })

@@ -5,15 +5,18 @@
 //! Everything is verified always; the one exception, [`unpinned`], is for the unauthenticated ping of hosts that
 //! are offered for adding, which sends no secret and trusts no answer.
 
+use crate::clock::{Clock, unix_time};
 use crate::token::sha256;
 use quantix_model::id::HostId;
 use quantix_model::{Fault, FaultCode, UnixMs};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
     ServerConfig, SignatureScheme,
@@ -110,6 +113,15 @@ impl Identity {
         Ok(Identity { chain, key })
     }
 
+    /// As a server shows it; a key that is not the certificate's is a TLS_ERROR.
+    fn certified(&self) -> Result<Arc<CertifiedKey>, Fault> {
+        let unfit = |err: rustls::Error| tls_fault("Our own certificate and key do not fit.").because(err);
+        let key = any_supported_type(&self.key).map_err(unfit)?;
+        let certified = CertifiedKey::new(self.chain.clone(), key);
+        certified.keys_match().map_err(unfit)?;
+        Ok(Arc::new(certified))
+    }
+
     /// The certificate that is shown to others.
     pub fn leaf_der(&self) -> &[u8] {
         &self.chain[0]
@@ -150,6 +162,38 @@ fn client_builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsV
         .map_err(Fault::internal)
 }
 
+/// The first certificate of a PEM text, as DER.
+pub fn first_der(pem: &str) -> Result<Vec<u8>, Fault> {
+    Ok(certificates(pem)?[0].to_vec())
+}
+
+/// Fingerprint of the first certificate of a PEM text.
+pub fn first_fingerprint(pem: &str) -> Result<Fingerprint, Fault> {
+    Ok(fingerprint(&certificates(pem)?[0]))
+}
+
+/// Fingerprints of all certificates of a PEM text.
+pub fn fingerprints(pem: &str) -> Result<Vec<Fingerprint>, Fault> {
+    Ok(certificates(pem)?.iter().map(|der| fingerprint(der)).collect())
+}
+
+/// SHA-256 of the certificates in a PEM text, one after the other in their order: what two sides compare to know that
+/// they trust the same.
+pub fn bundle_digest(pem: &str) -> Result<[u8; 32], Fault> {
+    let all: Vec<u8> = certificates(pem)?.iter().flat_map(|der| der.iter().copied()).collect();
+    Ok(sha256(&all))
+}
+
+/// Whether the first authority of a bundle, the one that signs now, signed this certificate.
+pub fn is_signed_by_first(leaf_pem: &str, bundle_pem: &str) -> Result<bool, Fault> {
+    let (leaf, bundle) = (certificates(leaf_pem)?, certificates(bundle_pem)?);
+    let read = |err| tls_fault("A certificate could not be read.").because(err);
+    let (_, leaf) = X509Certificate::from_der(&leaf[0]).map_err(read)?;
+    let (_, first) = X509Certificate::from_der(&bundle[0]).map_err(read)?;
+    // Every authority has a name of its own.
+    Ok(leaf.issuer() == first.subject())
+}
+
 /// Verifies the server by the CA; shows no certificate of its own.
 pub fn client(ca_pem: &str) -> Result<Arc<ClientConfig>, Fault> {
     Ok(Arc::new(client_builder()?.with_root_certificates(roots(ca_pem)?).with_no_client_auth()))
@@ -167,6 +211,22 @@ pub fn mutual_client(identity: &Identity, ca_pem: &str) -> Result<Arc<ClientConf
 /// Shows `identity`; asks clients for a certificate, checks it by the CA when they give one, and lets them in
 /// without: who may call what is decided per call. Without a CA no certificate is asked for.
 pub fn server(identity: &Identity, client_ca_pem: Option<&str>) -> Result<Arc<ServerConfig>, Fault> {
+    let shown = Shown { named: None, others: identity.certified()? };
+    shown_by(shown, client_ca_pem)
+}
+
+/// The same, but shows `identity` only to who asks for `name`, and `others` to everybody else.
+pub fn server_by_name(
+    identity: &Identity,
+    name: &str,
+    others: &Identity,
+    client_ca_pem: Option<&str>,
+) -> Result<Arc<ServerConfig>, Fault> {
+    let named = Some((name.to_owned(), identity.certified()?));
+    shown_by(Shown { named, others: others.certified()? }, client_ca_pem)
+}
+
+fn shown_by(shown: Shown, client_ca_pem: Option<&str>) -> Result<Arc<ServerConfig>, Fault> {
     let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(Fault::internal)?;
@@ -180,11 +240,46 @@ pub fn server(identity: &Identity, client_ca_pem: Option<&str>) -> Result<Arc<Se
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let mut config = builder
-        .with_single_cert(identity.chain.clone(), identity.key.clone_key())
-        .map_err(|err| tls_fault("Our own certificate and key do not fit.").because(err))?;
+    let mut config = builder.with_cert_resolver(Arc::new(shown));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Which certificate a server shows to whom.
+#[derive(Debug)]
+struct Shown {
+    named: Option<(String, Arc<CertifiedKey>)>,
+    others: Arc<CertifiedKey>,
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        match &self.named {
+            Some((name, key)) if hello.server_name() == Some(name.as_str()) => Some(Arc::clone(key)),
+            _ => Some(Arc::clone(&self.others)),
+        }
+    }
+}
+
+/// The same client, which judges certificates by this clock and not by the system's.
+pub fn client_by(mut config: Arc<ClientConfig>, clock: &Clock) -> Arc<ClientConfig> {
+    Arc::make_mut(&mut config).time_provider = Arc::new(clock.clone());
+    config
+}
+
+/// The same server, which judges certificates by this clock and not by the system's.
+pub fn server_by(mut config: Arc<ServerConfig>, clock: &Clock) -> Arc<ServerConfig> {
+    Arc::make_mut(&mut config).time_provider = Arc::new(clock.clone());
+    config
+}
+
+/// First contact of a host with the vDC that made its join token: accepts a certificate of [`VDC_NAME`] by exactly the
+/// authority with this fingerprint, which the vDC shows with it.
+pub fn pinned_authority(authority: Fingerprint) -> Result<Arc<ClientConfig>, Fault> {
+    let verifier = Arc::new(PinnedAuthority { pin: authority, provider: provider() });
+    Ok(Arc::new(
+        client_builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth(),
+    ))
 }
 
 /// First contact: accepts exactly the certificate with this fingerprint, within its dates.
@@ -215,6 +310,11 @@ pub enum PinError {
         /// Shown by the host.
         shown: Fingerprint,
     },
+    /// None of the authorities that were shown is the one the token names.
+    Authority {
+        /// In the token.
+        expected: Fingerprint,
+    },
     /// The right certificate, outside its dates.
     Expired {
         /// Valid from.
@@ -232,9 +332,12 @@ impl fmt::Display for PinError {
             PinError::Fingerprint { expected, shown } => {
                 write!(f, "the token names certificate {expected}, the host shows {shown}")
             }
+            PinError::Authority { expected } => {
+                write!(f, "the token names authority {expected}, another one vouches for this vDC")
+            }
             PinError::Expired { not_before, not_after, now } => write!(
                 f,
-                "the certificate is valid from {} to {}, the vDC's clock says {}",
+                "the certificate is valid from {} to {}, the clock here says {}",
                 show(*not_before),
                 show(*not_after),
                 show(*now)
@@ -309,6 +412,59 @@ impl ServerCertVerifier for FirstContact {
     }
 }
 
+#[derive(Debug)]
+struct PinnedAuthority {
+    pin: Fingerprint,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for PinnedAuthority {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let other = PinError::Authority { expected: self.pin };
+        let refuse = || {
+            let err = OtherError(Arc::new(other.clone()));
+            rustls::Error::InvalidCertificate(CertificateError::Other(err))
+        };
+        let named = intermediates.iter().find(|der| fingerprint(der) == self.pin).ok_or_else(refuse)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(named.clone().into_owned())?;
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
+                .build()
+                .map_err(|err| rustls::Error::General(err.to_string()))?;
+        verifier.verify_server_cert(end_entity, &[], server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
 /// A TLS_ERROR with the usual remedy.
 pub(crate) fn tls_fault(message: &str) -> Fault {
     Fault::new(
@@ -328,8 +484,9 @@ pub(crate) fn pin_error(err: &rustls::Error) -> Option<PinError> {
     }
 }
 
-/// Checks that `leaf_pem` fits the CA under `name`: what a host does before it takes a certificate from the vDC.
-pub fn check_issued(leaf_pem: &str, ca_pem: &str, name: &str) -> Result<(), Fault> {
+/// Checks that `leaf_pem` fits the CA under `name` at this moment: what a host does before it takes a certificate from
+/// the vDC.
+pub fn check_issued(leaf_pem: &str, ca_pem: &str, name: &str, now: UnixMs) -> Result<(), Fault> {
     let verifier = WebPkiServerVerifier::builder_with_provider(roots(ca_pem)?, provider())
         .build()
         .map_err(|err| tls_fault("The CA certificate cannot be used.").because(err))?;
@@ -337,7 +494,7 @@ pub fn check_issued(leaf_pem: &str, ca_pem: &str, name: &str) -> Result<(), Faul
     let name = ServerName::try_from(name.to_owned())
         .map_err(|_| Fault::invalid("name", format!("{name:?} is no DNS name."), "Use a DNS name."))?;
     verifier
-        .verify_server_cert(&chain[0], &chain[1..], &name, &[], UnixTime::now())
+        .verify_server_cert(&chain[0], &chain[1..], &name, &[], unix_time(now))
         .map_err(|err| tls_fault("The certificate does not fit its CA.").because(err))?;
     Ok(())
 }

@@ -5,11 +5,15 @@ use crate::transport::{Transport, reports, rpc, rpc_fault};
 use connectrpc::ConnectError;
 use connectrpc::client::{CallOptions, ClientConfig};
 use quantix_contract::quantix::alert::v1::AlertServiceClient;
+use quantix_contract::quantix::certificate::v1::CertificateServiceClient;
 use quantix_contract::quantix::event::v1::EventServiceClient;
 use quantix_contract::quantix::file::v1::FileServiceClient;
 use quantix_contract::quantix::host::v1::HostServiceClient;
 use quantix_contract::quantix::image::v1::ImageServiceClient;
-use quantix_contract::quantix::node::v1::{BeatRequest, BeatResponse, ReportServiceClient};
+use quantix_contract::quantix::join_token::v1::{JoinRequest, JoinResponse, JoinTokenServiceClient};
+use quantix_contract::quantix::node::v1::{
+    BeatRequest, BeatResponse, RenewCertificateRequest, RenewCertificateResponse, ReportServiceClient,
+};
 use quantix_contract::quantix::pool::v1::PoolServiceClient;
 use quantix_contract::quantix::session::v1::SessionServiceClient;
 use quantix_contract::quantix::system::v1::SystemServiceClient;
@@ -17,7 +21,7 @@ use quantix_contract::quantix::task::v1::TaskServiceClient;
 use quantix_contract::quantix::vm::v1::VmServiceClient;
 use quantix_contract::quantix::volume::v1::VolumeServiceClient;
 use quantix_contract::quantix::watch::v1::WatchServiceClient;
-use quantix_model::Fault;
+use quantix_model::{Fault, FaultCode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +94,41 @@ impl VdcClient {
         }
     }
 
+    /// Has this host's key certified anew.
+    pub async fn renew_certificate(
+        &self,
+        request: RenewCertificateRequest,
+    ) -> Result<RenewCertificateResponse, Fault> {
+        let client = ReportServiceClient::new(self.transport.clone(), self.config.clone());
+        let options = CallOptions::default().with_timeout(BEAT_DEADLINE);
+        match client.renew_certificate_with_options(request, options).await {
+            Ok(answer) => Ok(answer.into_owned()),
+            Err(err) => Err(self.fault(&err)),
+        }
+    }
+
+    /// Connects once and says what is in the way, in words for whoever sits at the host.
+    pub async fn try_dial(&self, url: &str) -> Result<(), Fault> {
+        let Err(err) = self.dial.connect(&[b"h2"]).await else { return Ok(()) };
+        let fault = err.fault(&self.dial.url);
+        match fault.code {
+            FaultCode::TlsError => Err(fault),
+            code => {
+                let remedy = "Check the vDC's address and port, and that no firewall closes it.";
+                Err(Fault::new(code, format!("The vDC at {url} cannot be reached."), remedy)
+                    .because(fault.cause))
+            }
+        }
+    }
+
+    /// Asks a vDC that this host does not belong to yet to take it up; `self` is pinned by the token.
+    pub async fn join(&self, request: JoinRequest) -> Result<JoinResponse, Fault> {
+        match self.join_tokens().join(request).await {
+            Ok(answer) => Ok(answer.into_owned()),
+            Err(err) => Err(self.fault(&err)),
+        }
+    }
+
     /// The fault behind a failed call of one of the services below.
     pub fn fault(&self, err: &ConnectError) -> Fault {
         rpc_fault(err, "The vDC")
@@ -98,6 +137,8 @@ impl VdcClient {
     services! {
         /// What somebody should look at.
         alerts: AlertServiceClient;
+        /// Who vouches for whom.
+        certificates: CertificateServiceClient;
         /// What happened.
         events: EventServiceClient;
         /// Files of pools.
@@ -106,6 +147,8 @@ impl VdcClient {
         hosts: HostServiceClient;
         /// Images.
         images: ImageServiceClient;
+        /// Tokens that hosts join by.
+        join_tokens: JoinTokenServiceClient;
         /// Pools.
         pools: PoolServiceClient;
         /// Signing in and out.

@@ -1,5 +1,6 @@
 //! Every way a first contact can fail, against real sockets and real TLS.
 
+use quantix_client::clock::Clock;
 use quantix_client::tls::{self, Identity};
 use quantix_client::{Registration, RegistrationToken};
 use quantix_model::{Fault, FaultCode};
@@ -110,7 +111,7 @@ async fn each_bad_answer_has_its_code() {
             FaultCode::InvalidResponse,
         ),
         ("other product", ping(0, 1, "toaster"), FaultCode::InvalidResponse),
-        ("huge", http("200 OK", "application/json", &huge), FaultCode::HostConnectionFailed),
+        ("huge", http("200 OK", "application/json", &huge), FaultCode::InvalidResponse),
         ("no http", b"220 smtp ready\r\n".to_vec(), FaultCode::HostConnectionFailed),
         ("nothing", Vec::new(), FaultCode::HostConnectionFailed),
         ("old", ping(0, 0, "quantix-node"), FaultCode::VersionUnsupported),
@@ -204,8 +205,8 @@ async fn mutual_tls_finds_the_host_by_its_key_not_its_address() {
         let key = rcgen::KeyPair::generate().expect("a key");
         let params = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name");
         let cert = params.signed_by(&key, &issuer).expect("signs");
-        assert!(tls::check_issued(&cert.pem(), &ca_pem, name).is_ok());
-        assert!(tls::check_issued(&cert.pem(), &ca_pem, "other.example").is_err());
+        assert!(tls::check_issued(&cert.pem(), &ca_pem, name, Clock::system().now()).is_ok());
+        assert!(tls::check_issued(&cert.pem(), &ca_pem, "other.example", Clock::system().now()).is_err());
         Identity::from_pem(&cert.pem(), &key.serialize_pem()).expect("our own PEM")
     };
     let id: quantix_model::id::HostId = "00000000-0000-4000-8000-000000000001".parse().expect("an id");

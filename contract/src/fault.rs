@@ -114,7 +114,7 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
     match code {
         C::InvalidArgument | C::PasswordTooWeak | C::PoolPathInvalid | C::InvalidRequest
             | C::PathOutsidePool | C::FileNotRegular | C::VolumeCannotShrink | C::ImageNotAnImage
-            | C::AddressRefused | C::ImageChecksumMismatch | C::ImageBackingFileRefused => ErrorCode::InvalidArgument,
+            | C::ImageChecksumMismatch | C::ImageBackingFileRefused | C::CertificateRefused => ErrorCode::InvalidArgument,
         C::NotFound | C::UnknownPath | C::FileNotFound | C::VolumeMissing | C::SnapshotMissing
             | C::VmMissingOnHost => ErrorCode::NotFound,
         C::NameTaken | C::HostAlreadyExists | C::FileExists => ErrorCode::AlreadyExists,
@@ -122,9 +122,9 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
         C::DeadlineExceeded | C::ConnectionTimeout => ErrorCode::DeadlineExceeded,
         C::TooLarge | C::TooManyAttempts | C::Busy | C::PoolFull => ErrorCode::ResourceExhausted,
         C::NotSignedIn | C::WrongCredentials | C::TokenInvalid | C::TokenExpired | C::TokenMissing
-            | C::ConsoleTicketInvalid | C::SecondFactorWrong | C::ChallengeExpired | C::PasskeyRefused
-            | C::SignInAgain => ErrorCode::Unauthenticated,
-        C::UserDisabled | C::UserUnknown | C::Forbidden => ErrorCode::PermissionDenied,
+            | C::ConsoleTicketInvalid | C::JoinTokenUsed | C::JoinTokenRevoked | C::CertificateExpired
+            | C::SecondFactorWrong | C::ChallengeExpired | C::SignInAgain => ErrorCode::Unauthenticated,
+        C::UserDisabled | C::Forbidden => ErrorCode::PermissionDenied,
         C::StoreUnavailable | C::StoreFull | C::HostConnectionFailed | C::HostApiNotAvailable | C::NetworkUnreachable
             | C::OidcFailed | C::LdapFailed | C::TlsError | C::HostUnreachable | C::HostDisconnected | C::HypervisorUnavailable
             | C::PoolStalled | C::PoolServerUnreachable | C::PoolNotReady => ErrorCode::Unavailable,

@@ -39,10 +39,33 @@ pub enum Thing {
     Event(EventId),
     /// Something somebody should look at.
     Alert(AlertId),
+    /// A certificate of the vDC itself.
+    Certificate(VdcCertificate),
+}
+
+/// The certificates of the vDC itself. They are no rows anywhere, so their ids are fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum VdcCertificate {
+    /// By our own authority.
+    Internal,
+    /// The one that people brought.
+    Uploaded,
+}
+
+impl VdcCertificate {
+    /// Both.
+    pub const ALL: [VdcCertificate; 2] = [VdcCertificate::Internal, VdcCertificate::Uploaded];
+
+    fn id(self) -> Uuid {
+        Uuid::from_u128(match self {
+            VdcCertificate::Internal => 1,
+            VdcCertificate::Uploaded => 2,
+        })
+    }
 }
 
 impl Thing {
-    /// `host`, `pool`, `image`, `volume`, `vm`, `task`, `event`, `alert`: also a task's `object_kind`.
+    /// `host`, `pool`, `image`, `volume`, `vm`, `task`, `event`, `alert`, `certificate`: also a task's `object_kind`.
     pub fn kind(self) -> &'static str {
         match self {
             Thing::Host(_) => "host",
@@ -53,6 +76,7 @@ impl Thing {
             Thing::Task(_) => "task",
             Thing::Event(_) => "event",
             Thing::Alert(_) => "alert",
+            Thing::Certificate(_) => "certificate",
         }
     }
 
@@ -67,6 +91,7 @@ impl Thing {
             | Thing::Task(TaskId(id))
             | Thing::Event(EventId(id))
             | Thing::Alert(AlertId(id)) => id,
+            Thing::Certificate(which) => which.id(),
         }
     }
 
@@ -82,6 +107,7 @@ impl Thing {
             "task" => Thing::Task(TaskId(id)),
             "event" => Thing::Event(EventId(id)),
             "alert" => Thing::Alert(AlertId(id)),
+            "certificate" => Thing::Certificate(VdcCertificate::ALL.into_iter().find(|c| c.id() == id)?),
             _ => return None,
         })
     }

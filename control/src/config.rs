@@ -33,6 +33,9 @@ pub struct Config {
     /// The key for secrets at rest; `seal.key` in the data folder when left out.
     #[serde(default)]
     pub seal_key_file: Option<PathBuf>,
+    /// Rows of the audit log are kept so many days.
+    #[serde(default = "audit_keep_days")]
+    pub audit_keep_days: u32,
     /// `postgres://…` instead of the embedded database.
     #[serde(default)]
     pub database_url: Option<String>,
@@ -42,6 +45,10 @@ pub struct Config {
     /// Hosts should report so often.
     #[serde(default = "beat_interval_ms")]
     pub beat_interval_ms: u64,
+}
+
+fn audit_keep_days() -> u32 {
+    crate::services::audit::KEEP_DAYS
 }
 
 fn beat_interval_ms() -> u64 {
@@ -70,6 +77,7 @@ impl Config {
             web_dir: None,
             names: Vec::new(),
             seal_key_file: None,
+            audit_keep_days: audit_keep_days(),
             database_url: None,
             host_offer_urls: vec!["https://127.0.0.1:9443".into()],
             beat_interval_ms: beat_interval_ms(),
@@ -90,6 +98,7 @@ impl Config {
             "host_facing_url",
             "web_dir",
             "seal_key_file",
+            "audit_keep_days",
             "database_url",
             "beat_interval_ms",
         ]);
@@ -125,6 +134,13 @@ impl Config {
                 "host_facing_url",
                 format!("Hosts cannot report to {url:?}."),
                 "Give an address that starts with https://.",
+            ));
+        }
+        if !(1..=36_500).contains(&self.audit_keep_days) {
+            return Err(Fault::invalid(
+                "audit_keep_days",
+                format!("The audit log cannot be kept {} days.", self.audit_keep_days),
+                "Choose from 1 to 36500.",
             ));
         }
         if !(100..=600_000).contains(&self.beat_interval_ms) {

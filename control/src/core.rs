@@ -8,6 +8,7 @@ use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::roster::Rosters;
 use crate::seal::Seal;
+use crate::services::{audit, right};
 use crate::tasks::Tasks;
 use quantix_model::UnixMs;
 use quantix_store::Store;
@@ -30,8 +31,12 @@ pub struct Core {
     pub bus: Bus,
     /// Long work.
     pub tasks: Tasks,
+    /// What people may do.
+    pub rights: right::Known,
+    /// Who did what.
+    pub audit: audit::Log,
     /// For secrets in the store.
-    pub seal: Seal,
+    pub seal: Arc<Seal>,
     /// Our certificate authority and our own certificate.
     pub pki: Pki,
     /// As started with.

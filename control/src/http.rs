@@ -4,9 +4,11 @@
 
 use crate::api::auth::{self, Caller, Line};
 use crate::api::error::{json_response, rpc_response};
+use crate::api::table::{self, Audit};
 use crate::api::{Assembly, auth::authorise};
 use crate::core::Core;
 use crate::health::StoreHealth;
+use crate::services::audit::{self, Note};
 use crate::services::session::Sessions;
 use crate::tasks::panic_text;
 use crate::web;
@@ -20,7 +22,7 @@ use connectrpc::{ConnectRpcService, PeerAddr, PeerCerts};
 use futures::FutureExt as _;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use quantix_model::fault::{Fault, FaultCode};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -106,39 +108,118 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
         }
     };
     let began = Instant::now();
-    let served = AssertUnwindSafe(admit(&guard, request, next)).catch_unwind().await;
-    let mut response = match served {
-        Ok(Ok(response)) => response,
-        Ok(Err(fault)) => refuse(&fault),
-        Err(panic) => refuse(&Fault::internal(panic_text(panic.as_ref()))),
-    };
+    let row = table::row(request.method(), &path);
+    let mut writing = Writing::begin(&guard.core, row.map(|(_, audit)| audit), &request);
+    let note = writing.note.clone();
+    let served = audit::noting(note, async {
+        match AssertUnwindSafe(admit(&guard, row.map(|(need, _)| need), request, next)).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(fault)) => refuse(&fault),
+            Err(panic) => refuse(&Fault::internal(panic_text(panic.as_ref()))),
+        }
+    });
+    let mut response = served.await;
+    writing.end(response.status()).await;
     let status = response.status().as_u16();
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
         guard.core.store_health.suspect();
     }
-    guard.core.metrics.request(auth::call_name(&path), status, began.elapsed());
+    guard.core.metrics.request(table::call_name(&path), status, began.elapsed());
     // A download has a stricter one already.
     if let Ok(policy) = HeaderValue::try_from(policy)
         && !response.headers().contains_key(header::CONTENT_SECURITY_POLICY)
     {
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    secure(&mut response, guard.line, auth::is_api(&path));
+    secure(&mut response, guard.line, table::is_api(&path));
     response
 }
 
+/// Where a request came from; a listener that does not tell is this machine's own.
+fn address(request: &Request) -> IpAddr {
+    let info = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    info.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ConnectInfo(address)| address.ip())
+}
+
+/// The row of the audit log that a call leaves behind, also when nobody waits for its answer any more.
+struct Writing {
+    core: Arc<Core>,
+    audit: Option<Audit>,
+    note: Arc<Note>,
+    is_over: bool,
+}
+
+impl Writing {
+    fn begin(core: &Arc<Core>, audit: Option<Audit>, request: &Request) -> Writing {
+        let action = table::call_name(request.uri().path());
+        let note = Arc::new(Note::of(action, &address(request).to_string()));
+        Writing { core: core.clone(), audit, note, is_over: false }
+    }
+
+    /// Written before the answer goes out. A store that takes nothing keeps the row waiting, not the answer.
+    async fn end(&mut self, status: StatusCode) {
+        self.is_over = true;
+        let mut row = self.note.row();
+        if row.result.is_empty() {
+            row.result = if status.is_client_error() || status.is_server_error() {
+                format!("HTTP_{}", status.as_u16())
+            } else {
+                "OK".into()
+            };
+        }
+        if !self.is_wanted(&row.result) {
+            return;
+        }
+        if let Err(fault) = self.core.audit.write(&self.core.seal, row).await {
+            tracing::error!(%fault, "the audit log cannot be written; its rows wait in memory");
+        }
+    }
+
+    fn is_wanted(&self, result: &str) -> bool {
+        // Whoever guesses is slowed down; what is refused for that alone would only fill the log.
+        let throttled = result == FaultCode::TooManyAttempts.as_str();
+        match self.audit {
+            Some(Audit::Yes) => !throttled && result != FaultCode::NotSignedIn.as_str(),
+            Some(Audit::Refusals(_)) => result == FaultCode::Forbidden.as_str(),
+            Some(Audit::No(_)) | None => false,
+        }
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if self.is_over || self.audit != Some(Audit::Yes) {
+            return;
+        }
+        let (core, mut row) = (self.core.clone(), self.note.row());
+        (row.result, row.detail) = ("UNKNOWN".into(), "The caller left before the answer.".into());
+        self.core.spawn(async move {
+            if let Err(fault) = core.audit.write(&core.seal, row).await {
+                tracing::error!(%fault, "the audit log cannot be written; its rows wait in memory");
+            }
+        });
+    }
+}
+
 /// Lets a request through to its handler when the table and its caller allow it.
-async fn admit(guard: &Guard, mut request: Request, next: Next) -> Result<Response, Fault> {
+async fn admit(
+    guard: &Guard,
+    need: Option<table::Need>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Fault> {
     let path = request.uri().path();
-    let Some(need) = auth::need(request.method(), path) else {
+    let Some(need) = need else {
         let text = format!("There is no {} {}.", request.method(), printable(path));
         return Err(Fault::new(FaultCode::UnknownPath, text, "See /api/v1/openapi.json for what there is."));
     };
     let is_rpc = path.starts_with("/quantix.");
+    guard.core.audit.check_room()?;
     auth::check_origin(request.headers(), request.uri().authority().map(http::uri::Authority::as_str))?;
     let certificates = request.extensions().get::<PeerCerts>().cloned();
     let (sessions, core) = (&guard.sessions, &guard.core);
-    let caller = authorise(need, request.headers(), certificates.as_ref(), sessions, core).await?;
+    let from = address(&request);
+    let caller = authorise(need, request.headers(), certificates.as_ref(), from, sessions, core).await?;
     if let Some(ConnectInfo(address)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied() {
         request.extensions_mut().insert(PeerAddr(address));
     }

@@ -1,7 +1,8 @@
 //! The one place that makes ids and secrets. Ids are UUIDv7: newer ones sort after older ones.
 
 use quantix_model::id::{
-    EventId, FactorId, HostId, ImageId, PoolId, RecoveryCodeId, SessionId, TaskId, UserId, VmId, VolumeId,
+    ApiTokenId, EventId, FactorId, HostId, ImageId, JoinTokenId, PoolId, RecoveryCodeId, RoleId, SessionId,
+    TaskId, UserId, VmId, VolumeId,
 };
 use rand::RngCore as _;
 use uuid::Uuid;
@@ -38,6 +39,12 @@ makers! {
     factor -> FactorId;
     /// A new recovery code id.
     recovery_code -> RecoveryCodeId;
+    /// A new join token's id.
+    join_token -> JoinTokenId;
+    /// A new role id.
+    role -> RoleId;
+    /// A new API token id.
+    api_token -> ApiTokenId;
 }
 
 /// A new id for something that is not kept: a probe, an epoch.

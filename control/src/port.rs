@@ -2,6 +2,7 @@
 //!
 //! Connections are read in large pieces while they carry an image ([`quantix_client::bulk`]).
 
+use crate::core::Core;
 use axum::Router;
 use connectrpc::{PeerAddr, PeerCerts};
 use hyper::body::Incoming;
@@ -9,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use quantix_client::bulk::{Gather, ReadAhead};
+use quantix_model::Fault;
 use rustls::ServerConfig;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -31,9 +34,34 @@ const READ_BYTES_MAX: usize = 64 << 10;
 /// The same on the line of a host: it is kept for as long as the line, and there are thousands.
 const HOST_READ_BYTES_MAX: usize = 8 << 10;
 
+/// TLS as it is to be now: made anew when a certificate or an authority changed.
+pub struct Tls {
+    core: Arc<Core>,
+    epoch: watch::Receiver<u64>,
+    config: Arc<ServerConfig>,
+}
+
+impl Tls {
+    /// As it is to be now.
+    pub fn new(core: &Arc<Core>) -> Result<Tls, Fault> {
+        Ok(Tls { epoch: core.pki.epoch(), config: core.pki.server()?, core: Arc::clone(core) })
+    }
+
+    /// For the next connection. What cannot be used leaves what was.
+    fn acceptor(&mut self) -> TlsAcceptor {
+        if self.epoch.has_changed().unwrap_or(false) {
+            self.epoch.mark_unchanged();
+            match self.core.pki.server() {
+                Ok(config) => self.config = config,
+                Err(fault) => tracing::error!(%fault, "the new certificate cannot be served"),
+            }
+        }
+        TlsAcceptor::from(Arc::clone(&self.config))
+    }
+}
+
 /// Serves until told to stop, then lets what is under way end.
-pub async fn serve(listener: TcpListener, app: Router, tls: Arc<ServerConfig>, stop: CancellationToken) {
-    let acceptor = TlsAcceptor::from(tls);
+pub async fn serve(listener: TcpListener, app: Router, mut tls: Tls, stop: CancellationToken) {
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -42,7 +70,7 @@ pub async fn serve(listener: TcpListener, app: Router, tls: Arc<ServerConfig>, s
         };
         match accepted {
             Ok((stream, from)) => {
-                let (app, acceptor, watcher) = (app.clone(), acceptor.clone(), graceful.watcher());
+                let (app, acceptor, watcher) = (app.clone(), tls.acceptor(), graceful.watcher());
                 tokio::spawn(connection(stream, from, app, acceptor, watcher));
             }
             Err(err) if matches!(err.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}

@@ -16,7 +16,7 @@ use crate::reconcilers;
 use crate::roster::Rosters;
 use crate::seal::Seal;
 use crate::services::session::{self, Sessions};
-use crate::services::{App, pool_secret, summary};
+use crate::services::{App, audit, pool_secret, right, summary};
 use crate::tasks::Tasks;
 use quantix_model::fault::{Fault, FaultCode};
 use quantix_store::Store;
@@ -107,6 +107,7 @@ impl Vdc {
         reconcilers::store::start(&app);
         reconcilers::pool::start(&app);
         reconcilers::event::start(&app);
+        reconcilers::certificate::start(&app);
 
         let mut servers = Vec::new();
         let dev_address = dev_listener.as_ref().and_then(|l| l.local_addr().ok());
@@ -142,9 +143,9 @@ impl VdcHandle {
         Ok(self.core.store.user_find("admin").await?.is_some_and(|admin| admin.must_change_password))
     }
 
-    /// The CA that certifies the vDC and its hosts.
-    pub fn ca_pem(&self) -> &str {
-        self.core.pki.ca_pem()
+    /// The authorities that certify the vDC and its hosts.
+    pub fn ca_pem(&self) -> String {
+        self.core.pki.bundle().pem.clone()
     }
 
     /// The ground it stands on, for tests that look behind the API.
@@ -233,13 +234,17 @@ async fn ground(
         names.push(name);
     }
     let (data_dir, pki_clock) = (config.data_dir.clone(), clock.clone());
-    let pki = tokio::task::spawn_blocking(move || Pki::open(&data_dir, &names, &pki_clock))
+    let seal = Arc::new(open_seal(&config, &store).await?);
+    let pki_seal = Arc::clone(&seal);
+    let pki = tokio::task::spawn_blocking(move || Pki::open(&data_dir, &names, &pki_clock, &pki_seal))
         .await
         .map_err(Fault::internal)??;
-    let seal = open_seal(&config, &store).await?;
     let (bus, stop, background) = (Bus::default(), CancellationToken::new(), TaskTracker::new());
     let tasks = Tasks::new(store.clone(), clock.clone(), bus.clone(), stop.clone(), background.clone());
+    let audit = audit::Log::new(store.clone(), clock.clone(), &config.data_dir);
     Ok(Arc::new(Core {
+        rights: right::Known::default(),
+        audit,
         started_at: clock.now(),
         epoch: ids::plain().to_string(),
         rosters: Rosters::new(store.clone()),
@@ -259,7 +264,7 @@ async fn ground(
 }
 
 /// Opens the key for secrets at rest; which one it is stands in the store, so that a lost file is noticed at the start.
-async fn open_seal(config: &Config, store: &Store) -> Result<Seal, Fault> {
+pub async fn open_seal(config: &Config, store: &Store) -> Result<Seal, Fault> {
     let known = store.setting_get(SEAL_KEY_ID).await?;
     let (path, is_new) = (config.seal_key(), known.is_none());
     let opened = tokio::task::spawn_blocking(move || Seal::open(&path, is_new)).await;
@@ -278,8 +283,10 @@ fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assem
     api::session::mount(&mut assembly, sessions.clone());
     api::factor::mount(&mut assembly, sessions.clone());
     api::user::mount(&mut assembly, sessions.clone());
-    api::task::mount(&mut assembly, core);
+    api::task::mount(&mut assembly, app);
     api::host::mount(&mut assembly, app);
+    api::join_token::mount(&mut assembly, app);
+    api::certificate::mount(&mut assembly, app);
     api::report::mount(&mut assembly, app);
     api::pool::mount(&mut assembly, app);
     api::image::mount(&mut assembly, app);
@@ -289,6 +296,9 @@ fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assem
     api::console::mount(&mut assembly, app);
     api::event::mount(&mut assembly, app);
     api::metrics::mount(&mut assembly, app);
+    api::role::mount(&mut assembly, app);
+    api::api_token::mount(&mut assembly, app);
+    api::audit::mount(&mut assembly, app);
     let counted = app.clone();
     assembly.summary = Some(Arc::new(move || {
         let app = counted.clone();
@@ -296,12 +306,12 @@ fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assem
     }));
     // Last: these look at what the others have added.
     api::system::mount(&mut assembly, core);
-    api::watch::mount(&mut assembly, core, sessions);
+    api::watch::mount(&mut assembly, app, sessions);
     assembly
 }
 
-fn serve_tls(listener: TcpListener, app: axum::Router, core: &Core) -> Result<JoinHandle<()>, Fault> {
-    let tls = quantix_client::tls::server(&core.pki.identity()?, Some(core.pki.ca_pem()))?;
+fn serve_tls(listener: TcpListener, app: axum::Router, core: &Arc<Core>) -> Result<JoinHandle<()>, Fault> {
+    let tls = port::Tls::new(core)?;
     Ok(tokio::spawn(port::serve(listener, app, tls, core.stop.clone())))
 }
 
@@ -320,6 +330,9 @@ async fn sweep(core: Arc<Core>, sessions: Arc<Sessions>) {
     loop {
         if let Err(fault) = sessions.sweep().await {
             tracing::warn!(%fault, "ended sessions were not forgotten");
+        }
+        if let Err(fault) = core.audit.prune(core.config.audit_keep_days).await {
+            tracing::warn!(%fault, "old rows of the audit log were not forgotten");
         }
         tokio::select! {
             () = tokio::time::sleep(SWEEP_EVERY) => {}

@@ -4,6 +4,10 @@
 //! Each daemon runs on a runtime of its own. [`Cluster::kill_vdc`] and [`Cluster::kill_node`] drop that runtime, so
 //! that work ends wherever it stands, as under `kill -9`; what was written stays, what was in memory is gone.
 
+mod answer;
+
+pub use answer::Answer;
+
 use crate::rig::{PASSWORD, until};
 use quantix_client::host::ConsoleStream;
 use quantix_client::{VdcClient, tls};
@@ -41,10 +45,10 @@ const BEAT_MS: u64 = 200;
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A daemon on a runtime of its own.
-struct Daemon<T> {
+pub(crate) struct Daemon<T> {
     runtime: Option<Runtime>,
     /// Kept for what it offers; dropped with the runtime.
-    handle: Option<T>,
+    pub(crate) handle: Option<T>,
 }
 
 impl<T: Send + 'static> Daemon<T> {
@@ -74,7 +78,7 @@ impl<T: Send + 'static> Daemon<T> {
         Daemon { runtime: Some(runtime), handle: Some(handle) }
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         drop(self.handle.take());
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -139,10 +143,10 @@ impl Cluster {
         let vdc = start_vdc(&config, &clock).await;
         let node = start_node(dir.path(), loopback, &driver, &launcher, &disks).await;
         let handle = vdc.handle.as_ref().expect("just started");
-        let (vdc_address, ca_pem) = (handle.address(), handle.ca_pem().to_owned());
+        let (vdc_address, ca_pem) = (handle.address(), handle.ca_pem());
         let first = handle.first_password().expect("a new vDC has a one-time password").to_owned();
         let node_address = node.handle.as_ref().expect("just started").address();
-        let (client, token) = sign_in(vdc_address, &ca_pem, &first).await;
+        let (client, token) = sign_in(vdc_address, &ca_pem, &clock, &first).await;
         config.listen = vdc_address;
         Cluster {
             dir,
@@ -190,7 +194,7 @@ impl Cluster {
     /// Starts the vDC on what it left behind.
     pub async fn start_vdc(&mut self) {
         self.vdc = start_vdc(&self.config, &self.clock).await;
-        self.client = client(self.vdc_address, &self.ca_pem).with_token(&self.token);
+        self.client = client(self.vdc_address, &self.ca_pem, &self.clock).with_token(&self.token);
     }
 
     /// `kill -9` of the node daemon. Guests go on.
@@ -231,10 +235,18 @@ impl Cluster {
         (chain, read("host.key").expect("the host has a key"))
     }
 
+    /// Whom the host trusts, as its ledger has it.
+    pub fn host_trust(&self) -> String {
+        let ledger = std::fs::read(self.dir.path().join("node/ledger.json")).expect("the host has a ledger");
+        let ledger: serde_json::Value = serde_json::from_slice(&ledger).expect("it is whole");
+        ledger["registration"]["vdc_ca_pem"].as_str().expect("it is registered").to_owned()
+    }
+
     /// A line to the vDC of whoever has this chain and key.
     pub fn line_as(&self, chain_pem: &str, key_pem: &str) -> VdcClient {
         let identity = tls::Identity::from_pem(chain_pem, key_pem).expect("PEM");
         let tls = tls::mutual_client(&identity, &self.ca_pem).expect("the vDC's own CA");
+        let tls = tls::client_by(tls, &self.clock);
         VdcClient::new(&format!("https://{}", self.vdc_address), tls::VDC_NAME, tls).expect("a URL")
     }
 
@@ -243,11 +255,23 @@ impl Cluster {
         self.dir.path().join("vdc")
     }
 
-    /// Signs in anew: sessions end when the clock is moved far ahead.
+    /// Signs in anew: sessions end, and authorities change, when the clock is moved far ahead.
     pub async fn sign_in(&mut self) {
-        let client = client(self.vdc_address, &self.ca_pem);
+        self.ca_pem = self.vdc().ca_pem();
+        let client = client(self.vdc_address, &self.ca_pem, &self.clock);
         self.token = login(&client, PASSWORD).await;
         self.client = client.with_token(&self.token);
+    }
+
+    /// The running vDC.
+    pub fn vdc(&self) -> &VdcHandle {
+        self.vdc.handle.as_ref().expect("the vDC is started")
+    }
+
+    /// Lets time pass for the vDC and for all hosts: they share this process's machine.
+    pub fn travel(&self, by: Duration) {
+        self.clock.advance(by);
+        quantix_node::clock::machine().advance(by);
     }
 
     /// Whether the node daemon was taken up by a vDC.
@@ -511,34 +535,6 @@ impl Cluster {
     }
 }
 
-/// An answer to a plain HTTP request.
-#[derive(Clone, Debug, Default)]
-pub struct Answer {
-    /// 0 when none came.
-    pub status: u16,
-    /// As sent.
-    pub head: String,
-    /// As text.
-    pub body: String,
-}
-
-impl Answer {
-    fn read(bytes: &[u8]) -> Answer {
-        let text = String::from_utf8_lossy(bytes).into_owned();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-        Answer { status, head: head.to_owned(), body: body.to_owned() }
-    }
-
-    /// A header's value.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| {
-            let (key, value) = line.split_once(':')?;
-            key.eq_ignore_ascii_case(name).then(|| value.trim())
-        })
-    }
-}
-
 async fn start_vdc(config: &Config, clock: &Clock) -> Daemon<VdcHandle> {
     let (config, clock) = (config.clone(), clock.clone());
     Daemon::start(Dispatch::none(), move || {
@@ -547,7 +543,7 @@ async fn start_vdc(config: &Config, clock: &Clock) -> Daemon<VdcHandle> {
     .await
 }
 
-async fn start_node(
+pub(crate) async fn start_node(
     dir: &Path,
     listen: SocketAddr,
     driver: &FakeDriver,
@@ -572,8 +568,8 @@ async fn start_node(
     .await
 }
 
-fn client(address: SocketAddr, ca_pem: &str) -> VdcClient {
-    let tls = tls::client(ca_pem).expect("the vDC's own CA");
+fn client(address: SocketAddr, ca_pem: &str, clock: &Clock) -> VdcClient {
+    let tls = tls::client_by(tls::client(ca_pem).expect("the vDC's own CA"), clock);
     VdcClient::new(&format!("https://{address}"), tls::VDC_NAME, tls).expect("a URL")
 }
 
@@ -583,8 +579,8 @@ async fn login(client: &VdcClient, password: &str) -> String {
     client.sessions().login(login).await.expect("the password works").into_owned().token
 }
 
-async fn sign_in(address: SocketAddr, ca_pem: &str, first: &str) -> (VdcClient, String) {
-    let client = client(address, ca_pem);
+async fn sign_in(address: SocketAddr, ca_pem: &str, clock: &Clock, first: &str) -> (VdcClient, String) {
+    let client = client(address, ca_pem, clock);
     let token = login(&client, first).await;
     let client = client.with_token(&token);
     let change = session::ChangePasswordRequest {

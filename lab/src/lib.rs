@@ -3,7 +3,7 @@
 //! [`rig`] starts the real thing as an administrator has it: a libvirt of its own, `quantix-vdc` and `quantix-node`
 //! as processes, which may be killed at any moment. [`labvm`] is a machine in which storage tests may do what they
 //! never may on the one they were built on, [`vm_host`] makes one a host, and [`ceph`] is a cluster on loopback.
-//! [`fleet`] is thousands of hosts in one process. Nothing depends on this room.
+//! [`fleet`] is thousands of hosts in one process, [`spare`] a few more real daemons for a [`cluster`]. Nothing depends on this room.
 
 pub mod agent;
 pub mod ceph;
@@ -17,4 +17,5 @@ pub mod mount;
 pub mod process;
 pub mod rig;
 pub mod screen;
+pub mod spare;
 pub mod vm_host;

@@ -24,6 +24,8 @@ pub const POOL_FULL_HYSTERESIS_RATIO: f64 = 0.02;
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 /// A certificate that ends sooner should have been renewed.
 pub const CERTIFICATE_EXPIRES_WITHIN: Duration = Duration::from_secs(14 * 24 * 3600);
+/// One that ends even sooner is a matter of days.
+pub const CERTIFICATE_EXPIRES_NOW_WITHIN: Duration = Duration::from_secs(3 * 24 * 3600);
 
 /// A rule. Words are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,6 +48,12 @@ pub enum AlertRule {
     /// Its certificate ends soon.
     #[serde(rename = "host.certificate")]
     HostCertificate,
+    /// The vDC's own certificate ends soon.
+    #[serde(rename = "vdc.certificate")]
+    VdcCertificate,
+    /// The certificate that was uploaded for the vDC ends soon.
+    #[serde(rename = "vdc.uploaded")]
+    UploadedCertificate,
     /// It does not work on some or all of its hosts.
     #[serde(rename = "pool.unhealthy")]
     PoolUnhealthy,
@@ -67,6 +75,8 @@ impl AlertRule {
             AlertRule::HostPools => "host.pools",
             AlertRule::HostClock => "host.clock",
             AlertRule::HostCertificate => "host.certificate",
+            AlertRule::VdcCertificate => "vdc.certificate",
+            AlertRule::UploadedCertificate => "vdc.uploaded",
             AlertRule::PoolUnhealthy => "pool.unhealthy",
             AlertRule::PoolFull => "pool.full",
             AlertRule::VmLost => "vm.lost",
@@ -102,6 +112,8 @@ pub struct HostFacts<'a> {
     pub clock_skew_ms: i64,
     /// End of its certificate.
     pub certificate_expires_at: UnixMs,
+    /// Why it could not renew it.
+    pub certificate_fault: Option<Fault>,
 }
 
 /// What is wrong with a host; `None` while nothing is known.
@@ -140,17 +152,56 @@ pub fn of_host(host: &HostFacts<'_>, now: UnixMs) -> Option<Vec<Finding>> {
         let message = format!("The clock of host {name} is {} s {way} the vDC's.", skew.as_secs());
         add(AlertRule::HostClock, Severity::Warning, message, None);
     }
-    let left = now.age(host.certificate_expires_at);
-    if left < CERTIFICATE_EXPIRES_WITHIN {
-        let (severity, message) = if left.is_zero() {
-            (Severity::Error, format!("The certificate of host {name} has expired."))
-        } else {
-            let days = left.as_secs() / (24 * 3600);
-            (Severity::Warning, format!("The certificate of host {name} expires in {days} days."))
-        };
-        add(AlertRule::HostCertificate, severity, message, None);
+    let what = format!("The certificate of host {name}");
+    if let Some((severity, message)) = expiry(&what, host.certificate_expires_at, now) {
+        let fault = host.certificate_fault.clone().unwrap_or_else(|| {
+            Fault::new(
+                FaultCode::CertificateExpired,
+                message.clone(),
+                "A host renews it by itself while it is connected. One whose certificate has expired is enrolled again: \
+                 make a token on it with `quantix-node token`, and add it again here.",
+            )
+        });
+        add(AlertRule::HostCertificate, severity, message, Some(fault));
     }
     Some(found)
+}
+
+/// How bad it is that a certificate ends then, and a sentence; `None` while that is far off.
+fn expiry(what: &str, expires_at: UnixMs, now: UnixMs) -> Option<(Severity, String)> {
+    let left = now.age(expires_at);
+    let days = left.as_secs() / (24 * 3600);
+    match left {
+        left if left.is_zero() => Some((Severity::Error, format!("{what} has expired."))),
+        left if left < CERTIFICATE_EXPIRES_NOW_WITHIN => {
+            Some((Severity::Error, format!("{what} expires in {} hours.", left.as_secs() / 3600)))
+        }
+        left if left < CERTIFICATE_EXPIRES_WITHIN => {
+            Some((Severity::Warning, format!("{what} expires in {days} days.")))
+        }
+        _ => None,
+    }
+}
+
+/// What is wrong with a certificate of the vDC itself. `uploaded`: people brought it, and must replace it.
+pub fn of_vdc_certificate(uploaded: bool, expires_at: UnixMs, now: UnixMs) -> Vec<Finding> {
+    let (rule, what, remedy) = match uploaded {
+        true => (
+            AlertRule::UploadedCertificate,
+            "The certificate that was uploaded for the vDC",
+            "Upload a new one on the certificates page, or remove it: browsers then see the vDC's own.",
+        ),
+        false => (
+            AlertRule::VdcCertificate,
+            "The vDC's own certificate",
+            "The vDC renews it by itself. See its log for why it could not: it must be able to write its data folder.",
+        ),
+    };
+    let found = expiry(what, expires_at, now).map(|(severity, message)| {
+        let fault = Some(Fault::new(FaultCode::CertificateExpired, message.clone(), remedy));
+        Finding { rule, severity, message, fault }
+    });
+    found.into_iter().collect()
 }
 
 /// What is wrong with a pool; `None` while its hosts are waited for. `raised`: how bad its space was judged so far.
@@ -223,6 +274,7 @@ mod tests {
             unknown_pools: None,
             clock_skew_ms: 0,
             certificate_expires_at: UnixMs(90 * DAY_MS),
+            certificate_fault: None,
         }
     }
 
@@ -243,8 +295,25 @@ mod tests {
         let found = of_host(&late, UnixMs(0)).unwrap();
         assert_eq!(found[0].message, "The clock of host h is 6 s behind the vDC's.");
         assert_eq!(rules(of_host(&host(HostPhase::Ready), UnixMs(80 * DAY_MS))), ["host.certificate"]);
-        let over = of_host(&host(HostPhase::Ready), UnixMs(91 * DAY_MS)).unwrap();
-        assert_eq!(over[0].severity, Severity::Error);
+        for (day, severity, words) in [
+            (77, Severity::Warning, "expires in 13 days"),
+            (88, Severity::Error, "expires in 48 hours"),
+            (91, Severity::Error, "has expired"),
+        ] {
+            let found = of_host(&host(HostPhase::Ready), UnixMs(day * DAY_MS)).unwrap();
+            assert_eq!(found[0].severity, severity, "{day}");
+            assert!(found[0].message.contains(words), "{}", found[0].message);
+            assert!(found[0].fault.as_ref().unwrap().remedy.contains("quantix-node token"));
+        }
+        let why = Fault::internal("no");
+        let refused = HostFacts { certificate_fault: Some(why.clone()), ..host(HostPhase::Ready) };
+        assert_eq!(of_host(&refused, UnixMs(80 * DAY_MS)).unwrap()[0].fault, Some(why));
+        let own = |day: i64| of_vdc_certificate(true, UnixMs(90 * DAY_MS), UnixMs(day * DAY_MS));
+        assert!(own(75).is_empty());
+        assert_eq!(
+            (own(80)[0].rule, own(80)[0].severity),
+            (AlertRule::UploadedCertificate, Severity::Warning)
+        );
     }
 
     fn full(percent: u64, raised: Option<Severity>) -> Option<Severity> {

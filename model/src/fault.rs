@@ -115,19 +115,16 @@ codes! {
     ConsoleTicketInvalid = 161, "CONSOLE_TICKET_INVALID";
     TaskCancelled = 180, "TASK_CANCELLED";
     TaskNotCancellable = 181, "TASK_NOT_CANCELLABLE";
+    JoinTokenUsed = 200, "JOIN_TOKEN_USED";
+    JoinTokenRevoked = 201, "JOIN_TOKEN_REVOKED";
+    CertificateExpired = 202, "CERTIFICATE_EXPIRED";
+    CertificateRefused = 203, "CERTIFICATE_REFUSED";
     SecondFactorWrong = 210, "SECOND_FACTOR_WRONG";
     ChallengeExpired = 211, "CHALLENGE_EXPIRED";
     UserDisabled = 212, "USER_DISABLED";
     OwnAccount = 214, "OWN_ACCOUNT";
     UserNotLocal = 215, "USER_NOT_LOCAL";
     SignInAgain = 216, "SIGN_IN_AGAIN";
-    PasskeyUnavailable = 217, "PASSKEY_UNAVAILABLE";
-    PasskeyRefused = 218, "PASSKEY_REFUSED";
-    SignInNotSetUp = 219, "SIGN_IN_NOT_SET_UP";
-    OidcFailed = 220, "OIDC_FAILED";
-    LdapFailed = 221, "LDAP_FAILED";
-    UserUnknown = 222, "USER_UNKNOWN";
-    AddressRefused = 223, "ADDRESS_REFUSED";
 }
 
 impl FaultCode {

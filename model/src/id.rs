@@ -63,4 +63,10 @@ ids! {
     FactorId = "factor";
     /// A recovery code.
     RecoveryCodeId = "recovery code";
+    /// A token that hosts join by.
+    JoinTokenId = "join_token";
+    /// A role made here.
+    RoleId = "role";
+    /// A token with which a program acts for a person.
+    ApiTokenId = "token";
 }

@@ -16,6 +16,7 @@ pub mod log;
 pub mod name;
 pub mod placement;
 pub mod pool;
+pub mod right;
 pub mod secret;
 pub mod task;
 pub mod time;

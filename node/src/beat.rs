@@ -12,6 +12,8 @@
 //! answered, a digest of that and what moved ([`state`]). A vDC that does not hold what the digest stands for says
 //! so, and the next beat is whole and comes at once.
 //!
+//! Renewing the host's certificate rides on the beat: only after an answer is there a vDC to ask ([`crate::renewal`]).
+//!
 //! A [`Body`] is what the heart beats for: the daemon, or one of many simulated hosts that share a process.
 
 mod body;
@@ -170,14 +172,17 @@ impl<B: Body> Heart<B> {
     }
 
     fn client(&mut self, enrolment: &Enrolment) -> Result<VdcClient, Fault> {
-        let same =
-            |old: &Enrolment| Enrolment { confirmed: enrolment.confirmed, ..old.clone() } == *enrolment;
-        if let Some((old, client)) = &self.line
-            && same(old)
-        {
-            return Ok(client.clone());
+        let place = |e: &Enrolment| (e.host_id, e.vdc_url.clone());
+        let proof = |e: &Enrolment| (e.certificate_pem.clone(), e.vdc_ca_pem.clone());
+        match &self.line {
+            Some((old, client)) if place(old) == place(enrolment) => {
+                if proof(old) == proof(enrolment) {
+                    return Ok(client.clone());
+                }
+                // The same vDC, and only the certificate is new: what it was told stands.
+            }
+            _ => self.forget(),
         }
-        self.forget();
         let client = self.body.line(enrolment)?;
         self.line = Some((enrolment.clone(), client.clone()));
         Ok(client)
@@ -199,6 +204,7 @@ impl<B: Body> Heart<B> {
             vms: state.vms.iter().map(|fact| fact.to_proto(state.vms_known)).collect(),
             vms_known: state.vms_known,
             engine: state.engine.as_ref().map(host::Engine::from).into(),
+            certificate: self.body.certificate(enrolment).into(),
             ..Default::default()
         }
     }
@@ -222,6 +228,9 @@ impl<B: Body> Heart<B> {
         }
         if self.body.enrolment().is_some_and(|r| r.host_id == enrolment.host_id) {
             self.body.converge(&answer, sent_at).await;
+            if let Some((_, line)) = &self.line {
+                self.body.renew(line, &answer.trust_pem).await;
+            }
         }
     }
 }

@@ -9,11 +9,13 @@ use crate::ledger::{Book, Enrolment, Ledger};
 use crate::log::Logs;
 use crate::metrics::Metrics;
 use crate::pool::Pools;
-use crate::registration::{self, Grant, Tries};
+use crate::registration::{self, Grant};
+use crate::renewal::Renewal;
 use crate::server::{Caller, Tls};
 use crate::vm::Vms;
 use quantix_client::RegistrationToken;
 use quantix_client::registration::Completion;
+use quantix_client::tries::Tries;
 use quantix_model::{Fault, FaultCode, UnixMs};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,6 +29,8 @@ pub struct Daemon {
     pub ledger: Ledger,
     /// Wrong registration tries.
     pub tries: Tries,
+    /// How it stands with our certificate.
+    pub renewal: Renewal,
     /// Our pools.
     pub pools: Arc<Pools>,
     /// Our disks.
@@ -105,6 +109,26 @@ impl Daemon {
             .await
     }
 
+    /// Takes up a certificate or whom to trust, in place of what `was`; nothing changes if that is not so any more. Lines
+    /// that stand go on.
+    pub async fn renewed(&self, was: &Enrolment, is: Enrolment) -> Result<(), Fault> {
+        let was = was.clone();
+        self.ledger
+            .update(move |book| {
+                if let Some(current) = book.registration.as_mut()
+                    && (Enrolment { confirmed: was.confirmed, ..current.clone() }) == was
+                {
+                    *current = Enrolment { confirmed: current.confirmed, ..is };
+                }
+                Ok(())
+            })
+            .await?;
+        let config = self.identity.server_config(self.ledger.book().registration.as_ref())?;
+        self.tls.send_modify(|tls| tls.config = config);
+        self.changed.notify_one();
+        Ok(())
+    }
+
     /// Forgets the vDC. VMs go on running; pools are let go of, their files stay.
     pub async fn leave(&self) -> Result<(), Fault> {
         let forget = |book: &mut Book| {
@@ -124,7 +148,7 @@ impl Daemon {
     }
 
     /// Serves new connections by the current enrolment, and ends the rights of those made under another one.
-    fn refresh_tls(&self) -> Result<(), Fault> {
+    pub(crate) fn refresh_tls(&self) -> Result<(), Fault> {
         let config = self.identity.server_config(self.ledger.book().registration.as_ref())?;
         self.tls.send_modify(|tls| *tls = Tls { config, epoch: tls.epoch + 1 });
         Ok(())

@@ -7,6 +7,7 @@
 //! Both are served side by side, chosen by the name the caller asks for, so that a registration whose answer was
 //! lost can be repeated, and an expired host can be added again. The key never leaves its file.
 
+use crate::clock;
 use crate::file;
 use crate::ledger::Enrolment;
 use quantix_client::registration::Completion;
@@ -100,7 +101,8 @@ impl HostIdentity {
         if facts.host_id() != Some(host_id) {
             return Err(refuse("certificate_pem", "it carries another host's name"));
         }
-        tls::check_issued(&completion.certificate_pem, &completion.vdc_ca_pem, &tls::host_name(host_id))?;
+        let (leaf, ca) = (&completion.certificate_pem, &completion.vdc_ca_pem);
+        tls::check_issued(leaf, ca, &tls::host_name(host_id), clock::now())?;
         Ok(Enrolment {
             host_id,
             host_name: completion.host_name.clone(),
@@ -108,7 +110,40 @@ impl HostIdentity {
             vdc_ca_pem: completion.vdc_ca_pem.clone(),
             certificate_pem: completion.certificate_pem.clone(),
             confirmed: false,
+            trusted_at: UnixMs(0),
         })
+    }
+
+    /// Checks a renewed certificate and whom to trust with it. It must do for this host what the one it has does.
+    pub fn accept_renewed(
+        &self,
+        enrolment: &Enrolment,
+        certificate_pem: &str,
+        trust_pem: &str,
+        now: UnixMs,
+    ) -> Result<Enrolment, Fault> {
+        let renewed = self.accept(&Completion {
+            host_id: enrolment.host_id.to_string(),
+            host_name: enrolment.host_name.clone(),
+            vdc_url: enrolment.vdc_url.clone(),
+            vdc_ca_pem: trust_pem.to_owned(),
+            certificate_pem: certificate_pem.to_owned(),
+        })?;
+        let told_now = trust_pem != enrolment.vdc_ca_pem;
+        let trusted_at = if told_now { now } else { enrolment.trusted_at };
+        Ok(Enrolment { confirmed: enrolment.confirmed, trusted_at, ..renewed })
+    }
+
+    /// The public key as DER `SubjectPublicKeyInfo`.
+    pub fn spki_der(&self) -> &[u8] {
+        &self.spki_der
+    }
+
+    /// A certificate request (PKCS #10, DER), which proves that this host has its key.
+    pub fn csr_der(&self) -> Result<Vec<u8>, Fault> {
+        let key = KeyPair::from_pem(&self.key_pem).map_err(Fault::internal)?;
+        let params = CertificateParams::new(vec![NEW_NAME.to_owned()]).map_err(Fault::internal)?;
+        Ok(params.serialize_request(&key).map_err(Fault::internal)?.der().to_vec())
     }
 
     /// How this host serves: client certificates are optional here and judged per call.
@@ -136,13 +171,14 @@ impl HostIdentity {
         };
         let mut config = builder.with_cert_resolver(Arc::new(shown));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        Ok(tls::server_by(Arc::new(config), clock::machine()))
     }
 
     /// How this host calls its vDC.
     pub fn client_config(&self, enrolment: &Enrolment) -> Result<Arc<ClientConfig>, Fault> {
         let identity = Identity::from_pem(&enrolment.certificate_pem, &self.key_pem)?;
-        tls::mutual_client(&identity, &enrolment.vdc_ca_pem)
+        let config = tls::mutual_client(&identity, &enrolment.vdc_ca_pem)?;
+        Ok(tls::client_by(config, clock::machine()))
     }
 }
 
@@ -243,7 +279,6 @@ fn unusable(path: &Path, cause: impl fmt::Display) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]

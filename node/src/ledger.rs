@@ -76,6 +76,9 @@ pub struct Enrolment {
     /// A beat was answered: the registration cannot be repeated any more.
     #[serde(default)]
     pub confirmed: bool,
+    /// `vdc_ca_pem` was told then, if it changed since the registration.
+    #[serde(default)]
+    pub trusted_at: UnixMs,
 }
 
 /// A registration token, as far as it is kept.

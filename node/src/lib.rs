@@ -18,11 +18,13 @@ mod device;
 mod facts;
 mod file;
 pub mod identity;
+pub mod join;
 pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod pool;
 pub mod registration;
+pub mod renewal;
 mod server;
 pub mod socket;
 pub mod vm;
@@ -127,6 +129,7 @@ impl Prepared {
             identity,
             ledger,
             tries: Default::default(),
+            renewal: Default::default(),
             pools,
             devices,
             vms: Arc::clone(&vms),
@@ -139,7 +142,7 @@ impl Prepared {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(server::serve(listener, api::app(Arc::clone(&daemon)), tls_now, stop.clone()));
-        tasks.spawn(socket::serve(door, Arc::clone(&daemon), stop.clone()));
+        tasks.spawn(socket::serve(door, Arc::clone(&daemon), address, stop.clone()));
         tasks.spawn(vms.watch(stop.clone()));
         tasks.spawn(Arc::clone(&facts).watch_inventory(Arc::clone(&changed), stop.clone()));
         tasks.spawn(facts.watch_engine(driver, changed, stop.clone()));
@@ -180,6 +183,16 @@ impl NodeHandle {
     /// Makes a registration token, as `quantix-node token` does.
     pub async fn token(&self) -> Result<String, Fault> {
         Ok(self.daemon.make_token().await?.0.to_string())
+    }
+
+    /// Joins a vDC, as `quantix-node join` does.
+    pub async fn join(&self, wish: join::JoinWish) -> Result<join::Joined, Fault> {
+        self.daemon.join(wish, self.address).await
+    }
+
+    /// What it wrote down lately.
+    pub fn logs(&self) -> &Logs {
+        &self.daemon.logs
     }
 
     /// Whether it belongs to a vDC.

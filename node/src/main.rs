@@ -7,13 +7,14 @@ use quantix_host::program::SystemRunner;
 use quantix_hypervisor::accelerator::AcceleratorOptions;
 use quantix_hypervisor::libvirt::{LibvirtDriver, LibvirtOptions};
 use quantix_model::Fault;
+use quantix_node::join::JoinWish;
 use quantix_node::log::Logs;
 use quantix_node::{Node, NodeOptions, clock, socket};
 use quantix_storage::worker::ProcessLauncher;
 use settings::Settings;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +25,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 const WORKER_THREADS: usize = 2;
 /// /proc readings, libvirt calls that hang, worker starts.
 const BLOCKING_THREADS_MAX: usize = 64;
+
+/// A token file with line ends and blanks is a fraction of that.
+const TOKEN_BYTES_MAX: u64 = 4 << 10;
 
 /// The Quantix host daemon.
 #[derive(Parser)]
@@ -39,6 +43,8 @@ enum Command {
     Run(Run),
     /// Asks the running daemon for a new registration token; the one before stops working.
     Token(Token),
+    /// Makes the running daemon join a vDC by a token made there (Hosts, Join tokens).
+    Join(Join),
     /// Serves one pool over standard input; started by the daemon.
     #[command(hide = true)]
     PoolWorker,
@@ -77,6 +83,31 @@ struct Token {
     config: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct Join {
+    /// `https://…` of the vDC; port 8443 unless it names one.
+    #[arg(long)]
+    vdc: String,
+    /// The join token. Other users may see what stands on a command line: better use --token-file.
+    #[arg(long, conflicts_with = "token_file", required_unless_present = "token_file")]
+    token: Option<String>,
+    /// File that holds the join token, or `-` for standard input.
+    #[arg(long)]
+    token_file: Option<PathBuf>,
+    /// Where the vDC reaches this host [default: the address it sees, on the daemon's port].
+    #[arg(long, default_value = "", hide_default_value = true)]
+    url: String,
+    /// What the host is to be called [default: its host name].
+    #[arg(long, default_value = "", hide_default_value = true)]
+    name: String,
+    /// State folder of the running daemon [default: /var/lib/quantix/node].
+    #[arg(long)]
+    state_dir: Option<PathBuf>,
+    /// Configuration file [default: /etc/quantix/node.toml, if there is one].
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // An error means that it is set already.
@@ -88,6 +119,11 @@ fn main() -> ExitCode {
         Command::Token(token) => {
             let flags = Run { state_dir: token.state_dir, config: token.config, ..Run::default() };
             settings_of(flags).and_then(|settings| runtime()?.block_on(print_token(settings)))
+        }
+        Command::Join(join) => {
+            let flags =
+                Run { state_dir: join.state_dir.clone(), config: join.config.clone(), ..Run::default() };
+            settings_of(flags).and_then(|settings| runtime()?.block_on(ask_to_join(settings, join)))
         }
     };
     match result {
@@ -182,6 +218,34 @@ async fn print_token(settings: Settings) -> Result<(), Fault> {
         answer.token
     ));
     Ok(())
+}
+
+async fn ask_to_join(settings: Settings, join: Join) -> Result<(), Fault> {
+    let token = match (join.token, join.token_file) {
+        (Some(token), _) => token,
+        (None, Some(path)) => read_token(&path)?,
+        (None, None) => String::new(),
+    };
+    let wish = JoinWish { vdc: join.vdc, token: token.trim().to_owned(), url: join.url, name: join.name };
+    let joined = socket::ask_join(&settings.state_dir, &wish).await?;
+    say(&format!("Joined as {}; this host reports to {} now.", joined.host_name, joined.vdc_url));
+    Ok(())
+}
+
+fn read_token(path: &Path) -> Result<String, Fault> {
+    let mut text = String::new();
+    let read = match path == Path::new("-") {
+        true => std::io::stdin().take(TOKEN_BYTES_MAX).read_to_string(&mut text),
+        false => {
+            std::fs::File::open(path).and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text))
+        }
+    };
+    read.map_err(|err| {
+        let message = format!("The token cannot be read from {}.", path.display());
+        Fault::invalid("token_file", message, "Name a file that holds the join token and nothing else.")
+            .because(err)
+    })?;
+    Ok(text)
 }
 
 fn say(text: &str) {

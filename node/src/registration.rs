@@ -11,20 +11,10 @@ use crate::ledger::{Book, Enrolment, TokenEntry};
 use quantix_client::RegistrationToken;
 use quantix_client::tls::Fingerprint;
 use quantix_model::{Fault, FaultCode, UnixMs};
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a token lives.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(3600);
-/// Wrong tries one address has per window.
-const TRIES_MAX: u32 = 10;
-/// Length of that window.
-const TRIES_WINDOW: Duration = Duration::from_secs(60);
-/// Addresses watched at once.
-const ADDRESSES_MAX: usize = 1024;
-
 const AGAIN: &str = "Run `quantix-node token` on the host and use the new token.";
 
 /// A new token, and what is kept of it.
@@ -111,46 +101,6 @@ pub fn enrol(book: &mut Book, grant: &Grant, enrolment: Enrolment) -> Result<(),
     }
 }
 
-/// Counts wrong tries per address.
-#[derive(Debug, Default)]
-pub struct Tries(Mutex<HashMap<IpAddr, (u32, Instant)>>);
-
-impl Tries {
-    /// Refuses an address that tried wrongly too often.
-    pub fn check(&self, address: IpAddr) -> Result<(), Fault> {
-        let tries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match tries.get(&address) {
-            Some((count, since)) if *count >= TRIES_MAX && since.elapsed() < TRIES_WINDOW => {
-                let wait = (TRIES_WINDOW - since.elapsed()).as_secs() + 1;
-                Err(Fault::new(
-                    FaultCode::TooManyAttempts,
-                    "Too many wrong registration tokens came from this address.",
-                    format!("Wait {wait} s, then use the token made last."),
-                ))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Notes a wrong try.
-    pub fn wrong(&self, address: IpAddr) {
-        let mut tries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if tries.len() >= ADDRESSES_MAX && !tries.contains_key(&address) {
-            tries.retain(|_, (_, since)| since.elapsed() < TRIES_WINDOW);
-            if tries.len() >= ADDRESSES_MAX
-                && let Some(oldest) = tries.iter().min_by_key(|(_, (_, since))| *since).map(|(ip, _)| *ip)
-            {
-                tries.remove(&oldest);
-            }
-        }
-        let entry = tries.entry(address).or_insert((0, Instant::now()));
-        if entry.1.elapsed() >= TRIES_WINDOW {
-            *entry = (0, Instant::now());
-        }
-        entry.0 += 1;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +121,7 @@ mod tests {
             vdc_ca_pem: "ca".into(),
             certificate_pem: "leaf".into(),
             confirmed: false,
+            trusted_at: UnixMs(0),
         }
     }
 
@@ -202,26 +153,5 @@ mod tests {
         assert!(enrol(&mut book, &again, enrolment("b")).is_err());
         book.registration.as_mut().unwrap().confirmed = true;
         assert_eq!(judge(&book, Some(&bearer), PIN, UnixMs(3)).unwrap_err().code, FaultCode::TokenInvalid);
-    }
-
-    #[test]
-    fn wrong_tries_are_limited_per_address() {
-        let tries = Tries::default();
-        let (one, two) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
-        for _ in 0..TRIES_MAX {
-            tries.check(one).unwrap();
-            tries.wrong(one);
-        }
-        assert_eq!(tries.check(one).unwrap_err().code, FaultCode::TooManyAttempts);
-        tries.check(two).unwrap();
-    }
-
-    #[test]
-    fn watched_addresses_are_bounded() {
-        let tries = Tries::default();
-        for n in 0..ADDRESSES_MAX as u32 + 50 {
-            tries.wrong(IpAddr::from(n.to_be_bytes()));
-        }
-        assert!(tries.0.lock().unwrap().len() <= ADDRESSES_MAX);
     }
 }

@@ -1,12 +1,16 @@
 //! The daemon's own door on this machine: `<state-dir>/node.sock`, for the daemon's user alone.
 //!
 //! One request line, one answer line in JSON: `token` → `{"ok":{"token":…,"expires_at_unix_ms":…}}` or
-//! `{"fault":…}`. Lines are bounded, and so is the time to send one.
+//! `{"fault":…}`, and `join {"vdc":…,"token":…}` → `{"ok":{"host_name":…,"vdc_url":…}}`. Lines are bounded, and so is the
+//! time to send one.
 
 use crate::daemon::Daemon;
+use crate::join::{JoinWish, Joined};
 use quantix_model::{Fault, FaultCode, UnixMs};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,8 +35,8 @@ pub struct TokenAnswer {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Answer {
-    Ok(TokenAnswer),
+enum Answer<T> {
+    Ok(T),
     Fault(Box<Fault>),
 }
 
@@ -62,7 +66,12 @@ pub fn listen(state_dir: &Path) -> Result<UnixListener, Fault> {
 }
 
 /// Answers until told to stop.
-pub async fn serve(listener: UnixListener, daemon: Arc<Daemon>, stop: CancellationToken) {
+pub async fn serve(
+    listener: UnixListener,
+    daemon: Arc<Daemon>,
+    address: SocketAddr,
+    stop: CancellationToken,
+) {
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -72,7 +81,9 @@ pub async fn serve(listener: UnixListener, daemon: Arc<Daemon>, stop: Cancellati
             Ok((stream, _)) => {
                 let daemon = Arc::clone(&daemon);
                 tokio::spawn(async move {
-                    if let Ok(Err(err)) = tokio::time::timeout(DEADLINE, exchange(stream, &daemon)).await {
+                    if let Ok(Err(err)) =
+                        tokio::time::timeout(DEADLINE, exchange(stream, &daemon, address)).await
+                    {
                         tracing::debug!(%err, "local request broke off");
                     }
                 });
@@ -85,13 +96,13 @@ pub async fn serve(listener: UnixListener, daemon: Arc<Daemon>, stop: Cancellati
     }
 }
 
-async fn exchange(stream: UnixStream, daemon: &Daemon) -> io::Result<()> {
+async fn exchange(stream: UnixStream, daemon: &Daemon, address: SocketAddr) -> io::Result<()> {
     let peer = stream.peer_cred()?.uid();
     let (read, mut write) = stream.into_split();
     let answer = if peer == 0 || peer == rustix::process::getuid().as_raw() {
         let mut line = String::new();
         BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
-        answer(line.trim_end_matches('\n'), daemon).await
+        answer(line.trim_end_matches('\n'), daemon, address).await
     } else {
         Err(Fault::new(FaultCode::Forbidden, "Only the daemon's own user may do that.", "Run it as root."))
     };
@@ -102,11 +113,16 @@ async fn exchange(stream: UnixStream, daemon: &Daemon) -> io::Result<()> {
     write.shutdown().await
 }
 
-async fn answer(line: &str, daemon: &Daemon) -> Result<TokenAnswer, Fault> {
-    match line {
-        "token" => {
+async fn answer(line: &str, daemon: &Daemon, address: SocketAddr) -> Result<serde_json::Value, Fault> {
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    match (word, serde_json::from_str::<JoinWish>(rest)) {
+        ("token", _) => {
             let (token, expires_at_unix_ms) = daemon.make_token().await?;
-            Ok(TokenAnswer { token: token.to_string(), expires_at_unix_ms })
+            let answer = TokenAnswer { token: token.to_string(), expires_at_unix_ms };
+            serde_json::to_value(answer).map_err(Fault::internal)
+        }
+        ("join", Ok(wish)) => {
+            serde_json::to_value(daemon.join(wish, address).await?).map_err(Fault::internal)
         }
         _ => Err(Fault::new(
             FaultCode::InvalidRequest,
@@ -118,6 +134,16 @@ async fn answer(line: &str, daemon: &Daemon) -> Result<TokenAnswer, Fault> {
 
 /// Asks the daemon that runs on this state folder for a new token.
 pub async fn ask_token(state_dir: &Path) -> Result<TokenAnswer, Fault> {
+    ask(state_dir, "token\n").await
+}
+
+/// Asks the daemon that runs on this state folder to join a vDC.
+pub async fn ask_join(state_dir: &Path, wish: &JoinWish) -> Result<Joined, Fault> {
+    let wish = serde_json::to_string(wish).map_err(Fault::internal)?;
+    ask(state_dir, &format!("join {wish}\n")).await
+}
+
+async fn ask<T: DeserializeOwned>(state_dir: &Path, request: &str) -> Result<T, Fault> {
     let path = path(state_dir);
     let silent = |err: io::Error| {
         Fault::new(
@@ -133,7 +159,7 @@ pub async fn ask_token(state_dir: &Path) -> Result<TokenAnswer, Fault> {
     let exchange = async {
         let stream = UnixStream::connect(&path).await?;
         let (read, mut write) = stream.into_split();
-        write.write_all(b"token\n").await?;
+        write.write_all(request.as_bytes()).await?;
         let mut line = String::new();
         BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
         Ok(line)
@@ -143,7 +169,7 @@ pub async fn ask_token(state_dir: &Path) -> Result<TokenAnswer, Fault> {
         Err(_) => return Err(silent(io::ErrorKind::TimedOut.into())),
     };
     match serde_json::from_str(&line) {
-        Ok(Answer::Ok(token)) => Ok(token),
+        Ok(Answer::Ok(answer)) => Ok(answer),
         Ok(Answer::Fault(fault)) => Err(*fault),
         Err(err) => Err(silent(io::Error::other(err))),
     }

@@ -26,17 +26,23 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Every table of ours; a law test compares it with a new store.
-pub(crate) const TABLES: [&str; 18] = [
+pub(crate) const TABLES: [&str; 24] = [
     "alerts",
+    "api_tokens",
+    "audit",
     "events",
     "factors",
+    "grants",
     "hosts",
     "images",
+    "join_tokens",
+    "join_uses",
     "pool_assignments",
     "pool_releases",
     "pool_statuses",
     "pools",
     "recovery_codes",
+    "roles",
     "seaql_migrations",
     "sessions",
     "settings",
@@ -338,6 +344,7 @@ impl Store {
         settle_work(&tx, at).await?;
         settle_things(&tx, at).await?;
         crate::session::table::Entity::delete_many().exec(&tx).await?;
+        crate::join_token::revoke_all(&tx, at).await?;
         crate::setting::put(&tx, RESTORED, restore).await?;
         crate::setting::put(&tx, SETTLED, restore).await?;
         Ok(tx.commit().await?)

@@ -152,6 +152,16 @@ impl Store {
         row::page(self.reader(), request, Condition::all()).await
     }
 
+    /// The same, on these pools only.
+    pub async fn image_page_among(
+        &self,
+        request: &PageRequest,
+        pools: &[PoolId],
+    ) -> Result<Page<ImageRecord>, StoreError> {
+        let wanted = Expr::col("pool_id").is_in(pools.iter().map(ToString::to_string));
+        row::page(self.reader(), request, Condition::all().add(wanted)).await
+    }
+
     /// Every image.
     pub async fn image_all(&self) -> Result<Vec<ImageRecord>, StoreError> {
         self.list(Condition::all()).await

@@ -4,9 +4,9 @@ use crate::error::StoreError;
 use crate::page::{Key, Mark, PageRequest, token};
 use crate::row::{Row, select_all, select_page};
 use crate::{
-    AlertRecord, EventRecord, FactorRecord, HostRecord, ImageRecord, PoolAssignmentRecord, PoolRecord,
-    PoolReleaseRecord, PoolStatusRecord, RecoveryCodeRecord, SessionRecord, Store, TaskRecord, UploadRecord,
-    UserRecord, VmRecord, VolumeRecord,
+    AlertRecord, ApiTokenRecord, AuditRecord, EventRecord, FactorRecord, GrantRecord, HostRecord, ImageRecord,
+    JoinTokenRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord, PoolStatusRecord, RecoveryCodeRecord,
+    RoleRecord, SessionRecord, Store, TaskRecord, UploadRecord, UserRecord, VmRecord, VolumeRecord,
 };
 use quantix_model::list::Order;
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -86,6 +86,20 @@ async fn every_list_has_an_index() {
     check(&store, select_all::<VolumeRecord>(is("pool_id"))).await;
     check(&store, select_all::<VolumeRecord>(is("vm_id"))).await;
     check(&store, select_all::<VolumeRecord>(is("parent_id"))).await;
+    check(&store, crate::roster::by_end()).await;
+    check_pages::<JoinTokenRecord>(&store, &all).await;
+    check(&store, select_all::<JoinTokenRecord>(is("secret_sha256"))).await;
+    check_pages::<TaskRecord>(&store, &is("user_name")).await;
+    check_pages::<AuditRecord>(&store, &all).await;
+    check_pages::<AuditRecord>(&store, &is("object_id")).await;
+    check_pages::<AuditRecord>(&store, &is("actor_id")).await;
+    check(&store, crate::audit::select_some(1, 10)).await;
+    check(&store, crate::audit::select_last()).await;
+    check(&store, select_all::<GrantRecord>(is("user_id"))).await;
+    check(&store, select_all::<GrantRecord>(is("role"))).await;
+    check(&store, select_all::<RoleRecord>(all.clone())).await;
+    check(&store, select_all::<ApiTokenRecord>(is("user_id"))).await;
+    check(&store, select_all::<ApiTokenRecord>(is("token_sha256"))).await;
     check(&store, select_all::<UploadRecord>(all.clone())).await;
     check(&store, select_all::<VmRecord>(is("host_id"))).await;
     store.close().await;

@@ -5,14 +5,18 @@
 //! Writes are durable when they return. Moving figures (load, beats) stay in memory and never come here.
 
 mod alert;
+mod api_token;
+mod audit;
 pub mod backup;
 mod bulk;
 mod connection;
 mod error;
 mod event;
 mod factor;
+mod grant;
 mod host;
 mod image;
+mod join_token;
 #[cfg(test)]
 mod laws;
 mod list;
@@ -22,6 +26,7 @@ mod page;
 mod pool;
 mod postgres;
 mod release;
+mod role;
 mod roster;
 mod row;
 mod session;
@@ -33,17 +38,22 @@ mod vm;
 mod volume;
 
 pub use alert::AlertRecord;
+pub use api_token::ApiTokenRecord;
+pub use audit::{AuditFilter, AuditMark, AuditRecord};
 pub use bulk::Bulk;
 pub use connection::Store;
 pub use error::StoreError;
 pub use event::{EventFilter, EventRecord};
 pub use factor::{FactorRecord, RecoveryCodeRecord};
+pub use grant::GrantRecord;
 pub use host::HostRecord;
 pub use image::ImageRecord;
+pub use join_token::{JoinTokenRecord, JoinUse};
 pub use mark::Mark;
 pub use page::{Page, PageRequest};
 pub use pool::{PoolAssignmentRecord, PoolContents, PoolRecord, PoolStatusRecord};
 pub use release::PoolReleaseRecord;
+pub use role::RoleRecord;
 pub use roster::{HostBrief, Roster, VmBrief};
 pub use session::SessionRecord;
 pub use task::TaskRecord;

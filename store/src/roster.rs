@@ -81,6 +81,13 @@ struct HostRow {
 }
 
 #[derive(FromQueryResult)]
+struct EndRow {
+    id: String,
+    name: String,
+    certificate_expires_at: i64,
+}
+
+#[derive(FromQueryResult)]
 struct VmRow {
     id: String,
     phase: String,
@@ -102,6 +109,14 @@ impl Store {
     pub async fn host_brief_all(&self) -> Result<Vec<HostBrief>, StoreError> {
         let rows: Vec<HostRow> = briefly(Condition::all()).into_model().all(self.reader()).await?;
         rows.into_iter().map(host_brief).collect()
+    }
+
+    /// Hosts whose certificates end first: which, its name, and the end as far as it is written.
+    pub async fn host_certificates(&self, limit: u64) -> Result<Vec<(HostId, String, UnixMs)>, StoreError> {
+        let rows: Vec<EndRow> = by_end().limit(limit).into_model().all(self.reader()).await?;
+        let read =
+            |row: EndRow| Ok((from_id("hosts", &row.id)?, row.name, UnixMs(row.certificate_expires_at)));
+        rows.into_iter().map(read).collect()
     }
 
     /// A host with what is on it.
@@ -168,6 +183,16 @@ const VM_COLUMNS: [crate::vm::table::Column; 5] = {
 
 fn briefly(condition: Condition) -> sea_orm::Select<crate::host::table::Entity> {
     crate::host::table::Entity::find().select_only().columns(HOST_COLUMNS).filter(condition)
+}
+
+/// The statement behind [`Store::host_certificates`].
+pub(crate) fn by_end() -> sea_orm::Select<crate::host::table::Entity> {
+    use crate::host::table::Column::{CertificateExpiresAt, Id, Name};
+    crate::host::table::Entity::find()
+        .select_only()
+        .columns([Id, Name, CertificateExpiresAt])
+        .order_by(Expr::col("certificate_expires_at"), sea_orm::Order::Asc)
+        .order_by(Expr::col("id"), sea_orm::Order::Asc)
 }
 
 fn host_brief(row: HostRow) -> Result<HostBrief, StoreError> {

@@ -200,6 +200,15 @@ impl Store {
         row::page(self.reader(), request, wanted).await
     }
 
+    /// The same, of what one person asked for.
+    pub async fn task_page_of_user(
+        &self,
+        request: &PageRequest,
+        user_name: &str,
+    ) -> Result<Page<TaskRecord>, StoreError> {
+        row::page(self.reader(), request, Condition::all().add(Expr::col("user_name").eq(user_name))).await
+    }
+
     /// How many tasks are in which state.
     pub async fn task_count_by_state(&self) -> Result<Vec<(TaskState, u64)>, StoreError> {
         let counted = table::Entity::find()

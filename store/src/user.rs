@@ -4,7 +4,7 @@ use crate::connection::Store;
 use crate::error::StoreError;
 use crate::page::{Key, Page, PageRequest};
 use crate::row::{
-    self, Row, SortColumn, by_name, from_id, from_json, from_word, name_key, to_json, to_ms, to_word,
+    self, Row, SortColumn, by_name, from_id, from_word, name_key, to_ms, to_word,
 };
 use quantix_model::UnixMs;
 use quantix_model::id::{SessionId, UserId};
@@ -34,8 +34,6 @@ pub struct UserRecord {
     pub source: UserSource,
     /// What the source calls this person, with the source's own name before it; `None` for local people.
     pub external_id: Option<String>,
-    /// Roles that the source granted at the last sign-in.
-    pub granted_roles: Vec<String>,
     /// Signed in last then.
     pub signed_in_at: Option<UnixMs>,
 }
@@ -64,7 +62,6 @@ pub(crate) mod table {
         pub source: String,
         pub external_id: Option<String>,
         /// JSON list of names.
-        pub granted_roles: String,
         pub signed_in_at: Option<i64>,
     }
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -98,7 +95,6 @@ impl Row for UserRecord {
             disabled: self.disabled,
             source: to_word(&self.source),
             external_id: self.external_id.clone(),
-            granted_roles: to_json(&self.granted_roles),
             signed_in_at: to_ms(self.signed_in_at),
         }
     }
@@ -113,7 +109,6 @@ impl Row for UserRecord {
             disabled: m.disabled,
             source: from_word("users", &m.source)?,
             external_id: m.external_id,
-            granted_roles: from_json("users", &m.granted_roles)?,
             signed_in_at: m.signed_in_at.map(UnixMs),
         })
     }

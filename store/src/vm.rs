@@ -19,6 +19,7 @@ use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _,
 };
 use std::collections::{BTreeSet, HashMap};
+use uuid::Uuid;
 
 /// A VM.
 #[derive(Clone, Debug, PartialEq)]
@@ -247,13 +248,28 @@ impl Store {
         row::get(self.reader(), &id.to_string()).await
     }
 
+    /// The same, if it is there.
+    pub async fn vm_find(&self, id: VmId) -> Result<Option<VmRecord>, StoreError> {
+        row::find(self.reader(), &id.to_string()).await
+    }
+
     /// By name, on one host or on all.
     pub async fn vm_page(
         &self,
         request: &PageRequest,
         host: Option<HostId>,
     ) -> Result<Page<VmRecord>, StoreError> {
-        self.vm_list().page(self.reader(), request, host.map(|id| id.0)).await
+        self.vm_page_among(request, host, None).await
+    }
+
+    /// The same, of these only.
+    pub async fn vm_page_among(
+        &self,
+        request: &PageRequest,
+        host: Option<HostId>,
+        among: Option<BTreeSet<Uuid>>,
+    ) -> Result<Page<VmRecord>, StoreError> {
+        self.vm_list().page(self.reader(), request, host.map(|id| id.0), among).await
     }
 
     /// Every VM.

@@ -14,7 +14,9 @@ use quantix_model::list::SortBy;
 use quantix_model::volume::{Allocation, VolumeFormat, VolumePhase, VolumeSource};
 use quantix_model::{Fault, UnixMs};
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{Condition, ConnectionTrait, EntityTrait, QueryFilter};
+use sea_orm::{Condition, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect};
+use std::collections::BTreeSet;
+use uuid::Uuid;
 
 /// A volume.
 #[derive(Clone, Debug, PartialEq)]
@@ -264,7 +266,40 @@ impl Store {
         request: &PageRequest,
         pool: Option<PoolId>,
     ) -> Result<Page<VolumeRecord>, StoreError> {
-        self.volume_list().page(self.reader(), request, pool.map(|id| id.0)).await
+        self.volume_page_among(request, pool, None).await
+    }
+
+    /// The same, of these only.
+    pub async fn volume_page_among(
+        &self,
+        request: &PageRequest,
+        pool: Option<PoolId>,
+        among: Option<BTreeSet<Uuid>>,
+    ) -> Result<Page<VolumeRecord>, StoreError> {
+        self.volume_list().page(self.reader(), request, pool.map(|id| id.0), among).await
+    }
+
+    /// Volumes that stand on one of these pools or belong to one of these VMs.
+    pub async fn volume_ids_in(&self, pools: &[PoolId], vms: &[VmId]) -> Result<Vec<VolumeId>, StoreError> {
+        let mut ids = Vec::new();
+        for (column, of) in [
+            ("pool_id", pools.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            ("vm_id", vms.iter().map(ToString::to_string).collect()),
+        ] {
+            for some in of.chunks(row::ROWS_MAX) {
+                let found: Vec<String> = table::Entity::find()
+                    .select_only()
+                    .column(table::Column::Id)
+                    .filter(Expr::col(column).is_in(some))
+                    .into_tuple()
+                    .all(self.reader())
+                    .await?;
+                for id in found {
+                    ids.push(from_id("volumes", &id)?);
+                }
+            }
+        }
+        Ok(ids)
     }
 
     /// Every volume.

@@ -2,7 +2,6 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { screen, waitFor, within } from "@testing-library/react";
-import axe from "axe-core";
 import { beforeAll, describe, expect, it } from "vitest";
 import { FaultCode, FaultDetailSchema } from "./api/gen/quantix/fault/v1/fault_pb";
 import { BlockDeviceSchema, DeviceKind, HostPhase, HostSchema, Phase, PhaseState } from "./api/gen/quantix/host/v1/host_pb";
@@ -13,6 +12,7 @@ import { TaskSchema, TaskState } from "./api/gen/quantix/task/v1/task_pb";
 import { PowerState, PowerVerb, VmPhase, VmSchema } from "./api/gen/quantix/vm/v1/vm_pb";
 import { VolumePhase, VolumeSchema } from "./api/gen/quantix/volume/v1/volume_pb";
 import { safeNext } from "./router";
+import { expectAccessible } from "./testing/accessible";
 import { FakeVdc } from "./testing/fake-vdc";
 import { renderApp, signIn } from "./testing/render";
 
@@ -36,11 +36,6 @@ function vm(name: string, powerState: PowerState, allowed: string[]) {
       reasonIfNot: allowed.includes(verb) ? "" : `No ${verb} now.`,
     })),
   });
-}
-
-async function expectAccessible(container: Element) {
-  const { violations } = await axe.run(container, { rules: { "color-contrast": { enabled: false }, region: { enabled: false } } });
-  expect(violations.filter((v) => v.impact === "serious" || v.impact === "critical").map((v) => `${v.id}: ${v.nodes[0]?.html}`)).toEqual([]);
 }
 
 describe("signing in", () => {

@@ -10,27 +10,28 @@ import {
 import type { Api } from "./api/context";
 import { codeOf, faultOf } from "./api/fault";
 import { FaultCode } from "./api/gen/quantix/fault/v1/fault_pb";
-import { sessionQuery } from "./api/session";
+import { mayOf, sessionQuery, useMay } from "./api/session";
 import { DashboardPage } from "./pages/dashboard/dashboard-page";
-import { NotFoundPage } from "./shell/not-found";
+import { NoRolePage, NotFoundPage } from "./shell/not-found";
+import { firstPlace } from "./shell/places";
 import { Shell } from "./shell/shell";
 import { FaultPanel } from "./ui/fault";
 
-export interface PageSearch {
-  q?: string;
-  sort?: string;
-  tab?: string;
-  /** Events this bad and worse. */
-  severity?: string;
-  /** Folder in a pool's files. */
-  path?: string;
-  /** The create dialog is open. */
-  new?: boolean;
-}
+/** What a page may keep in its address. */
+const TEXTS = ["q", "sort", "tab", "severity", "path", "object", "actor", "from", "to"] as const;
+const FLAGS = ["new", "failed", "everybody"] as const;
+
+/**
+ * `severity`: events this bad and worse. `path`: folder in a pool's files. `object` and `actor`: ids, only rows of these.
+ * `from` and `to`: days, as 2026-11-21. `new`: the create dialog is open.
+ */
+export type PageSearch = Partial<Record<(typeof TEXTS)[number], string> & Record<(typeof FLAGS)[number], boolean>>;
 
 function pageSearch(raw: Record<string, unknown>): PageSearch {
-  const text = (key: string) => (typeof raw[key] === "string" && raw[key] !== "" ? raw[key] : undefined);
-  return { q: text("q"), sort: text("sort"), tab: text("tab"), severity: text("severity"), path: text("path"), new: raw["new"] === true || undefined };
+  const search: PageSearch = {};
+  for (const key of TEXTS) if (typeof raw[key] === "string" && raw[key] !== "") search[key] = raw[key];
+  for (const key of FLAGS) if (raw[key] === true) search[key] = true;
+  return search;
 }
 
 /** Only an address inside the app: never another site. */
@@ -44,6 +45,10 @@ function Failed({ error, reset }: { error: unknown; reset: () => void }) {
       <FaultPanel fault={faultOf(error)} onRetry={reset} />
     </div>
   );
+}
+
+function Home() {
+  return firstPlace(useMay()) === undefined ? <NoRolePage /> : <DashboardPage />;
 }
 
 function buildRoutes(api: Api) {
@@ -74,13 +79,22 @@ function buildRoutes(api: Api) {
       }
     },
   });
+  const home = createRoute({
+    getParentRoute: () => app,
+    path: "/",
+    component: Home,
+    beforeLoad: async () => {
+      const to = firstPlace(mayOf(await api.queries.ensureQueryData(sessionQuery(api.transport))));
+      if (to !== undefined && to !== "/") throw redirect({ to, replace: true });
+    },
+  });
   const page = <P extends string>(path: P, component: Parameters<typeof createRoute>[0]["component"]) =>
     createRoute({ getParentRoute: () => app, path, component: component as never });
   return root.addChildren([
     login,
     change,
     app.addChildren([
-      page("/", DashboardPage),
+      home,
       page("/hosts", lazyRouteComponent(() => import("./pages/host/hosts-page"), "HostsPage")),
       page("/hosts/$id", lazyRouteComponent(() => import("./pages/host/host-page"), "HostPage")),
       page("/pools", lazyRouteComponent(() => import("./pages/pool/pools-page"), "PoolsPage")),
@@ -90,10 +104,14 @@ function buildRoutes(api: Api) {
       page("/volumes/$id", lazyRouteComponent(() => import("./pages/volume/volume-page"), "VolumePage")),
       page("/vms", lazyRouteComponent(() => import("./pages/vm/vms-page"), "VmsPage")),
       page("/vms/$id", lazyRouteComponent(() => import("./pages/vm/vm-page"), "VmPage")),
+      page("/certificates", lazyRouteComponent(() => import("./pages/certificate/certificates-page"), "CertificatesPage")),
       page("/alerts", lazyRouteComponent(() => import("./pages/event/alerts-page"), "AlertsPage")),
       page("/events", lazyRouteComponent(() => import("./pages/event/events-page"), "EventsPage")),
       page("/users", lazyRouteComponent(() => import("./pages/user/users-page"), "UsersPage")),
       page("/account", lazyRouteComponent(() => import("./pages/account/account-page"), "AccountPage")),
+      page("/roles", lazyRouteComponent(() => import("./pages/role/roles-page"), "RolesPage")),
+      page("/tokens", lazyRouteComponent(() => import("./pages/token/tokens-page"), "TokensPage")),
+      page("/audit", lazyRouteComponent(() => import("./pages/audit/audit-page"), "AuditPage")),
       page("/tasks", lazyRouteComponent(() => import("./pages/task/tasks-page"), "TasksPage")),
     ]),
   ]);

@@ -29,7 +29,7 @@ async fn open(
     let Caller::Person(person) = caller else { return json_response(&not_signed_in()) };
     let upgrade = upgrade.protocols(["binary"]).max_message_size(MESSAGE_BYTES_MAX);
     upgrade.on_upgrade(async move |browser| {
-        let host = console::open(&app, person.session_id, &ticket).await;
+        let host = console::open(&app, person.by.id(), &ticket).await;
         console::pump(browser, host, app.core.stop.clone()).await;
     })
 }

@@ -45,6 +45,7 @@ pub fn json_response(fault: &Fault) -> Response {
 }
 
 fn note(fault: &Fault) {
+    crate::services::audit::failed(fault);
     match fault.code {
         FaultCode::Internal => tracing::error!(cause = fault.cause, "a mistake of ours"),
         FaultCode::StoreUnavailable => tracing::error!(cause = fault.cause, "the store does not answer"),

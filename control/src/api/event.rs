@@ -1,15 +1,16 @@
 //! Events and alerts on the wire.
 
 use crate::api::error::reply;
-use crate::api::{Assembly, auth, if_there, page};
+use crate::api::{Assembly, Person, auth, if_there, page};
 use crate::bus::Thing;
-use crate::services::{App, alert, event};
+use crate::services::{App, alert, audit, event};
 use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::alert::v1 as alerts;
 use quantix_contract::quantix::event::v1 as events;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_contract::twin;
 use quantix_model::Fault;
+use quantix_model::right::{Permission, refused};
 use quantix_store::{EventFilter, PageRequest};
 use std::sync::Arc;
 
@@ -39,6 +40,16 @@ pub fn mount(assembly: &mut Assembly, app: &Arc<App>) {
 }
 
 impl Events {
+    /// All events are for who may see all; those of one thing for who sees that.
+    async fn check(&self, person: &Person, object_id: &str) -> Result<(), Fault> {
+        if person.rights.everywhere().has(Permission::SystemView)
+            || super::task::sees_object(&self.0, person, object_id).await?
+        {
+            return Ok(());
+        }
+        Err(refused(Permission::SystemView))
+    }
+
     async fn list(
         &self,
         request: PageRequest,
@@ -57,10 +68,12 @@ impl Events {
 impl events::EventService for Events {
     async fn list_events(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, events::ListEventsRequest>,
     ) -> ServiceResult<events::ListEventsResponse> {
+        let person = auth::person(&context)?;
         let work = async {
+            self.check(person, request.object_id).await?;
             let severity = match request.severity.to_i32() {
                 0 => None,
                 _ => Some(twin::read("severity", request.severity)?),
@@ -88,6 +101,7 @@ impl alerts::AlertService for Alerts {
         request: ServiceRequest<'_, alerts::AcknowledgeAlertRequest>,
     ) -> ServiceResult<alerts::Alert> {
         let user = auth::person(&context)?.name.clone();
+        audit::about("alert", request.id, "");
         let work = async { alert::acknowledge(&self.0, request.id.parse()?, &user, request.undo).await };
         reply(work.await)
     }

@@ -3,18 +3,21 @@
 //! A file's bytes are anybody's: they are always a download, of no type a browser would run, in a sandbox.
 
 use crate::api::Assembly;
-use crate::api::auth;
-use crate::api::error::{json_response, reply};
-use crate::services::{App, file, file_upload, file_work};
-use axum::Router;
+use crate::api::auth::{self, Caller};
+use crate::api::error::{json_response, reply, rpc};
+use crate::bus::Thing;
+use crate::services::{App, audit, file, file_upload, file_work};
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use axum::routing::get;
-use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
+use axum::{Extension, Router};
+use connectrpc::{ConnectError, RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::file::v1 as wire;
 use quantix_model::Fault;
+use quantix_model::id::PoolId;
+use quantix_model::right::Permission;
 use serde::Deserialize;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -32,28 +35,44 @@ fn task(done: Result<quantix_model::id::TaskId, Fault>) -> ServiceResult<wire::F
     reply(done.map(|id| wire::FileTask { task_id: id.to_string(), ..Default::default() }))
 }
 
+impl Api {
+    /// Refuses who may not do this to this pool.
+    async fn check(
+        &self,
+        context: &RequestContext,
+        permission: Permission,
+        id: Result<PoolId, Fault>,
+    ) -> Result<(), ConnectError> {
+        let checked = async { auth::allow(&self.0, context, permission, Thing::Pool(id?)).await };
+        checked.await.map_err(|fault| rpc(&fault))
+    }
+}
+
 impl wire::FileService for Api {
     async fn get_file(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::GetFileRequest>,
     ) -> ServiceResult<wire::FileDetails> {
+        self.check(&context, Permission::FileRead, request.pool_id.parse()).await?;
         reply(async { file::get(&self.0, request.pool_id.parse()?, request.path).await }.await)
     }
 
     async fn make_folder(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::MakeFolderRequest>,
     ) -> ServiceResult<wire::FileDetails> {
+        self.check(&context, Permission::FileWrite, request.pool_id.parse()).await?;
         reply(async { file::make_folder(&self.0, request.pool_id.parse()?, request.path).await }.await)
     }
 
     async fn move_file(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::MoveFileRequest>,
     ) -> ServiceResult<wire::FileDetails> {
+        self.check(&context, Permission::FileWrite, request.pool_id.parse()).await?;
         let asked = async {
             file::rename(&self.0, request.pool_id.parse()?, request.from_path, request.to_path).await
         };
@@ -65,6 +84,7 @@ impl wire::FileService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::CopyFileRequest>,
     ) -> ServiceResult<wire::FileTask> {
+        self.check(&context, Permission::FileWrite, request.pool_id.parse()).await?;
         let user = &auth::person(&context)?.name;
         let asked = async {
             let pool = request.pool_id.parse()?;
@@ -78,6 +98,7 @@ impl wire::FileService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::DeleteFileRequest>,
     ) -> ServiceResult<wire::FileTask> {
+        self.check(&context, Permission::FileWrite, request.pool_id.parse()).await?;
         let user = &auth::person(&context)?.name;
         task(async { file_work::delete(&self.0, user, request.pool_id.parse()?, request.path).await }.await)
     }
@@ -87,6 +108,7 @@ impl wire::FileService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::CreateUploadRequest>,
     ) -> ServiceResult<wire::CreateUploadResponse> {
+        self.check(&context, Permission::FileWrite, request.pool_id.parse()).await?;
         let user = &auth::person(&context)?.name;
         let asked = async {
             let (pool, size_bytes) = (request.pool_id.parse()?, request.size_bytes);
@@ -115,9 +137,16 @@ async fn download(
     State(app): State<Arc<App>>,
     Path(pool): Path<String>,
     Query(which): Query<Which>,
+    Extension(caller): Extension<Caller>,
     asked: HeaderMap,
 ) -> Response {
-    let answered = async { file::download(&app, pool.parse()?, &which.path, &asked).await }.await;
+    let answered = async {
+        let id: PoolId = pool.parse()?;
+        auth::allow_caller(&app, &caller, Permission::FileRead, Thing::Pool(id)).await?;
+        audit::about("pool", id, &which.path);
+        file::download(&app, id, &which.path, &asked).await
+    };
+    let answered = answered.await;
     let (head, body) = match answered {
         Ok(answer) => answer.into_parts(),
         Err(fault) => return json_response(&fault),

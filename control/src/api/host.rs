@@ -2,15 +2,17 @@
 
 use crate::api::Assembly;
 use crate::api::auth;
-use crate::api::error::reply;
+use crate::api::error::{reply, rpc};
 use crate::bus::Thing;
-use crate::services::{App, device, host, log};
-use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
+use crate::services::{App, audit, device, host, host_enrol, log};
+use connectrpc::{ConnectError, RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
 use futures::StreamExt as _;
 use quantix_contract::quantix::host::v1 as wire;
 use quantix_contract::quantix::log::v1 as log_wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_model::Fault;
+use quantix_model::id::HostId;
+use quantix_model::right::Permission;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -44,6 +46,19 @@ impl Api {
     }
 }
 
+impl Api {
+    /// Refuses who may not do this to this host.
+    async fn check(
+        &self,
+        context: &RequestContext,
+        permission: Permission,
+        id: Result<HostId, Fault>,
+    ) -> Result<(), ConnectError> {
+        let checked = async { auth::allow(&self.0, context, permission, Thing::Host(id?)).await };
+        checked.await.map_err(|fault| rpc(&fault))
+    }
+}
+
 impl wire::HostService for Api {
     async fn list_hosts(
         &self,
@@ -55,9 +70,10 @@ impl wire::HostService for Api {
 
     async fn get_host(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::GetHostRequest>,
     ) -> ServiceResult<wire::Host> {
+        self.check(&context, Permission::HostView, request.id.parse()).await?;
         reply(async { host::get(&self.0, request.id.parse()?).await }.await)
     }
 
@@ -77,6 +93,7 @@ impl wire::HostService for Api {
     ) -> ServiceResult<ServiceStream<wire::ProbeHostResponse>> {
         let (tell, told) = mpsc::channel(8);
         let (url, token) = (request.url.to_owned(), request.token.to_owned());
+        audit::about("host", "", &url);
         self.0.core.spawn(host::probe(self.0.clone(), url, token, tell));
         Response::stream_ok(ReceiverStream::new(told).map(Ok))
     }
@@ -86,14 +103,24 @@ impl wire::HostService for Api {
         _context: RequestContext,
         request: ServiceRequest<'_, wire::AddHostRequest>,
     ) -> ServiceResult<wire::Host> {
-        reply(host::add(&self.0, request.probe_id, request.name).await)
+        let asked = async {
+            let replaces = super::optional(request.replaces_host_id)?;
+            host_enrol::add(&self.0, request.probe_id, request.name, replaces).await
+        };
+        let added = asked.await;
+        match &added {
+            Ok(host) => audit::about("host", &host.id, &host.name),
+            Err(_) => audit::about("host", "", request.name),
+        }
+        reply(added)
     }
 
     async fn list_devices(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::ListDevicesRequest>,
     ) -> ServiceResult<wire::ListDevicesResponse> {
+        self.check(&context, Permission::HostView, request.host_id.parse()).await?;
         reply(async { device::list(&self.0, request.host_id.parse()?).await }.await)
     }
 
@@ -102,23 +129,26 @@ impl wire::HostService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::InitialiseDeviceRequest>,
     ) -> ServiceResult<wire::InitialiseDeviceResponse> {
+        self.check(&context, Permission::HostManage, request.host_id.parse()).await?;
         let user = &auth::person(&context)?.name;
         reply(device::initialise(&self.0, user, request.to_owned_message()).await)
     }
 
     async fn list_logs(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, log_wire::ListLogsRequest>,
     ) -> ServiceResult<log_wire::ListLogsResponse> {
+        self.check(&context, Permission::HostView, request.host_id.parse()).await?;
         reply(log::list(&self.0, request.to_owned_message()).await)
     }
 
     async fn remove_host(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::RemoveHostRequest>,
     ) -> ServiceResult<wire::RemoveHostResponse> {
+        self.check(&context, Permission::HostManage, request.id.parse()).await?;
         let removed = async { host::remove(&self.0, request.id.parse()?, request.force).await }.await;
         reply(removed.map(|()| wire::RemoveHostResponse::default()))
     }

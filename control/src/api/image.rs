@@ -1,21 +1,22 @@
 //! Images on the wire: the RPCs, and the upload of their bytes (tus 1.0 core: HEAD, PATCH, OPTIONS).
 
 use crate::api::Assembly;
-use crate::api::auth;
-use crate::api::error::{json_response, reply};
+use crate::api::auth::{self, Caller};
+use crate::api::error::{json_response, reply, rpc};
 use crate::bus::Thing;
 use crate::services::upload::Offset;
-use crate::services::{App, image, upload};
-use axum::Router;
+use crate::services::{App, audit, image, upload};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{head, options, patch};
-use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
+use axum::{Extension, Router};
+use connectrpc::{ConnectError, RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::image::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_model::id::ImageId;
+use quantix_model::right::{Permission, Sight};
 use quantix_model::{Fault, FaultCode};
 use std::sync::Arc;
 
@@ -42,10 +43,14 @@ pub fn mount(assembly: &mut Assembly, app: &Arc<App>) {
 }
 
 impl Api {
-    async fn list(&self, asked: wire::ListImagesRequest) -> Result<wire::ListImagesResponse, Fault> {
+    async fn list(
+        &self,
+        asked: wire::ListImagesRequest,
+        sight: &Sight,
+    ) -> Result<wire::ListImagesResponse, Fault> {
         let order = asked.order.as_option();
         let request = super::page(&asked.filter, asked.page_size, &asked.page_token, order)?;
-        let page = image::list(&self.0, &request).await?;
+        let page = image::list(&self.0, &request, sight).await?;
         Ok(wire::ListImagesResponse {
             images: page.rows,
             next_page_token: page.next_token,
@@ -71,20 +76,38 @@ impl Api {
     }
 }
 
+impl Api {
+    /// Refuses who may not do this to this image.
+    async fn check(
+        &self,
+        context: &RequestContext,
+        permission: Permission,
+        id: Result<ImageId, Fault>,
+    ) -> Result<(), ConnectError> {
+        let checked = async { auth::allow(&self.0, context, permission, Thing::Image(id?)).await };
+        checked.await.map_err(|fault| rpc(&fault))
+    }
+}
+
 impl wire::ImageService for Api {
     async fn list_images(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::ListImagesRequest>,
     ) -> ServiceResult<wire::ListImagesResponse> {
-        reply(self.list(request.to_owned_message()).await)
+        let asked = async {
+            let sight = auth::sight(&context, Permission::ImageView)?;
+            self.list(request.to_owned_message(), &sight).await
+        };
+        reply(asked.await)
     }
 
     async fn get_image(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::GetImageRequest>,
     ) -> ServiceResult<wire::Image> {
+        self.check(&context, Permission::ImageView, request.id.parse()).await?;
         reply(async { image::get(&self.0, request.id.parse()?).await }.await)
     }
 
@@ -94,7 +117,16 @@ impl wire::ImageService for Api {
         request: ServiceRequest<'_, wire::CreateImageRequest>,
     ) -> ServiceResult<wire::CreateImageResponse> {
         let person = auth::person(&context)?;
-        reply(self.create(&person.name, request.to_owned_message()).await)
+        let asked = async {
+            let pool = Thing::Pool(request.pool_id.parse()?);
+            auth::allow(&self.0, &context, Permission::ImageManage, pool).await?;
+            let made = self.create(&person.name, request.to_owned_message()).await?;
+            if let Some(image) = made.image.as_option() {
+                audit::about("image", &image.id, &image.name);
+            }
+            Ok(made)
+        };
+        reply(asked.await)
     }
 
     async fn delete_image(
@@ -102,6 +134,7 @@ impl wire::ImageService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::DeleteImageRequest>,
     ) -> ServiceResult<wire::DeleteImageResponse> {
+        self.check(&context, Permission::ImageManage, request.id.parse()).await?;
         let person = auth::person(&context)?;
         let gone = async { image::delete(&self.0, &person.name, request.id.parse()?).await }.await;
         reply(gone.map(|()| wire::DeleteImageResponse::default()))
@@ -146,29 +179,52 @@ fn offset_answer(status: StatusCode, at: Offset) -> Response {
     response
 }
 
-async fn tell(State(app): State<Arc<App>>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+/// Uploads of images, and of files that are no images, under one kind of id.
+async fn check_upload(app: &App, caller: &Caller, id: ImageId) -> Result<(), Fault> {
+    let (pool, is_image) = upload::place(app, id).await?;
+    let permission = if is_image { Permission::ImageManage } else { Permission::FileWrite };
+    auth::allow_caller(app, caller, permission, Thing::Pool(pool)).await
+}
+
+async fn tell(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Response {
     if let Err(response) = check_version(&headers) {
         return response;
     }
-    let told = async { upload::offset(&app, id.parse::<ImageId>()?).await }.await;
+    let told = async {
+        let id: ImageId = id.parse()?;
+        check_upload(&app, &caller, id).await?;
+        upload::offset(&app, id).await
+    };
+    let told = told.await;
     match told {
         Ok(at) => offset_answer(StatusCode::OK, at),
         Err(fault) => refused(&fault),
     }
 }
 
-async fn take(State(app): State<Arc<App>>, Path(id): Path<String>, request: Request<Body>) -> Response {
+async fn take(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
+) -> Response {
     if let Err(response) = check_version(request.headers()) {
         return response;
     }
-    match taken(&app, &id, request).await {
+    match taken(&app, &caller, &id, request).await {
         Ok(at) => offset_answer(StatusCode::NO_CONTENT, at),
         Err(fault) => refused(&fault),
     }
 }
 
-async fn taken(app: &App, id: &str, request: Request<Body>) -> Result<Offset, Fault> {
+async fn taken(app: &App, caller: &Caller, id: &str, request: Request<Body>) -> Result<Offset, Fault> {
     let id: ImageId = id.parse()?;
+    check_upload(app, caller, id).await?;
     let headers = request.headers();
     if headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) != Some(BYTES_KIND.as_bytes()) {
         return Err(Fault::invalid(

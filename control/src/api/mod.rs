@@ -1,7 +1,10 @@
 //! The edge: who may call what, what goes over the wire, and nothing else. Handlers convert, ask a service, convert.
 
+pub mod api_token;
 pub mod assembly;
+pub mod audit;
 pub mod auth;
+pub mod certificate;
 pub mod console;
 pub mod error;
 pub mod event;
@@ -9,11 +12,14 @@ pub mod factor;
 pub mod file;
 pub mod host;
 pub mod image;
+pub mod join_token;
 pub mod metrics;
 pub mod pool;
 pub mod report;
+pub mod role;
 pub mod session;
 pub mod system;
+pub mod table;
 pub mod task;
 pub mod user;
 pub mod vm;

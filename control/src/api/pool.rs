@@ -2,15 +2,16 @@
 
 use crate::api::Assembly;
 use crate::api::auth;
-use crate::api::error::reply;
+use crate::api::error::{reply, rpc};
 use crate::bus::Thing;
-use crate::services::{App, explore, pool, pool_change};
-use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
+use crate::services::{App, audit, explore, pool, pool_change};
+use connectrpc::{ConnectError, RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::pool::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_model::Fault;
-use quantix_model::id::TaskId;
+use quantix_model::id::{PoolId, TaskId};
 use quantix_model::pool::PoolSpec;
+use quantix_model::right::{Permission, Sight};
 use std::sync::Arc;
 
 struct Api(Arc<App>);
@@ -29,10 +30,14 @@ pub fn mount(assembly: &mut Assembly, app: &Arc<App>) {
 }
 
 impl Api {
-    async fn list(&self, asked: wire::ListPoolsRequest) -> Result<wire::ListPoolsResponse, Fault> {
+    async fn list(
+        &self,
+        asked: wire::ListPoolsRequest,
+        sight: &Sight,
+    ) -> Result<wire::ListPoolsResponse, Fault> {
         let order = asked.order.as_option();
         let request = super::page(&asked.filter, asked.page_size, &asked.page_token, order)?;
-        let page = pool::list(&self.0, &request, super::optional(&asked.host_id)?).await?;
+        let page = pool::list(&self.0, &request, super::optional(&asked.host_id)?, sight).await?;
         Ok(wire::ListPoolsResponse {
             pools: page.rows,
             next_page_token: page.next_token,
@@ -75,6 +80,9 @@ impl Api {
 type Answer = Result<(wire::Pool, TaskId), Fault>;
 
 fn answer(done: Answer) -> ServiceResult<wire::CreatePoolResponse> {
+    if let Ok((pool, _)) = &done {
+        audit::about("pool", &pool.id, &pool.name);
+    }
     reply(done.map(|(pool, task)| wire::CreatePoolResponse {
         pool: pool.into(),
         task_id: task.to_string(),
@@ -82,20 +90,38 @@ fn answer(done: Answer) -> ServiceResult<wire::CreatePoolResponse> {
     }))
 }
 
+impl Api {
+    /// Refuses who may not do this to this pool.
+    async fn check(
+        &self,
+        context: &RequestContext,
+        permission: Permission,
+        id: Result<PoolId, Fault>,
+    ) -> Result<(), ConnectError> {
+        let checked = async { auth::allow(&self.0, context, permission, Thing::Pool(id?)).await };
+        checked.await.map_err(|fault| rpc(&fault))
+    }
+}
+
 impl wire::PoolService for Api {
     async fn list_pools(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::ListPoolsRequest>,
     ) -> ServiceResult<wire::ListPoolsResponse> {
-        reply(self.list(request.to_owned_message()).await)
+        let asked = async {
+            let sight = auth::sight(&context, Permission::PoolView)?;
+            self.list(request.to_owned_message(), &sight).await
+        };
+        reply(asked.await)
     }
 
     async fn get_pool(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::GetPoolRequest>,
     ) -> ServiceResult<wire::Pool> {
+        self.check(&context, Permission::PoolView, request.id.parse()).await?;
         reply(async { pool::get(&self.0, request.id.parse()?).await }.await)
     }
 
@@ -113,6 +139,7 @@ impl wire::PoolService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::AssignPoolRequest>,
     ) -> ServiceResult<wire::CreatePoolResponse> {
+        self.check(&context, Permission::PoolManage, request.pool_id.parse()).await?;
         let user = &auth::person(&context)?.name;
         let asked =
             async { pool::assign(&self.0, user, request.pool_id.parse()?, request.host_id.parse()?).await };
@@ -124,6 +151,7 @@ impl wire::PoolService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::UnassignPoolRequest>,
     ) -> ServiceResult<wire::CreatePoolResponse> {
+        self.check(&context, Permission::PoolManage, request.pool_id.parse()).await?;
         let user = &auth::person(&context)?.name;
         let asked = async {
             let (pool, host) = (request.pool_id.parse()?, request.host_id.parse()?);
@@ -137,6 +165,7 @@ impl wire::PoolService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::UpdatePoolRequest>,
     ) -> ServiceResult<wire::CreatePoolResponse> {
+        self.check(&context, Permission::PoolManage, request.id.parse()).await?;
         let person = auth::person(&context)?;
         reply(self.update(&person.name, request.to_owned_message()).await)
     }
@@ -146,6 +175,7 @@ impl wire::PoolService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::DeletePoolRequest>,
     ) -> ServiceResult<wire::CreatePoolResponse> {
+        self.check(&context, Permission::PoolManage, request.id.parse()).await?;
         let user = &auth::person(&context)?.name;
         let asked = async { pool::delete(&self.0, user, request.id.parse()?, request.force).await };
         answer(asked.await)
@@ -153,9 +183,10 @@ impl wire::PoolService for Api {
 
     async fn retry_pool(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::RetryPoolRequest>,
     ) -> ServiceResult<wire::RetryPoolResponse> {
+        self.check(&context, Permission::PoolManage, request.pool_id.parse()).await?;
         let asked =
             async { pool::retry(&self.0, request.pool_id.parse()?, super::optional(request.host_id)?).await };
         reply(asked.await.map(|()| wire::RetryPoolResponse::default()))
@@ -187,9 +218,10 @@ impl wire::PoolService for Api {
 
     async fn list_files(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::ListFilesRequest>,
     ) -> ServiceResult<wire::ListFilesResponse> {
+        self.check(&context, Permission::FileRead, request.pool_id.parse()).await?;
         reply(pool::list_files(&self.0, request.to_owned_message()).await)
     }
 }

@@ -4,8 +4,8 @@ use crate::api::Assembly;
 use crate::api::auth;
 use crate::api::error::reply;
 use crate::metrics::Beat;
-use crate::services::{App, report};
-use connectrpc::{PeerAddr, RequestContext, ServiceRequest, ServiceResult};
+use crate::services::{App, certificate, report};
+use connectrpc::{PeerAddr, PeerCerts, RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::node::v1 as wire;
 use std::sync::Arc;
 
@@ -37,5 +37,16 @@ impl wire::ReportService for Api {
             Err(_) => Beat::Refused,
         });
         reply(answer.map(|(answer, _)| answer))
+    }
+
+    async fn renew_certificate(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::RenewCertificateRequest>,
+    ) -> ServiceResult<wire::RenewCertificateResponse> {
+        let caller = auth::host(&context)?;
+        let leaf = context.extensions().get::<PeerCerts>().and_then(|chain| chain.0.first());
+        let leaf = leaf.map(|der| der.to_vec()).unwrap_or_default();
+        reply(certificate::renew(&self.0, caller, &leaf, request.public_key_der).await)
     }
 }

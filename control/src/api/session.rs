@@ -3,14 +3,15 @@
 use crate::api::auth::{self, COOKIE, Line};
 use crate::api::error::{reply, rpc};
 use crate::api::{Assembly, Person};
-use crate::services::browser;
 use crate::services::session::{Proof, Sessions, SignedIn, Step, Visitor};
+use crate::services::{audit, browser, role};
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::session::v1 as wire;
 use quantix_contract::time::to_proto;
 use quantix_contract::twin;
 use quantix_model::Fault;
 use quantix_model::id::UserId;
+use quantix_model::right::{Permission, Rights};
 use quantix_model::user::UserSource;
 use quantix_store::{SessionRecord, UserRecord};
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,7 +24,8 @@ pub fn mount(assembly: &mut Assembly, sessions: Arc<Sessions>) {
     assembly.service(Arc::new(Api(sessions)));
 }
 
-fn view(user: &UserRecord, session: &SessionRecord) -> wire::Session {
+fn view(user: &UserRecord, session: &SessionRecord, rights: &Rights) -> wire::Session {
+    let somewhere = Permission::ALL.iter().filter(|p| rights.somewhere(**p));
     wire::Session {
         user_id: user.id.to_string(),
         user_name: user.name.clone(),
@@ -32,6 +34,8 @@ fn view(user: &UserRecord, session: &SessionRecord) -> wire::Session {
         expires_at: to_proto(session.expires_at).into(),
         vdc_version: crate::VERSION.to_owned(),
         has_password: user.source == UserSource::Local,
+        permissions: role::words(rights.everywhere()),
+        permissions_somewhere: somewhere.map(|p| p.as_str().to_owned()).collect(),
         ..Default::default()
     }
 }
@@ -51,7 +55,7 @@ pub(crate) async fn list(
         created_at: to_proto(session.created_at).into(),
         used_at: to_proto(session.used_at).into(),
         expires_at: to_proto(session.expires_at).into(),
-        current: session.id == caller.session_id,
+        current: session.id.0 == caller.by.id(),
         ..Default::default()
     };
     Ok(wire::ListSessionsResponse { sessions: all.iter().map(facts).collect(), ..Default::default() })
@@ -88,9 +92,10 @@ impl Api {
         context: &RequestContext,
         signed_in: &SignedIn,
     ) -> ServiceResult<wire::LoginResponse> {
+        audit::actor("person", signed_in.user.id, &signed_in.user.name);
         let browser = is_browser(context);
         let response = Response::new(wire::LoginResponse {
-            session: view(&signed_in.user, &signed_in.session).into(),
+            session: view(&signed_in.user, &signed_in.session, &signed_in.rights).into(),
             token: if browser { String::new() } else { signed_in.token.clone() },
             ..Default::default()
         });
@@ -104,7 +109,7 @@ impl Api {
 
     async fn session_of(&self, person: &Person) -> Result<wire::Session, connectrpc::ConnectError> {
         let (user, session) = self.0.get(person).await.map_err(|f| rpc(&f))?;
-        Ok(view(&user, &session))
+        Ok(view(&user, &session, &person.rights))
     }
 }
 
@@ -114,6 +119,7 @@ impl wire::SessionService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::LoginRequest>,
     ) -> ServiceResult<wire::LoginResponse> {
+        audit::actor("nobody", "", request.user_name);
         let step = self.0.login(request.user_name, request.password, &visitor(&context)).await;
         match step.map_err(|f| rpc(&f))? {
             Step::Session(signed_in) => self.welcome(&context, &signed_in).await,
@@ -206,7 +212,7 @@ impl wire::SessionService for Api {
         _request: ServiceRequest<'_, wire::RevokeOtherSessionsRequest>,
     ) -> ServiceResult<wire::RevokeOtherSessionsResponse> {
         let caller = auth::person(&context)?;
-        let work = self.0.revoke_all(caller.user_id, Some(caller.session_id)).await;
+        let work = self.0.revoke_all(caller.user_id, Some(caller.session().map_err(|f| rpc(&f))?)).await;
         reply(work.map(|()| wire::RevokeOtherSessionsResponse::default()))
     }
 }

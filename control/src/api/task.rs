@@ -1,9 +1,10 @@
 //! Long work on the wire.
 
-use crate::api::Assembly;
+use crate::api::auth;
 use crate::api::error::reply;
+use crate::api::{Assembly, Person};
 use crate::bus::Thing;
-use crate::core::Core;
+use crate::services::{App, audit};
 use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::task::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
@@ -11,15 +12,16 @@ use quantix_contract::time::to_proto;
 use quantix_contract::twin;
 use quantix_model::fault::{Fault, FaultCode};
 use quantix_model::id::TaskId;
+use quantix_model::right::{Permission, refused};
 use quantix_store::TaskRecord;
 use std::sync::Arc;
 
-struct Api(Arc<Core>);
+struct Api(Arc<App>);
 
 /// Serves tasks.
-pub fn mount(assembly: &mut Assembly, core: &Arc<Core>) {
-    assembly.service(Arc::new(Api(core.clone())));
-    let core = core.clone();
+pub fn mount(assembly: &mut Assembly, app: &Arc<App>) {
+    assembly.service(Arc::new(Api(app.clone())));
+    let core = app.core.clone();
     assembly.view("task", move |thing| {
         let core = core.clone();
         async move {
@@ -59,13 +61,57 @@ pub fn view(task: &TaskRecord) -> wire::Task {
     }
 }
 
+/// What one may see of a thing is what one may see of the work on it.
+pub(super) fn seen_with(thing: Option<Thing>) -> Permission {
+    match thing {
+        Some(Thing::Host(_)) => Permission::HostView,
+        Some(Thing::Pool(_)) => Permission::PoolView,
+        Some(Thing::Image(_)) => Permission::ImageView,
+        Some(Thing::Volume(_)) => Permission::VolumeView,
+        Some(Thing::Vm(_)) => Permission::VmView,
+        Some(Thing::Certificate(_)) => Permission::CertificateView,
+        Some(Thing::Task(_) | Thing::Event(_) | Thing::Alert(_)) | None => Permission::SystemView,
+    }
+}
+
+/// Whether a caller may see a task: their own, those of what they see, or all.
+pub async fn may_see(app: &App, person: &Person, task: &TaskRecord) -> Result<bool, Fault> {
+    if person.rights.everywhere().has(Permission::SystemView) || task.user_name == person.name {
+        return Ok(true);
+    }
+    let thing = Thing::parse(&task.object_kind, &task.object_id);
+    let Some(thing) = thing else { return Ok(false) };
+    auth::may(app, &person.rights, seen_with(Some(thing)), thing).await
+}
+
+/// Whether a caller may see an object that is named by its id alone: whichever it is.
+pub(super) async fn sees_object(app: &App, person: &Person, id: &str) -> Result<bool, Fault> {
+    for kind in ["vm", "volume", "pool", "image", "host"] {
+        if let Some(thing) = Thing::parse(kind, id)
+            && auth::may(app, &person.rights, seen_with(Some(thing)), thing).await?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Api {
-    async fn list(&self, asked: wire::ListTasksRequest) -> Result<wire::ListTasksResponse, Fault> {
-        let order = asked.order.as_option();
+    async fn list(
+        &self,
+        person: &Person,
+        asked: wire::ListTasksRequest,
+    ) -> Result<wire::ListTasksResponse, Fault> {
+        let (core, order) = (&self.0.core, asked.order.as_option());
         let request = super::page(&asked.filter, asked.page_size, &asked.page_token, order)?;
-        let page = self.0.store.task_page(&request, &asked.object_id).await?;
+        let sees_all = person.rights.everywhere().has(Permission::SystemView);
+        let page = if sees_all || sees_object(&self.0, person, &asked.object_id).await? {
+            core.store.task_page(&request, &asked.object_id).await?
+        } else {
+            core.store.task_page_of_user(&request, &person.name).await?
+        };
         // What lives is newer in memory than in the store.
-        let newest = |task: TaskRecord| self.0.tasks.live(task.id).unwrap_or(task);
+        let newest = |task: TaskRecord| core.tasks.live(task.id).unwrap_or(task);
         Ok(wire::ListTasksResponse {
             tasks: page.rows.into_iter().map(|task| view(&newest(task))).collect(),
             next_page_token: page.next_token,
@@ -74,37 +120,47 @@ impl Api {
         })
     }
 
-    async fn get(&self, id: &str) -> Result<wire::Task, Fault> {
-        Ok(view(&self.0.tasks.get(id.parse::<TaskId>()?).await?))
+    async fn get(&self, person: &Person, id: &str) -> Result<wire::Task, Fault> {
+        let task = self.0.core.tasks.get(id.parse::<TaskId>()?).await?;
+        match may_see(&self.0, person, &task).await? {
+            true => Ok(view(&task)),
+            false => Err(refused(Permission::SystemView)),
+        }
     }
 
-    async fn cancel(&self, id: &str) -> Result<wire::Task, Fault> {
-        Ok(view(&self.0.tasks.cancel(id.parse::<TaskId>()?).await?))
+    async fn cancel(&self, person: &Person, id: &str) -> Result<wire::Task, Fault> {
+        let id = id.parse::<TaskId>()?;
+        let task = self.0.core.tasks.get(id).await?;
+        audit::about("task", id, &task.title);
+        if task.user_name != person.name && !person.rights.everywhere().has(Permission::TaskCancel) {
+            return Err(refused(Permission::TaskCancel));
+        }
+        Ok(view(&self.0.core.tasks.cancel(id).await?))
     }
 }
 
 impl wire::TaskService for Api {
     async fn list_tasks(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::ListTasksRequest>,
     ) -> ServiceResult<wire::ListTasksResponse> {
-        reply(self.list(request.to_owned_message()).await)
+        reply(self.list(auth::person(&context)?, request.to_owned_message()).await)
     }
 
     async fn get_task(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::GetTaskRequest>,
     ) -> ServiceResult<wire::Task> {
-        reply(self.get(request.id).await)
+        reply(self.get(auth::person(&context)?, request.id).await)
     }
 
     async fn cancel_task(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::CancelTaskRequest>,
     ) -> ServiceResult<wire::Task> {
-        reply(self.cancel(request.id).await)
+        reply(self.cancel(auth::person(&context)?, request.id).await)
     }
 }

@@ -2,16 +2,17 @@
 
 use crate::api::Assembly;
 use crate::api::auth;
-use crate::api::error::reply;
+use crate::api::error::{reply, rpc};
 use crate::bus::Thing;
 use crate::services::vm_create::{DiskWish, Wish};
-use crate::services::{App, console, vm, vm_adopt, vm_create, volume};
-use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
+use crate::services::{App, audit, console, vm, vm_adopt, vm_create, volume};
+use connectrpc::{ConnectError, RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::vm::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_contract::twin;
 use quantix_model::Fault;
-use quantix_model::id::TaskId;
+use quantix_model::id::{TaskId, VmId};
+use quantix_model::right::{Permission, Sight};
 use quantix_model::vm::{Firmware, NicKind};
 use quantix_model::volume::Allocation;
 use std::sync::Arc;
@@ -68,6 +69,9 @@ fn wish(request: &wire::CreateVmRequest) -> Result<Wish, Fault> {
 }
 
 fn answer(done: Result<(wire::Vm, TaskId), Fault>) -> ServiceResult<wire::VmTask> {
+    if let Ok((vm, _)) = &done {
+        audit::about("vm", &vm.id, &vm.name);
+    }
     reply(done.map(|(vm, task)| wire::VmTask {
         vm: vm.into(),
         task_id: task.to_string(),
@@ -76,10 +80,10 @@ fn answer(done: Result<(wire::Vm, TaskId), Fault>) -> ServiceResult<wire::VmTask
 }
 
 impl Api {
-    async fn list(&self, asked: wire::ListVmsRequest) -> Result<wire::ListVmsResponse, Fault> {
+    async fn list(&self, asked: wire::ListVmsRequest, sight: &Sight) -> Result<wire::ListVmsResponse, Fault> {
         let order = asked.order.as_option();
         let request = super::page(&asked.filter, asked.page_size, &asked.page_token, order)?;
-        let page = vm::list(&self.0, &request, super::optional(&asked.host_id)?).await?;
+        let page = vm::list(&self.0, &request, super::optional(&asked.host_id)?, sight).await?;
         Ok(wire::ListVmsResponse {
             vms: page.rows,
             next_page_token: page.next_token,
@@ -97,20 +101,38 @@ impl Api {
     }
 }
 
+impl Api {
+    /// Refuses who may not do this to this VM.
+    async fn check(
+        &self,
+        context: &RequestContext,
+        permission: Permission,
+        id: Result<VmId, Fault>,
+    ) -> Result<(), ConnectError> {
+        let checked = async { auth::allow(&self.0, context, permission, Thing::Vm(id?)).await };
+        checked.await.map_err(|fault| rpc(&fault))
+    }
+}
+
 impl wire::VmService for Api {
     async fn list_vms(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::ListVmsRequest>,
     ) -> ServiceResult<wire::ListVmsResponse> {
-        reply(self.list(request.to_owned_message()).await)
+        let asked = async {
+            let sight = auth::sight(&context, Permission::VmView)?;
+            self.list(request.to_owned_message(), &sight).await
+        };
+        reply(asked.await)
     }
 
     async fn get_vm(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::GetVmRequest>,
     ) -> ServiceResult<wire::Vm> {
+        self.check(&context, Permission::VmView, request.id.parse()).await?;
         reply(async { vm::get(&self.0, request.id.parse()?).await }.await)
     }
 
@@ -140,6 +162,7 @@ impl wire::VmService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::PowerVmRequest>,
     ) -> ServiceResult<wire::VmTask> {
+        self.check(&context, Permission::VmPower, request.id.parse()).await?;
         let person = auth::person(&context)?;
         let asked = async {
             let request = request.to_owned_message();
@@ -154,6 +177,7 @@ impl wire::VmService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::DeleteVmRequest>,
     ) -> ServiceResult<wire::VmTask> {
+        self.check(&context, Permission::VmManage, request.id.parse()).await?;
         let person = auth::person(&context)?;
         let asked =
             async { vm::delete(&self.0, &person.name, request.id.parse()?, request.delete_volumes).await };
@@ -181,7 +205,8 @@ impl wire::VmService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::CreateConsoleTicketRequest>,
     ) -> ServiceResult<wire::ConsoleTicket> {
-        let session = auth::person(&context)?.session_id;
+        self.check(&context, Permission::VmConsole, request.vm_id.parse()).await?;
+        let session = auth::person(&context)?.by.id();
         reply(async { console::ticket(&self.0, session, request.vm_id.parse()?).await }.await)
     }
 }

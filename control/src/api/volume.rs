@@ -2,16 +2,17 @@
 
 use crate::api::Assembly;
 use crate::api::auth;
-use crate::api::error::reply;
+use crate::api::error::{reply, rpc};
 use crate::bus::Thing;
 use crate::services::snapshot::What;
-use crate::services::{App, orphan, snapshot, volume, volume_change, volume_flatten};
-use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
+use crate::services::{App, audit, orphan, snapshot, volume, volume_change, volume_flatten};
+use connectrpc::{ConnectError, RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::volume::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_contract::twin;
 use quantix_model::Fault;
-use quantix_model::id::TaskId;
+use quantix_model::id::{PoolId, TaskId, VmId, VolumeId};
+use quantix_model::right::{Permission, Sight};
 use quantix_model::volume::Allocation;
 use std::sync::Arc;
 
@@ -33,6 +34,9 @@ pub fn mount(assembly: &mut Assembly, app: &Arc<App>) {
 type Answer = Result<(wire::Volume, TaskId), Fault>;
 
 fn answer(done: Answer) -> ServiceResult<wire::VolumeTask> {
+    if let Ok((volume, _)) = &done {
+        audit::about("volume", &volume.id, &volume.name);
+    }
     reply(done.map(|(volume, task)| wire::VolumeTask {
         volume: volume.into(),
         task_id: task.to_string(),
@@ -41,10 +45,14 @@ fn answer(done: Answer) -> ServiceResult<wire::VolumeTask> {
 }
 
 impl Api {
-    async fn list(&self, asked: wire::ListVolumesRequest) -> Result<wire::ListVolumesResponse, Fault> {
+    async fn list(
+        &self,
+        asked: wire::ListVolumesRequest,
+        sight: &Sight,
+    ) -> Result<wire::ListVolumesResponse, Fault> {
         let order = asked.order.as_option();
         let request = super::page(&asked.filter, asked.page_size, &asked.page_token, order)?;
-        let page = volume::list(&self.0, &request, super::optional(&asked.pool_id)?).await?;
+        let page = volume::list(&self.0, &request, super::optional(&asked.pool_id)?, sight).await?;
         Ok(wire::ListVolumesResponse {
             volumes: page.rows,
             next_page_token: page.next_token,
@@ -82,20 +90,55 @@ impl Api {
     }
 }
 
+impl Api {
+    /// The same for all that stands on a pool.
+    async fn check_pool(
+        &self,
+        context: &RequestContext,
+        id: Result<PoolId, Fault>,
+    ) -> Result<(), ConnectError> {
+        let checked =
+            async { auth::allow(&self.0, context, Permission::VolumeManage, Thing::Pool(id?)).await };
+        checked.await.map_err(|fault| rpc(&fault))
+    }
+
+    /// A disk is given to a VM by who may change that VM's disks.
+    async fn check_vm(&self, context: &RequestContext, id: Result<VmId, Fault>) -> Result<(), ConnectError> {
+        let checked = async { auth::allow(&self.0, context, Permission::VolumeManage, Thing::Vm(id?)).await };
+        checked.await.map_err(|fault| rpc(&fault))
+    }
+
+    /// Refuses who may not do this to this volume.
+    async fn check(
+        &self,
+        context: &RequestContext,
+        permission: Permission,
+        id: Result<VolumeId, Fault>,
+    ) -> Result<(), ConnectError> {
+        let checked = async { auth::allow(&self.0, context, permission, Thing::Volume(id?)).await };
+        checked.await.map_err(|fault| rpc(&fault))
+    }
+}
+
 impl wire::VolumeService for Api {
     async fn list_volumes(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::ListVolumesRequest>,
     ) -> ServiceResult<wire::ListVolumesResponse> {
-        reply(self.list(request.to_owned_message()).await)
+        let asked = async {
+            let sight = auth::sight(&context, Permission::VolumeView)?;
+            self.list(request.to_owned_message(), &sight).await
+        };
+        reply(asked.await)
     }
 
     async fn get_volume(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::GetVolumeRequest>,
     ) -> ServiceResult<wire::Volume> {
+        self.check(&context, Permission::VolumeView, request.id.parse()).await?;
         reply(async { volume::get(&self.0, request.id.parse()?).await }.await)
     }
 
@@ -104,6 +147,7 @@ impl wire::VolumeService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::CreateVolumeRequest>,
     ) -> ServiceResult<wire::VolumeTask> {
+        self.check_pool(&context, request.pool_id.parse()).await?;
         let person = auth::person(&context)?;
         answer(self.create(&person.name, request.to_owned_message()).await)
     }
@@ -113,6 +157,7 @@ impl wire::VolumeService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::DeleteVolumeRequest>,
     ) -> ServiceResult<wire::VolumeTask> {
+        self.check(&context, Permission::VolumeManage, request.id.parse()).await?;
         let person = auth::person(&context)?;
         let asked = async { volume::delete(&self.0, &person.name, request.id.parse()?).await };
         answer(asked.await)
@@ -123,6 +168,7 @@ impl wire::VolumeService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::CloneVolumeRequest>,
     ) -> ServiceResult<wire::VolumeTask> {
+        self.check(&context, Permission::VolumeManage, request.id.parse()).await?;
         let user = &auth::person(&context)?.name;
         let asked = async {
             let source = request.id.parse()?;
@@ -136,6 +182,8 @@ impl wire::VolumeService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::AttachVolumeRequest>,
     ) -> ServiceResult<wire::VolumeTask> {
+        self.check(&context, Permission::VolumeManage, request.id.parse()).await?;
+        self.check_vm(&context, request.vm_id.parse()).await?;
         let user = &auth::person(&context)?.name;
         let asked =
             async { volume_change::attach(&self.0, user, request.id.parse()?, request.vm_id.parse()?).await };
@@ -147,23 +195,26 @@ impl wire::VolumeService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::DetachVolumeRequest>,
     ) -> ServiceResult<wire::VolumeTask> {
+        self.check(&context, Permission::VolumeManage, request.id.parse()).await?;
         let user = &auth::person(&context)?.name;
         answer(async { volume_change::detach(&self.0, user, request.id.parse()?).await }.await)
     }
 
     async fn list_orphans(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::ListOrphansRequest>,
     ) -> ServiceResult<wire::ListOrphansResponse> {
+        self.check_pool(&context, request.pool_id.parse()).await?;
         reply(async { orphan::list(&self.0, request.pool_id.parse()?).await }.await)
     }
 
     async fn adopt_orphan(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::AdoptOrphanRequest>,
     ) -> ServiceResult<wire::Volume> {
+        self.check_pool(&context, request.pool_id.parse()).await?;
         let asked = async {
             orphan::adopt(&self.0, request.pool_id.parse()?, request.volume_id.parse()?, request.name).await
         };
@@ -175,6 +226,7 @@ impl wire::VolumeService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::DeleteOrphanRequest>,
     ) -> ServiceResult<wire::DeleteOrphanResponse> {
+        self.check_pool(&context, request.pool_id.parse()).await?;
         let user = &auth::person(&context)?.name;
         let asked = async {
             orphan::delete(&self.0, user, request.pool_id.parse()?, request.volume_id.parse()?).await
@@ -187,6 +239,7 @@ impl wire::VolumeService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::GrowVolumeRequest>,
     ) -> ServiceResult<wire::VolumeTask> {
+        self.check(&context, Permission::VolumeManage, request.id.parse()).await?;
         let user = &auth::person(&context)?.name;
         let asked =
             async { volume_change::grow(&self.0, user, request.id.parse()?, request.size_bytes).await };
@@ -198,15 +251,17 @@ impl wire::VolumeService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::FlattenVolumeRequest>,
     ) -> ServiceResult<wire::VolumeTask> {
+        self.check(&context, Permission::VolumeManage, request.id.parse()).await?;
         let user = &auth::person(&context)?.name;
         answer(async { volume_flatten::begin(&self.0, user, request.id.parse()?).await }.await)
     }
 
     async fn list_snapshots(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::ListSnapshotsRequest>,
     ) -> ServiceResult<wire::ListSnapshotsResponse> {
+        self.check(&context, Permission::VolumeView, request.volume_id.parse()).await?;
         reply(async { snapshot::list(&self.0, request.volume_id.parse()?).await }.await)
     }
 
@@ -215,6 +270,7 @@ impl wire::VolumeService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::SnapshotRequest>,
     ) -> ServiceResult<wire::VolumeTask> {
+        self.check(&context, Permission::VolumeManage, request.volume_id.parse()).await?;
         self.snapshot(&context, What::Create, request.volume_id, request.name).await
     }
 
@@ -223,6 +279,7 @@ impl wire::VolumeService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::SnapshotRequest>,
     ) -> ServiceResult<wire::VolumeTask> {
+        self.check(&context, Permission::VolumeManage, request.volume_id.parse()).await?;
         self.snapshot(&context, What::Revert, request.volume_id, request.name).await
     }
 
@@ -231,6 +288,7 @@ impl wire::VolumeService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::SnapshotRequest>,
     ) -> ServiceResult<wire::VolumeTask> {
+        self.check(&context, Permission::VolumeManage, request.volume_id.parse()).await?;
         self.snapshot(&context, What::Delete, request.volume_id, request.name).await
     }
 }

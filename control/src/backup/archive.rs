@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Layout of the file; a later one may not be readable here.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// First entry.
 const MANIFEST: &str = "manifest.json";
 /// Longer than any manifest of ours.
@@ -23,7 +23,11 @@ pub(super) const DATABASE_PART: &str = "database";
 /// The part that is the settings file.
 const SETTINGS_PART: &str = "vdc.toml";
 /// The parts that are keys and certificates.
-const PKI_PARTS: [&str; 4] = ["pki/ca.key", "pki/ca.pem", "pki/vdc.key", "pki/vdc.pem"];
+const PKI_PARTS: [&str; 4] = ["pki/authorities.json", "pki/ca.pem", "pki/vdc.key", "pki/vdc.pem"];
+/// The part that is there when people brought a certificate.
+const OWN_PART: &str = "pki/own.json";
+/// What stood in the place of the first one in layout 1.
+const LEGACY_KEY_PART: &str = "pki/ca.key";
 /// The key for secrets at rest; a vDC that keeps it elsewhere has none here, nor had earlier releases any.
 const SEAL_PART: &str = crate::seal::FILE;
 /// As good as any for databases, and fast.
@@ -82,7 +86,8 @@ pub async fn make(
     let copy = work.path().join(DATABASE_PART);
     let database = place(config).copy(&copy).await?;
     let mut sources = vec![(DATABASE_PART.to_owned(), copy)];
-    for name in PKI_PARTS {
+    let own = config.data_dir.join(OWN_PART).exists().then_some(OWN_PART);
+    for name in PKI_PARTS.into_iter().chain(own) {
         sources.push((name.to_owned(), config.data_dir.join(name)));
     }
     let seal = config.data_dir.join(crate::seal::FILE);
@@ -214,12 +219,16 @@ pub(super) fn manifest(file: &Path) -> Result<Manifest, Fault> {
         _ => {}
     }
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|err| damaged(file, err))?;
-    let known =
-        |name: &str| [DATABASE_PART, SETTINGS_PART, SEAL_PART].contains(&name) || PKI_PARTS.contains(&name);
+    let others = [DATABASE_PART, SETTINGS_PART, OWN_PART, LEGACY_KEY_PART, SEAL_PART];
+    let known = |name: &str| others.contains(&name) || PKI_PARTS.contains(&name);
     if let Some(part) = manifest.parts.iter().find(|part| !known(&part.name)) {
         return Err(damaged(file, format!("it has a part {:?}", part.name)));
     }
-    let has = |name: &str| manifest.parts.iter().any(|part| part.name == name);
+    let key = if manifest.format == 1 { LEGACY_KEY_PART } else { PKI_PARTS[0] };
+    let has = |name: &str| {
+        let name = if name == PKI_PARTS[0] { key } else { name };
+        manifest.parts.iter().any(|part| part.name == name)
+    };
     if let Some(missing) = [DATABASE_PART].iter().chain(&PKI_PARTS).find(|name| !has(name)) {
         return Err(damaged(file, format!("it has no part {missing:?}")));
     }

@@ -182,6 +182,9 @@ async fn finish(config: &Config, journal: &Journal, step: Step<'_>) -> Result<()
         step("new seal")?;
         put_in(config, crate::seal::FILE)?;
     }
+    // The log of the state before went further or elsewhere.
+    step("old head of the audit log")?;
+    put_aside(config, journal, crate::services::audit::HEAD)?;
     step("end")?;
     forget(config)
 }

@@ -7,7 +7,7 @@
 //! At its start the vDC looks at what has changed or gone while it was away. What depends on the time alone (a pool
 //! that is waited for, a certificate that expires) is looked at again now and then.
 
-use crate::bus::Thing;
+use crate::bus::{Thing, VdcCertificate};
 use crate::services::{App, alert, event};
 use quantix_model::Fault;
 use std::collections::BTreeSet;
@@ -163,7 +163,7 @@ async fn everything(app: &App) -> BTreeSet<Thing> {
 }
 
 async fn hosts_and_pools(app: &App) -> BTreeSet<Thing> {
-    let mut things = BTreeSet::new();
+    let mut things: BTreeSet<Thing> = VdcCertificate::ALL.map(Thing::Certificate).into();
     match app.core.rosters.hosts().await {
         Ok(hosts) => things.extend(hosts.iter().map(|host| Thing::Host(host.id))),
         Err(err) => tracing::warn!(%err, "the hosts could not be listed"),

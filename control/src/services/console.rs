@@ -1,6 +1,6 @@
 //! Console tickets and the line they open: browser ─WebSocket─▶ vDC ─mutual TLS─▶ host ─▶ QEMU.
 //!
-//! A ticket is 256 random bits, good once, for 60 seconds, for one session and one VM. Only its hash is kept, in
+//! A ticket is 256 random bits, good once, for 60 seconds, for one session (or API token) and one VM. Only its hash is kept, in
 //! memory. What goes wrong is said in the close frame: code 4000, reason `<CODE>: <sentence>`.
 
 use crate::ids;
@@ -12,13 +12,14 @@ use futures::{SinkExt as _, StreamExt as _};
 use quantix_client::host::ConsoleStream;
 use quantix_contract::quantix::vm::v1 as wire;
 use quantix_contract::time;
-use quantix_model::id::{SessionId, VmId};
+use quantix_model::id::VmId;
 use quantix_model::{Fault, FaultCode};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Message as HostMessage;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// How long a ticket is good.
 const TICKET_LIFE: Duration = Duration::from_secs(60);
@@ -35,7 +36,7 @@ const SEND_DEADLINE: Duration = Duration::from_secs(30);
 
 struct Ticket {
     vm: VmId,
-    session: SessionId,
+    session: Uuid,
     made_at: Instant,
 }
 
@@ -53,7 +54,7 @@ fn hash(text: &str) -> [u8; 32] {
 }
 
 impl Tickets {
-    fn make(&self, vm: VmId, session: SessionId) -> String {
+    fn make(&self, vm: VmId, session: Uuid) -> String {
         let text = URL_SAFE_NO_PAD.encode(ids::secret::<32>());
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         tickets.retain(|_, t| t.made_at.elapsed() < TICKET_LIFE);
@@ -66,14 +67,14 @@ impl Tickets {
     }
 
     /// Uses a ticket up; a wrong session uses it up too.
-    fn take(&self, text: &str, session: SessionId) -> Option<VmId> {
+    fn take(&self, text: &str, session: Uuid) -> Option<VmId> {
         let taken = self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(&hash(text));
         taken.filter(|t| t.made_at.elapsed() < TICKET_LIFE && t.session == session).map(|t| t.vm)
     }
 }
 
 /// A ticket for the console of a running VM.
-pub async fn ticket(app: &App, session: SessionId, id: VmId) -> Result<wire::ConsoleTicket, Fault> {
+pub async fn ticket(app: &App, session: Uuid, id: VmId) -> Result<wire::ConsoleTicket, Fault> {
     let record = app.core.store.vm_get(id).await?;
     vm::refuse_unless_allowed(app, &record, "console").await?;
     let text = app.tickets.make(id, session);
@@ -85,7 +86,7 @@ pub async fn ticket(app: &App, session: SessionId, id: VmId) -> Result<wire::Con
 }
 
 /// Opens the line a ticket is good for.
-pub async fn open(app: &App, session: SessionId, text: &str) -> Result<ConsoleStream, Fault> {
+pub async fn open(app: &App, session: Uuid, text: &str) -> Result<ConsoleStream, Fault> {
     let id = app.tickets.take(text, session).ok_or_else(|| {
         Fault::new(
             FaultCode::ConsoleTicketInvalid,
@@ -199,8 +200,8 @@ mod tests {
     #[test]
     fn a_ticket_is_good_once_and_for_its_session_only() {
         let tickets = Tickets::default();
-        let (vm, me) = (VmId(Uuid::from_u128(1)), SessionId(Uuid::from_u128(2)));
-        let other = SessionId(Uuid::from_u128(3));
+        let (vm, me) = (VmId(Uuid::from_u128(1)), Uuid::from_u128(2));
+        let other = Uuid::from_u128(3);
         let text = tickets.make(vm, me);
         assert_eq!(tickets.take(&text, me), Some(vm));
         assert_eq!(tickets.take(&text, me), None);

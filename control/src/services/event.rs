@@ -4,7 +4,7 @@
 
 use crate::bus::Thing;
 use crate::ids;
-use crate::services::{App, alert, host, pool, pool_unknown, vm};
+use crate::services::{App, alert, certificate, host, pool, pool_unknown, vm};
 use quantix_contract::quantix::event::v1 as wire;
 use quantix_contract::{time, twin};
 use quantix_model::alert::HostFacts;
@@ -140,6 +140,7 @@ pub async fn look(app: &App, thing: Thing) -> Result<bool, Fault> {
         Thing::Pool(id) => return look_pool(app, id).await,
         Thing::Vm(id) => look_vm(app, id).await?,
         Thing::Task(id) => look_task(app, id).await?,
+        Thing::Certificate(which) => certificate::judge(app, which).await?,
         Thing::Image(_) | Thing::Volume(_) | Thing::Event(_) | Thing::Alert(_) => {}
     }
     Ok(true)
@@ -156,13 +157,16 @@ async fn look_host(app: &App, id: HostId) -> Result<(), Fault> {
         let telling = Telling { host: host.name.clone(), ..Telling::new(kind, &host.name, fault.clone()) };
         tell_once(app, thing, telling).await?;
     }
+    let (certificate_expires_at, certificate_fault) =
+        certificate::of_host(app, id, host.certificate_expires_at);
     let facts = HostFacts {
         name: &host.name,
         phase,
         fault,
         unknown_pools: pool_unknown::fault(app, id).await?,
         clock_skew_ms: app.live.get(id).map_or(0, |live| live.clock_skew_ms),
-        certificate_expires_at: host.certificate_expires_at,
+        certificate_expires_at,
+        certificate_fault,
     };
     match quantix_model::alert::of_host(&facts, app.core.clock.now()) {
         Some(found) => alert::settle(app, thing, &host.name, found).await,

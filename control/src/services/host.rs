@@ -1,11 +1,11 @@
 //! Hosts: finding, probing, adding and removing them, and what is shown of them.
 //!
 //! Adding runs PING → TOKEN → DISCOVERY (nothing is changed) → CONFIRM. The probe is kept for 15 minutes, so that
-//! what the administrator saw is what is added. The host's identity is its public key.
+//! what the administrator saw is what is added ([`super::host_enrol`]). The host's identity is its public key.
 
 use crate::bus::Thing;
 use crate::ids;
-use crate::services::{App, life};
+use crate::services::{App, certificate, life};
 use futures::future::join_all;
 use quantix_client::Registration;
 use quantix_client::registration::{Completion, Contact};
@@ -15,11 +15,10 @@ use quantix_contract::quantix::host::v1 as wire;
 use quantix_contract::{time, twin};
 use quantix_model::host::{BEAT_INTERVAL, Discovery, HostPhase};
 use quantix_model::id::HostId;
-use quantix_model::name::check_label;
 use quantix_model::{Fault, FaultCode};
 use quantix_store::{HostBrief, HostRecord, Page, PageRequest, Roster};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -27,19 +26,17 @@ use tokio::sync::mpsc;
 const PROBE_LIFE: Duration = Duration::from_secs(15 * 60);
 /// Probes kept at most; the oldest goes first.
 const PROBES_MAX: usize = 64;
-/// Between two attempts to hand a certificate over.
-const COMPLETE_RETRY: Duration = Duration::from_secs(1);
 /// An offered host answers its ping by then.
 const OFFER_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A host that was probed and may be added.
-struct Probe {
+pub(super) struct Probe {
     made_at: Instant,
-    registration: Registration,
-    contact: Contact,
-    discovery: Discovery,
+    pub(super) registration: Registration,
+    pub(super) contact: Contact,
+    pub(super) discovery: Discovery,
     /// What the host was told last: if it heard and its answer was lost, it takes nothing else.
-    told: Option<(HostRecord, Completion)>,
+    pub(super) told: Option<(HostRecord, Completion)>,
 }
 
 /// Probes, by the id they were handed out under.
@@ -61,7 +58,7 @@ impl Probes {
         id
     }
 
-    fn take(&self, id: &str) -> Result<Probe, Fault> {
+    pub(super) fn take(&self, id: &str) -> Result<Probe, Fault> {
         let found = self.probes.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
         found.filter(|p| p.made_at.elapsed() < PROBE_LIFE).ok_or_else(|| Fault {
             field: "probe_id".into(),
@@ -73,7 +70,7 @@ impl Probes {
         })
     }
 
-    fn put_back(&self, id: &str, probe: Probe) {
+    pub(super) fn put_back(&self, id: &str, probe: Probe) {
         self.probes.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), probe);
     }
 }
@@ -181,6 +178,7 @@ fn shown(app: &App, host: &HostRecord, on_it: &Roster) -> wire::Host {
     let live = app.live.get(host.id);
     let known = matches!(phase, HostPhase::Ready | HostPhase::Degraded);
     let (vms, pools) = (on_it.vms.len(), on_it.pools.len());
+    let certificate = certificate::of_host(app, host.id, host.certificate_expires_at);
     let mut inventory = host.discovery.as_ref().map(wire::Discovery::from);
     if let (Some(inventory), Some(engine)) = (&mut inventory, live.as_ref().and_then(|l| l.engine.as_ref())) {
         inventory.engine = wire::Engine::from(engine).into();
@@ -201,7 +199,8 @@ fn shown(app: &App, host: &HostRecord, on_it: &Roster) -> wire::Host {
         node_version: host.node_version.clone(),
         clock_skew_ms: live.as_ref().map_or(0, |l| l.clock_skew_ms),
         beat_interval_ms: u64::try_from(interval(host).as_millis()).unwrap_or(u64::MAX),
-        certificate_expires_at: time::to_proto(host.certificate_expires_at).into(),
+        certificate_expires_at: time::to_proto(certificate.0).into(),
+        certificate_fault: certificate.1.as_ref().map(Into::into).into(),
         ..Default::default()
     }
 }
@@ -227,7 +226,7 @@ pub async fn offers(app: &App) -> Result<Vec<wire::HostOffer>, Fault> {
     urls.sort();
     urls.dedup();
     let asked = urls.iter().map(|url| async move {
-        let registration = Registration::offer(url).ok()?;
+        let registration = Registration::offer(url).ok()?.by(&app.core.clock);
         let contact = tokio::time::timeout(OFFER_DEADLINE, registration.ping()).await.ok()?.ok()?;
         Some((registration.url().to_string(), contact))
     });
@@ -262,12 +261,12 @@ pub async fn probe(
     use wire::PhaseState::{PHASE_STATE_DONE, PHASE_STATE_RUNNING};
     let start = Instant::now();
     let registration = match Registration::new(&url, &token) {
-        Ok(registration) => registration,
+        Ok(registration) => registration.by(&app.core.clock),
         Err(fault) => return fail(&tell, start, &fault).await,
     };
     let _ = tell.send(told(PHASE_PING, PHASE_STATE_RUNNING, start)).await;
-    let contact = match ping(&app, &registration).await {
-        Ok(contact) => contact,
+    let (contact, known) = match ping(&app, &registration).await {
+        Ok(found) => found,
         Err(fault) => return fail(&tell, start, &fault).await,
     };
     let mut done = told(PHASE_PING, PHASE_STATE_DONE, start);
@@ -292,28 +291,19 @@ pub async fn probe(
     done.discovery = wire::Discovery::from(&discovery).into();
     done.host_version = contact.ping.version.clone();
     done.clock_skew_ms = contact.clock_skew_ms;
+    if let Some(known) = known {
+        (done.known_host_id, done.known_host_name) = (known.id.to_string(), known.name);
+    }
     let made_at = Instant::now();
     done.probe_id = app.probes.keep(Probe { made_at, registration, contact, discovery, told: None });
     let _ = tell.send(done).await;
 }
 
-async fn ping(app: &App, registration: &Registration) -> Result<Contact, Fault> {
+async fn ping(app: &App, registration: &Registration) -> Result<(Contact, Option<HostRecord>), Fault> {
     let contact = registration.ping().await?;
     let facts = CertificateFacts::read(&contact.certificate_der)?;
-    refuse_known(app, &facts).await.map_err(|f| f.in_phase("PING"))?;
-    Ok(contact)
-}
-
-async fn refuse_known(app: &App, facts: &CertificateFacts) -> Result<(), Fault> {
-    match app.core.store.host_find_by_key(&facts.key_fingerprint.0).await? {
-        None => Ok(()),
-        Some(known) => Err(Fault::new(
-            FaultCode::HostAlreadyExists,
-            format!("This machine is registered already, as {}.", known.name),
-            format!("Remove {} first if you want to register it anew.", known.name),
-        )
-        .on_host(known.name)),
-    }
+    let known = app.core.store.host_find_by_key(&facts.key_fingerprint.0).await;
+    Ok((contact, known.map_err(|err| Fault::from(err).in_phase("PING"))?))
 }
 
 async fn fail(tell: &mpsc::Sender<wire::ProbeHostResponse>, start: Instant, fault: &Fault) {
@@ -325,98 +315,6 @@ async fn fail(tell: &mpsc::Sender<wire::ProbeHostResponse>, start: Instant, faul
     let mut failed = told(phase, wire::PhaseState::PHASE_STATE_FAILED, start);
     failed.fault = quantix_contract::quantix::fault::v1::FaultDetail::from(fault).into();
     let _ = tell.send(failed).await;
-}
-
-/// CONFIRM: certifies the host's key, hands it over, and keeps the host.
-///
-/// The record is written before the host is told: a host that was told and is not on record could never be added
-/// again without its administrator. When telling fails the record goes again, and the probe may be tried once more;
-/// a host that was told after all takes the same words again.
-pub async fn add(app: &Arc<App>, probe_id: &str, name: &str) -> Result<wire::Host, Fault> {
-    check_label("name", name)?;
-    let mut probe = app.probes.take(probe_id)?;
-    let (mine, probe_id, name) = (app.clone(), probe_id.to_owned(), name.to_owned());
-    let (say, said) = tokio::sync::oneshot::channel();
-    // It is ended also when whoever asked goes away.
-    app.core.spawn(async move {
-        let added = add_probed(&mine, &mut probe, &name).await;
-        match &added {
-            Ok(host) => mine.core.bus.changed(Thing::Host(host.id)),
-            Err(_) => mine.probes.put_back(&probe_id, probe),
-        }
-        // Nobody may listen any more.
-        let _ = say.send(added);
-    });
-    let added = said.await.map_err(|_| Fault::internal("adding a host ended without a word"))?;
-    view(app, &added.map_err(|fault| fault.in_phase("CONFIRM"))?).await
-}
-
-async fn add_probed(app: &App, probe: &mut Probe, name: &str) -> Result<HostRecord, Fault> {
-    let facts = CertificateFacts::read(&probe.contact.certificate_der)?;
-    refuse_known(app, &facts).await?;
-    let told = probe.told.take().filter(|(host, _)| host.name == name);
-    let (host, completion) = match told {
-        Some(told) => told,
-        None => draft(app, probe, &facts, name)?,
-    };
-    app.core.store.host_insert(&host).await?;
-    let Err(fault) = complete(&probe.registration, &completion).await else { return Ok(host) };
-    if app.live.get(host.id).is_some() {
-        // Only it can beat under this id: it was told, and its answers were lost. Once it beats it takes no repeat.
-        return Ok(host);
-    }
-    app.core.store.host_delete(host.id, true).await?;
-    app.live.remove(host.id);
-    probe.told = Some((host, completion));
-    Err(fault)
-}
-
-/// A host as it will be, and what it is told of that.
-fn draft(
-    app: &App,
-    probe: &Probe,
-    facts: &CertificateFacts,
-    name: &str,
-) -> Result<(HostRecord, Completion), Fault> {
-    let id = ids::host();
-    let issued = app.core.pki.sign_host_key(&facts.spki_der, id)?;
-    let completion = Completion {
-        host_id: id.to_string(),
-        host_name: name.to_owned(),
-        vdc_url: app.core.host_facing_url.clone(),
-        vdc_ca_pem: app.core.pki.ca_pem().to_owned(),
-        certificate_pem: issued.pem.clone(),
-    };
-    let host = HostRecord {
-        id,
-        name: name.to_owned(),
-        url: probe.registration.url().to_string(),
-        key_sha256: facts.key_fingerprint.0,
-        certificate_pem: issued.pem,
-        certificate_expires_at: issued.expires_at,
-        node_version: probe.contact.ping.version.clone(),
-        discovery: Some(probe.discovery.clone()),
-        fault: None,
-        added_at: app.core.clock.now(),
-        seen_at: None,
-        beat_interval_ms: app.core.config.beat_interval_ms,
-    };
-    Ok((host, completion))
-}
-
-/// Hands the certificate over. The same body may be sent again, so a lost answer is asked for again.
-async fn complete(registration: &Registration, completion: &Completion) -> Result<(), Fault> {
-    let mut done = registration.complete(completion).await;
-    for _ in 0..2 {
-        match &done {
-            Err(fault) if fault.retryable() => {
-                tokio::time::sleep(COMPLETE_RETRY).await;
-                done = registration.complete(completion).await;
-            }
-            _ => break,
-        }
-    }
-    done
 }
 
 /// Removes a host, and tells it so when it can be reached. Its VMs go on running.

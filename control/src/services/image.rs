@@ -2,7 +2,7 @@
 
 use crate::bus::Thing;
 use crate::ids;
-use crate::services::{App, volume};
+use crate::services::{App, right, volume};
 use crate::tasks::NewTask;
 use quantix_contract::quantix::action::v1::AllowedAction;
 use quantix_contract::quantix::image::v1 as wire;
@@ -11,6 +11,7 @@ use quantix_model::Fault;
 use quantix_model::id::{ImageId, PoolId, TaskId};
 use quantix_model::image::ImagePhase;
 use quantix_model::name::check_title;
+use quantix_model::right::Sight;
 use quantix_store::{ImageRecord, Page, PageRequest};
 use std::time::Duration;
 
@@ -23,8 +24,11 @@ const DELETE_PATIENCE: Duration = Duration::from_millis(800);
 const DELETE_LOOK: Duration = Duration::from_millis(20);
 
 /// One page of images.
-pub async fn list(app: &App, request: &PageRequest) -> Result<Page<wire::Image>, Fault> {
-    let page = app.core.store.image_page(request).await?;
+pub async fn list(app: &App, request: &PageRequest, sight: &Sight) -> Result<Page<wire::Image>, Fault> {
+    let page = match right::pools_in(sight) {
+        None => app.core.store.image_page(request).await?,
+        Some(pools) => app.core.store.image_page_among(request, &pools).await?,
+    };
     let mut rows = Vec::with_capacity(page.rows.len());
     for image in &page.rows {
         rows.push(view(app, image).await?);

@@ -2,7 +2,7 @@
 
 use crate::services::App;
 use crate::tasks::TaskContext;
-use quantix_client::{HostClient, tls};
+use quantix_client::HostClient;
 use quantix_model::id::{HostId, PoolId};
 use quantix_model::pool::PoolHealth;
 use quantix_model::{Fault, FaultCode};
@@ -30,19 +30,15 @@ pub struct Lines {
 impl Lines {
     /// The line to a host.
     pub fn to(&self, app: &App, host: &HostRecord) -> Result<HostClient, Fault> {
-        let made_from = format!("{} {}", host.url, host.name);
+        let epoch = *app.core.pki.epoch().borrow();
+        let made_from = format!("{epoch} {} {}", host.url, host.name);
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((from, line)) = lines.get(&host.id)
             && *from == made_from
         {
             return Ok(line.clone());
         }
-        let line = HostClient::new(
-            host.id,
-            &host.name,
-            &host.url,
-            tls::mutual_client(&app.core.pki.identity()?, app.core.pki.ca_pem())?,
-        )?;
+        let line = HostClient::new(host.id, &host.name, &host.url, app.core.pki.client()?)?;
         lines.insert(host.id, (made_from, line.clone()));
         Ok(line)
     }

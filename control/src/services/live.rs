@@ -68,6 +68,19 @@ pub struct HostLive {
     pub kept: bool,
     /// Its VMs were compared with the store as it stood then.
     pub compared: Option<Mark>,
+    /// What it proves itself with.
+    pub certificate: Option<CertificateLive>,
+}
+
+/// What a host said of its certificate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CertificateLive {
+    /// Stands for the authorities it trusts.
+    pub trust_sha256: [u8; 32],
+    /// Ends then.
+    pub expires_at: UnixMs,
+    /// Why it could not renew it. Few have one, and it is large.
+    pub fault: Option<Box<Fault>>,
 }
 
 /// What became of a beat without lists.
@@ -158,6 +171,16 @@ impl Live {
         }
         *live = Arc::new(after);
         Refreshed::Fresh(before)
+    }
+
+    /// Connected hosts that do not hold the authorities this digest stands for.
+    pub fn without_trust(&self, trust_sha256: &[u8; 32]) -> Vec<HostId> {
+        let hosts = self.hosts();
+        let behind = hosts.iter().filter(|(_, live)| {
+            let held = live.certificate.as_ref().map(|c| &c.trust_sha256);
+            live.phase != HostPhase::Disconnected && held != Some(trust_sha256)
+        });
+        behind.map(|(id, _)| *id).collect()
     }
 
     /// Changes what is known of a host, if anything is, by another way than its beats: they must then tell everything
@@ -271,6 +294,7 @@ mod tests {
             digest: None,
             kept: true,
             compared: None,
+            certificate: None,
         }
     }
 

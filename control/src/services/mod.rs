@@ -4,7 +4,10 @@
 //! that is `api/`'s.
 
 pub mod alert;
+pub mod api_token;
+pub mod audit;
 pub mod browser;
+pub mod certificate;
 pub mod challenge;
 pub mod console;
 pub mod device;
@@ -16,8 +19,10 @@ pub mod file;
 pub mod file_upload;
 pub mod file_work;
 pub mod host;
+pub mod host_enrol;
 pub mod image;
 pub mod image_work;
+pub mod join_token;
 pub mod life;
 pub mod lines;
 pub mod live;
@@ -32,6 +37,8 @@ pub mod pool_unknown;
 pub mod pool_work;
 pub mod report;
 pub mod report_read;
+pub mod right;
+pub mod role;
 pub mod scraper;
 pub mod session;
 pub mod sign_in;
@@ -72,6 +79,8 @@ pub struct App {
     pub lines: Lines,
     /// Hosts that were probed and may be added.
     pub probes: Probes,
+    /// Hosts that join.
+    pub joins: join_token::Joins,
     /// Places for whole beats.
     pub turns: turn::Turns,
     /// Uploads under way.
@@ -86,6 +95,8 @@ pub struct App {
     pub summaries: summary::Summaries,
     /// Held while the place of a pool is compared with the others' and written.
     pub placing: tokio::sync::Mutex<()>,
+    /// Held while it is looked who may do everything, and a grant is taken away.
+    pub granting: tokio::sync::Mutex<()>,
 }
 
 impl App {
@@ -98,6 +109,7 @@ impl App {
             lives: life::Lives::default(),
             lines: Lines::default(),
             probes: Probes::default(),
+            joins: join_token::Joins::default(),
             turns: turn::Turns::default(),
             uploads: Uploads::default(),
             tickets: Tickets::default(),
@@ -105,6 +117,7 @@ impl App {
             alerted: alert::Alerted::default(),
             summaries: summary::Summaries::default(),
             placing: tokio::sync::Mutex::default(),
+            granting: tokio::sync::Mutex::default(),
         });
         pool_work::register(&app);
         device_work::register(&app);

@@ -3,7 +3,7 @@
 use crate::bus::Thing;
 use crate::ids;
 use crate::roster::Known;
-use crate::services::{App, file, host, lines, pool_secret, report};
+use crate::services::{App, file, host, lines, pool_secret, report, right};
 use crate::tasks::NewTask;
 use quantix_contract::pool::{capacity_at, spec_with_secrets};
 use quantix_contract::quantix::action::v1::AllowedAction;
@@ -17,6 +17,7 @@ use quantix_model::pool::place::{meet_on_host, same_bytes};
 use quantix_model::pool::{
     Capabilities, HostStatus, PoolHealth, PoolPhase, PoolReport, PoolSpec, capacity, phase,
 };
+use quantix_model::right::Sight;
 use quantix_model::{Fault, FaultCode};
 use quantix_store::{
     HostRecord, Page, PageRequest, PoolAssignmentRecord, PoolContents, PoolRecord, PoolStatusRecord,
@@ -25,14 +26,28 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// One page of pools.
-pub async fn list(app: &App, request: &PageRequest, of: Option<HostId>) -> Result<Page<wire::Pool>, Fault> {
-    let page = match of {
+pub async fn list(
+    app: &App,
+    request: &PageRequest,
+    of: Option<HostId>,
+    sight: &Sight,
+) -> Result<Page<wire::Pool>, Fault> {
+    let mut among = right::pools_in(sight);
+    if let Some(host) = of {
+        let known = match app.core.rosters.get(host).await.map_err(Fault::from) {
+            Ok(known) => known,
+            // Whether there is such a host is not for everybody to know.
+            Err(fault) if fault.code == FaultCode::NotFound && among.is_some() => {
+                return Ok(Page { rows: Vec::new(), next_token: String::new(), total: 0 });
+            }
+            Err(fault) => return Err(fault),
+        };
+        let there = known.roster.pools.iter().map(|(pool, _)| pool.id);
+        among = Some(there.filter(|id| among.as_ref().is_none_or(|among| among.contains(id))).collect());
+    }
+    let page = match among {
         None => app.core.store.pool_page(request).await?,
-        Some(host) => {
-            let known = app.core.rosters.get(host).await?;
-            let ids: Vec<PoolId> = known.roster.pools.iter().map(|(pool, _)| pool.id).collect();
-            app.core.store.pool_page_among(request, &ids).await?
-        }
+        Some(ids) => app.core.store.pool_page_among(request, &ids).await?,
     };
     let mut rows = Vec::with_capacity(page.rows.len());
     for pool in &page.rows {

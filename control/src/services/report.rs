@@ -14,7 +14,7 @@ use crate::roster::Known;
 use crate::services::life::{self, Beat, Verdict};
 use crate::services::live::{HostLive, Refreshed, VmLive};
 use crate::services::report_read::{BOOT_ID_BYTES_MAX, absurd, read, read_vm, refresh, sane_pool};
-use crate::services::{App, host, pool, pool_unknown};
+use crate::services::{App, certificate, host, pool, pool_unknown};
 use quantix_contract::quantix::node::v1 as node;
 use quantix_contract::time;
 use quantix_model::host::{Discovery, Engine, HostPhase, Inventory};
@@ -56,6 +56,7 @@ pub async fn beat(
         other => other.into(),
     })?;
     let mut full_wanted = false;
+    let beat_trust = beat.certificate.as_option().map(|held| held.trust_sha256.clone());
     let news = is_news(app, &known, address, &beat)? && app.live.is_newer(id, &beat.boot_id, beat.sequence);
     if news {
         full_wanted = match beat.figures.as_option() {
@@ -69,7 +70,8 @@ pub async fn beat(
     }
     // What was just taken may have changed what it is answered.
     let known = app.core.rosters.get(id).await?;
-    let answer = node::BeatResponse { full_wanted, ..answer(app, &known).await };
+    let trust_pem = certificate::to_trust(app, beat_trust);
+    let answer = node::BeatResponse { full_wanted, trust_pem, ..answer(app, &known).await };
     Ok((answer, news))
 }
 
@@ -269,7 +271,12 @@ fn tell(app: &App, known: &Known, before: &HostLive, said: &HostLive) {
     let id = known.roster.host.id;
     // Alerts look at whole seconds.
     let skew = |live: &HostLive| live.clock_skew_ms / 1000;
-    if before.phase != said.phase || before.engine != said.engine || skew(before) != skew(said) {
+    let ends = |live: &HostLive| live.certificate.as_ref().map(|c| (c.expires_at, c.fault.is_some()));
+    if before.phase != said.phase
+        || before.engine != said.engine
+        || skew(before) != skew(said)
+        || ends(before) != ends(said)
+    {
         bus.changed(Thing::Host(id));
     }
     for (pool_id, report) in said.pools.iter().filter(|(id, _)| is_assigned(known, **id)) {

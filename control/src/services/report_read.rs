@@ -1,6 +1,6 @@
 //! Reading what hosts send: in bounds, without control characters, in numbers that can be.
 
-use crate::services::live::{HostLive, VmLive};
+use crate::services::live::{CertificateLive, HostLive, VmLive};
 use crate::services::{App, host};
 use quantix_contract::quantix::node::v1 as node;
 use quantix_contract::{pool::report_from_proto, time, twin};
@@ -71,6 +71,18 @@ pub fn read(app: &App, record: &HostBrief, beat: &node::BeatRequest) -> Result<H
         digest: digest.map(|d| d.as_slice().into()),
         kept: false,
         compared: None,
+        certificate: certificate(beat),
+    })
+}
+
+/// What the host proves itself with, if it says so in a way that can be.
+fn certificate(beat: &node::BeatRequest) -> Option<CertificateLive> {
+    let said = beat.certificate.as_option()?;
+    let fault = said.fault.as_option().map(|fault| Box::new(cut_fault(fault.into())));
+    Some(CertificateLive {
+        trust_sha256: said.trust_sha256.as_slice().try_into().ok()?,
+        expires_at: time::from_proto(said.expires_at.as_option()?),
+        fault,
     })
 }
 
@@ -98,6 +110,7 @@ pub fn refresh(
     }
     live.beat_at = now;
     live.sequence = beat.sequence;
+    live.certificate = certificate(beat);
     live.clock_skew_ms = observed_at.0.saturating_sub(now.0);
     live.vitals = vitals;
     let broken = live.engine.as_ref().is_some_and(|e| e.fault.is_some());

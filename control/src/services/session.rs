@@ -11,6 +11,7 @@
 //! - `throttle` counts attempts before anything is looked at, codes as well as passwords.
 
 use crate::api::Person;
+use crate::api::auth::By;
 use crate::core::Core;
 use crate::ids;
 use crate::services::challenge::Challenges;
@@ -23,8 +24,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use quantix_model::UnixMs;
 use quantix_model::fault::{Fault, FaultCode};
 use quantix_model::id::{SessionId, UserId};
+use quantix_model::right::{ADMIN, Rights, Scope};
 use quantix_model::user::{FactorKind, SessionProof, UserSource};
-use quantix_store::{SessionRecord, Store, UserRecord};
+use quantix_store::{GrantRecord, SessionRecord, Store, UserRecord};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 /// What a bearer token begins with.
 const TOKEN_PREFIX: &str = "qxs_";
+/// Name of the one who is there from the first start.
+const FIRST: &str = "admin";
 /// People without a password here prove themselves by having signed in no longer ago.
 const FRESH: Duration = Duration::from_secs(600);
 
@@ -71,6 +75,8 @@ pub struct SignedIn {
     pub session: SessionRecord,
     /// For cookie or bearer.
     pub token: String,
+    /// What they may do.
+    pub rights: Arc<Rights>,
 }
 
 /// What a first step led to.
@@ -203,7 +209,8 @@ impl Sessions {
             proof,
         };
         self.core.store.session_insert(&session).await?;
-        Ok(SignedIn { user, session, token })
+        let rights = self.core.rights.of(&self.core.store, user.id).await?;
+        Ok(SignedIn { user, session, token, rights })
     }
 
     /// The person behind a token, while the session lasts.
@@ -232,24 +239,38 @@ impl Sessions {
         Ok(Some(Person {
             user_id: user.id,
             name: user.name,
-            session_id: session.id,
+            by: By::Session(session.id),
             must_change_password: user.must_change_password,
+            rights: self.core.rights.of(&self.core.store, user.id).await?,
         }))
     }
 
     /// The caller's session and user as they stand.
     pub async fn get(&self, person: &Person) -> Result<(UserRecord, SessionRecord), Fault> {
         let user = self.core.store.user_get(person.user_id).await?;
-        Ok((user, self.core.store.session_get(person.session_id).await?))
+        Ok((user, self.core.store.session_get(person.session()?).await?))
     }
 
-    /// Whether a session still lasts; does not count as use.
-    pub async fn lasts(&self, id: SessionId) -> bool {
-        let (Ok(session), Ok(settings)) = (self.core.store.session_get(id).await, self.settings().await)
-        else {
-            return false;
+    /// Whether what a caller came with still lasts; does not count as use. Answers what they may do now.
+    pub async fn lasts(&self, person: &Person) -> Option<Person> {
+        let (store, now) = (&self.core.store, self.core.clock.now());
+        if store.user_get(person.user_id).await.ok()?.disabled {
+            return None;
+        }
+        let rights = self.core.rights.of(store, person.user_id).await.ok()?;
+        let rights = match person.by {
+            By::Session(id) => {
+                let settings = self.settings().await.ok()?;
+                store.session_get(id).await.ok().filter(|session| !ended(session, &settings, now))?;
+                rights
+            }
+            By::Token(id) => {
+                let token = store.api_token_get(id).await.ok()?;
+                let lasts = token.expires_at.is_none_or(|end| end > now);
+                Arc::new(lasts.then(|| rights.limited(token.permissions, token.scope))?)
+            }
         };
-        !ended(&session, &settings, self.core.clock.now())
+        Some(Person { rights, ..person.clone() })
     }
 
     /// A user's sessions that last, oldest first.
@@ -261,7 +282,7 @@ impl Sessions {
 
     /// Ends the caller's session.
     pub async fn logout(&self, person: &Person) -> Result<(), Fault> {
-        self.core.store.session_delete(person.session_id).await?;
+        self.core.store.session_delete(person.session()?).await?;
         Ok(())
     }
 
@@ -327,7 +348,7 @@ impl Sessions {
         check_new(&user.name, current, new)?;
         let hash = self.passwords.hash(new).await?;
         let now = self.core.clock.now();
-        let keep = Some(person.session_id);
+        let keep = Some(person.session()?);
         Ok(self.core.store.user_set_password(user.id, &hash, false, now, keep).await?)
     }
 
@@ -352,7 +373,6 @@ pub async fn new_user(name: &str, now: UnixMs) -> Result<(UserRecord, String), F
         disabled: false,
         source: UserSource::Local,
         external_id: None,
-        granted_roles: Vec::new(),
         signed_in_at: None,
     };
     Ok((user, one_time))
@@ -363,15 +383,17 @@ pub async fn first_admin(store: &Store, now: UnixMs) -> Result<Option<String>, F
     if store.user_count().await? > 0 {
         return Ok(None);
     }
-    let (admin, password) = new_user("admin", now).await?;
+    let (admin, password) = new_user(FIRST, now).await?;
     store.user_insert(&admin).await?;
+    // Cut here, the next start finds a user and no grant: `reset` mends that, too.
+    store.grant_put(&all_rights(admin.id, now)).await?;
     Ok(Some(password))
 }
 
 /// Gives a local person a new one-time password and ends all their sessions, for root on this machine: lets them in
 /// again, too. With `clear_mfa` their second factors go.
 pub async fn reset(store: &Store, name: &str, clear_mfa: bool, now: UnixMs) -> Result<String, Fault> {
-    if name == "admin"
+    if name == FIRST
         && let Some(password) = first_admin(store, now).await?
     {
         return Ok(password);
@@ -385,7 +407,17 @@ pub async fn reset(store: &Store, name: &str, clear_mfa: bool, now: UnixMs) -> R
     if clear_mfa {
         store.factor_clear(user.id).await?;
     }
+    // The way back in when nobody is left who may do everything.
+    if user.name == FIRST {
+        store.grant_put(&all_rights(user.id, now)).await?;
+    }
     Ok(password)
+}
+
+/// Everything, for whoever is the first, or is set up anew by the machine's root.
+fn all_rights(user_id: UserId, now: UnixMs) -> GrantRecord {
+    let (role, created_by) = (ADMIN.to_owned(), String::new());
+    GrantRecord { user_id, role, scope: Scope::Everything, created_at: now, created_by }
 }
 
 fn ended(session: &SessionRecord, settings: &Settings, now: UnixMs) -> bool {

@@ -181,6 +181,15 @@ pub async fn target(app: &App, id: ImageId) -> Result<Target, Fault> {
     }
 }
 
+/// On which pool an upload is, and whether it is an image's; also when it has ended.
+pub async fn place(app: &App, id: ImageId) -> Result<(PoolId, bool), Fault> {
+    match app.core.store.image_get(id).await {
+        Ok(image) => Ok((image.pool_id, true)),
+        Err(StoreError::NotFound { .. }) => Ok((app.core.store.upload_get(id).await?.pool_id, false)),
+        Err(other) => Err(other.into()),
+    }
+}
+
 /// Bytes the host has, opening the upload there when it is not open.
 pub async fn host_offset(line: &HostClient, target: &Target) -> Result<u64, Fault> {
     let wish = node::OpenUploadRequest {

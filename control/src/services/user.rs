@@ -3,6 +3,7 @@
 //! Nobody takes away their own account or the last one that can let others in: both would lock everybody out.
 
 use crate::api::Person;
+use crate::services::{audit, role};
 use crate::services::password::one_time_password;
 use crate::services::session::{self, Sessions};
 use quantix_contract::quantix::action::v1::AllowedAction;
@@ -37,6 +38,7 @@ pub async fn create(sessions: &Sessions, caller: &Person, name: &str) -> Result<
     check_user_name("name", name)?;
     let (user, password) = session::new_user(name, sessions.core.clock.now()).await?;
     sessions.core.store.user_insert(&user).await?;
+    audit::about("user", user.id, &user.name);
     Ok((view(sessions, caller, &user).await?, password))
 }
 
@@ -48,6 +50,7 @@ pub async fn rename(
     name: &str,
 ) -> Result<wire::User, Fault> {
     check_user_name("name", name)?;
+    check_reach(sessions, caller, &sessions.core.store.user_get(id).await?).await?;
     let done = sessions.core.store.user_update(id, |user| {
         check_local(user)?;
         user.name = name.to_owned();
@@ -67,6 +70,8 @@ pub async fn set_disabled(
     let _turn = sessions.last_admin.lock().await;
     if disabled {
         check_expendable(sessions, caller, id).await?;
+    } else {
+        check_reach(sessions, caller, &sessions.core.store.user_get(id).await?).await?;
     }
     let user = sessions.core.store.user_set_disabled(id, disabled).await?;
     view(sessions, caller, &user).await
@@ -78,10 +83,12 @@ pub async fn reset_password(
     caller: &Person,
     id: UserId,
 ) -> Result<(wire::User, String), Fault> {
-    check_local(&sessions.core.store.user_get(id).await?)?;
+    let user = sessions.core.store.user_get(id).await?;
+    check_local(&user)?;
     if id == caller.user_id {
         return Err(own("Your own password is changed, not reset.", "Use My account."));
     }
+    check_reach(sessions, caller, &user).await?;
     let password = one_time_password();
     let hash = sessions.passwords.hash(&password).await?;
     let now = sessions.core.clock.now();
@@ -95,6 +102,7 @@ pub async fn clear_factors(sessions: &Sessions, caller: &Person, id: UserId) -> 
         return Err(own("Your own second factors are removed under My account.", "Use My account."));
     }
     let user = sessions.core.store.user_get(id).await?;
+    check_reach(sessions, caller, &user).await?;
     sessions.core.store.factor_clear(id).await?;
     view(sessions, caller, &user).await
 }
@@ -104,6 +112,7 @@ pub async fn delete(sessions: &Sessions, caller: &Person, id: UserId) -> Result<
     let _turn = sessions.last_admin.lock().await;
     check_expendable(sessions, caller, id).await?;
     sessions.core.store.user_delete(id).await?;
+    sessions.core.rights.forget();
     Ok(())
 }
 
@@ -121,15 +130,15 @@ pub fn check_local(user: &UserRecord) -> Result<(), Fault> {
     ))
 }
 
-/// Whether nobody who can let others in would be left without this person.
-async fn is_last_admin(sessions: &Sessions, id: UserId) -> Result<bool, Fault> {
-    let all = sessions.core.store.user_all().await?;
-    Ok(!all.iter().any(|user| user.id != id && can_administer(user)))
-}
-
-/// Whether this person can sign in and let others in, whatever becomes of a provider or a directory.
-fn can_administer(user: &UserRecord) -> bool {
-    !user.disabled && user.source == UserSource::Local
+/// Refuses to change somebody who may do what the caller may not: a new password of theirs would be a way to it.
+async fn check_reach(sessions: &Sessions, caller: &Person, user: &UserRecord) -> Result<(), Fault> {
+    audit::about("user", user.id, &user.name);
+    let core = &sessions.core;
+    if core.rights.of(&core.store, user.id).await?.is_within(&caller.rights) {
+        return Ok(());
+    }
+    let text = format!("{} may do what you may not.", user.name);
+    Err(Fault::new(FaultCode::Forbidden, text, "Let somebody do it who may do as much."))
 }
 
 async fn check_expendable(sessions: &Sessions, caller: &Person, id: UserId) -> Result<(), Fault> {
@@ -138,14 +147,11 @@ async fn check_expendable(sessions: &Sessions, caller: &Person, id: UserId) -> R
         let text = format!("{} is you: you would lock yourself out.", user.name);
         return Err(own(&text, "Let another administrator do it."));
     }
-    if can_administer(&user) && is_last_admin(sessions, id).await? {
-        return Err(Fault::new(
-            FaultCode::LastAdmin,
-            format!("{} is the last one who can let others in.", user.name),
-            "Make another local administrator first.",
-        ));
+    check_reach(sessions, caller, &user).await?;
+    match role::is_last_admin(&sessions.core.store, id).await? {
+        true => Err(role::last_admin(&user.name)),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 fn own(message: &str, remedy: &str) -> Fault {
@@ -174,7 +180,7 @@ async fn view(sessions: &Sessions, caller: &Person, user: &UserRecord) -> Result
         created_at: time::to_proto(user.created_at).into(),
         signed_in_at: user.signed_in_at.map(time::to_proto).into(),
         has_second_factor,
-        granted_roles: user.granted_roles.clone(),
+        granted_roles: role::names_of(&sessions.core.store, user.id).await?,
         sessions: u32::try_from(sessions.list(user.id).await?.len()).unwrap_or(u32::MAX),
         allowed_actions: vec![
             action("rename", local.as_ref()),

@@ -1,7 +1,7 @@
 //! Virtual machines: what is shown of them, and the intents to power and delete them. Creating is in `vm_create`.
 
 use crate::bus::Thing;
-use crate::services::{App, host, volume};
+use crate::services::{App, host, right, volume};
 use crate::tasks::NewTask;
 use quantix_contract::quantix::action::v1::AllowedAction;
 use quantix_contract::quantix::node::v1 as node;
@@ -9,6 +9,7 @@ use quantix_contract::quantix::vm::v1 as wire;
 use quantix_contract::{time, twin};
 use quantix_model::host::HostPhase;
 use quantix_model::id::{HostId, TaskId, VmId};
+use quantix_model::right::Sight;
 use quantix_model::vm::{PowerState, PowerVerb, VmPhase, allowed_actions};
 use quantix_model::{Fault, FaultCode, UnixMs};
 use quantix_store::{
@@ -16,8 +17,14 @@ use quantix_store::{
 };
 
 /// One page of VMs, on one host or on all.
-pub async fn list(app: &App, request: &PageRequest, of: Option<HostId>) -> Result<Page<wire::Vm>, Fault> {
-    let page = app.core.store.vm_page(request, of).await?;
+pub async fn list(
+    app: &App,
+    request: &PageRequest,
+    of: Option<HostId>,
+    sight: &Sight,
+) -> Result<Page<wire::Vm>, Fault> {
+    let among = right::vms_in(app, sight).await?;
+    let page = app.core.store.vm_page_among(request, of, among).await?;
     let mut rows = Vec::with_capacity(page.rows.len());
     for vm in &page.rows {
         // What is kept of its host is at hand: a page of a hundred VMs asks the store once.

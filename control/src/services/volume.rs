@@ -2,7 +2,7 @@
 
 use crate::bus::Thing;
 use crate::ids;
-use crate::services::{App, pool, vm};
+use crate::services::{App, pool, right, vm};
 use crate::tasks::NewTask;
 use quantix_contract::quantix::action::v1::AllowedAction;
 use quantix_contract::quantix::volume::v1 as wire;
@@ -11,6 +11,7 @@ use quantix_model::id::{ImageId, PoolId, TaskId, VmId, VolumeId};
 use quantix_model::image::{ImageFacts, ImageFormat, ImagePhase};
 use quantix_model::name::check_title;
 use quantix_model::pool::{Capabilities, PoolPhase};
+use quantix_model::right::Sight;
 use quantix_model::vm::PowerState;
 use quantix_model::volume::actions::{Standing, VolumeVerb};
 use quantix_model::volume::{Allocation, VolumeFormat, VolumePhase, VolumeSource, check_size};
@@ -23,8 +24,10 @@ pub async fn list(
     app: &App,
     request: &PageRequest,
     pool: Option<PoolId>,
+    sight: &Sight,
 ) -> Result<Page<wire::Volume>, Fault> {
-    let page = app.core.store.volume_page(request, pool).await?;
+    let among = right::volumes_in(app, sight).await?;
+    let page = app.core.store.volume_page_among(request, pool, among).await?;
     let mut around = Around::default();
     let mut rows = Vec::with_capacity(page.rows.len());
     for volume in &page.rows {

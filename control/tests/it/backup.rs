@@ -28,7 +28,7 @@ async fn start(config: &Config) -> quantix_control::VdcHandle {
 async fn mark(config: &Config, word: &str) -> (String, String) {
     let vdc = start(config).await;
     vdc.core().store.setting_put("word", word).await.unwrap();
-    let ca = vdc.ca_pem().to_owned();
+    let ca = vdc.ca_pem();
     vdc.stop().await;
     (word.to_owned(), ca)
 }
@@ -36,7 +36,7 @@ async fn mark(config: &Config, word: &str) -> (String, String) {
 async fn seen(config: &Config) -> (String, String) {
     let vdc = start(config).await;
     let word = vdc.core().store.setting_get("word").await.unwrap().unwrap_or_default();
-    let ca = vdc.ca_pem().to_owned();
+    let ca = vdc.ca_pem();
     vdc.stop().await;
     (word, ca)
 }
@@ -85,7 +85,7 @@ async fn a_restore_is_all_or_nothing_on_sqlite() {
     let aside = std::fs::read_dir(dir.path().join("a")).unwrap().flatten();
     let aside: Vec<PathBuf> = aside.map(|e| e.path()).filter(|p| p.join("vdc.sqlite").exists()).collect();
     assert!(!aside.is_empty(), "what was replaced is kept");
-    assert!(aside.iter().all(|folder| folder.join("pki/ca.key").exists()));
+    assert!(aside.iter().all(|folder| folder.join("pki/authorities.json").exists()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,5 +162,8 @@ async fn refusals_change_nothing_and_say_what_would_help() {
     assert!(restore(&own, &dir.path().join("nowhere"), true).await.is_err());
     assert_eq!(seen(&own).await, was);
     let left: Vec<_> = std::fs::read_dir(&own.data_dir).unwrap().flatten().map(|e| e.file_name()).collect();
-    assert!(left.iter().all(|name| ["lock", "pki", "vdc.sqlite"].iter().any(|n| name == n)), "{left:?}");
+    assert!(
+        left.iter().all(|name| ["lock", "pki", "seal.key", "vdc.sqlite"].iter().any(|n| name == n)),
+        "{left:?}"
+    );
 }

@@ -11,6 +11,7 @@ mod pool;
 #[path = "../../../store/tests/it/postgres.rs"]
 mod postgres;
 mod protocols;
+mod rights;
 mod sign_in;
 mod user;
 mod watch;

@@ -24,7 +24,7 @@ fn configs(house: &House, token: &str) -> Vec<(&'static str, ClientConfig)> {
 async fn every_protocol_answers_and_carries_faults_whole() {
     let house = House::new().await;
     let token = house.signed_in().await;
-    let tls = quantix_client::tls::client(house.vdc.ca_pem()).unwrap();
+    let tls = quantix_client::tls::client(&house.vdc.ca_pem()).unwrap();
     let http = HttpClient::with_tls(tls);
     for (name, config) in configs(&house, &token) {
         let client = SessionServiceClient::new(http.clone(), config.clone());

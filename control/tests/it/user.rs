@@ -75,6 +75,20 @@ async fn nobody_locks_everybody_out() {
         assert_eq!(user(&house, method, body, &admin).await.code(), FaultCode::OwnAccount, "{method}");
     }
     let (eva_id, eva) = house.user(&admin, "eva").await;
+    assert_eq!(user(&house, "DeleteUser", json!({"id": own}), &eva).await.code(), FaultCode::Forbidden);
+    // Who manages people and may not everything gets at nobody who may.
+    let give = async |role: &Value| {
+        let grant = json!({"userId": eva_id, "role": role, "scope": {"kind": "everything"}});
+        house.call("role.v1.RoleService/Grant", grant, &admin).await
+    };
+    let wish = json!({"name": "hr", "permissions": ["people.view", "people.manage"]});
+    let role = house.call("role.v1.RoleService/CreateRole", wish, &admin).await.body["id"].clone();
+    assert_eq!(give(&role).await.status, 200);
+    for method in ["DeleteUser", "ResetUserPassword", "ClearUserFactors", "RenameUser"] {
+        let refused = user(&house, method, json!({"id": own, "name": "x"}), &eva).await;
+        assert_eq!(refused.code(), FaultCode::Forbidden, "{method}");
+    }
+    assert_eq!(give(&json!("admin")).await.status, 200);
     let seen = user(&house, "GetUser", json!({"id": own}), &eva).await.body;
     assert_eq!(action(&seen, "delete")["allowed"], json!(true));
     // Each takes the other away at the same moment: one stays.

@@ -305,6 +305,7 @@ impl Body for Host {
             vdc_ca_pem: self.shared.vdc_ca_pem.clone(),
             certificate_pem: self.certificate_pem.clone(),
             confirmed: true,
+            trusted_at: UnixMs(0),
         })
     }
 

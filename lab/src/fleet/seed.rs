@@ -108,7 +108,7 @@ pub async fn seed(store: &Store, pki: &Pki, size: Size, now: UnixMs) -> Result<S
         hosts.push(host);
     }
     store.bulk_insert(&bulk).await?;
-    Ok(Seeded { ca_pem: pki.ca_pem().to_owned(), hosts })
+    Ok(Seeded { ca_pem: pki.bundle().pem.clone(), hosts })
 }
 
 fn pool_record(name: String, spec: PoolSpec, now: UnixMs) -> PoolRecord {

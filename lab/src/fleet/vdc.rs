@@ -7,10 +7,12 @@ use quantix_client::{VdcClient, tls};
 use quantix_contract::quantix::session::v1 as session;
 use quantix_control::clock::Clock;
 use quantix_control::pki::Pki;
+use quantix_control::seal::Seal;
 use quantix_control::{Config, serve};
 use quantix_model::Fault;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A vDC with a fleet in its store.
@@ -30,7 +32,8 @@ impl FleetVdc {
         let config = Config { database_url: database_url.clone(), ..Config::new(dir.join("vdc")) };
         let store = serve::open_store(&config).await?;
         let clock = Clock::system();
-        let pki = Pki::open(&config.data_dir, &[], &clock)?;
+        let seal = Arc::new(Seal::open(&config.seal_key(), true)?);
+        let pki = Pki::open(&config.data_dir, &[], &clock, &seal)?;
         let seeded = seed::seed(&store, &pki, size, clock.now()).await?;
         store.close().await;
         let (port, dev_port) = (free_port(), free_port());

@@ -9,6 +9,7 @@ use quantix_contract::quantix::session::v1 as session;
 use quantix_contract::quantix::vm::v1 as vm;
 use quantix_control::clock::Clock;
 use quantix_control::pki::Pki;
+use quantix_control::seal::Seal;
 use quantix_control::{Config, Vdc, VdcHandle, VdcOptions, serve};
 use quantix_lab::fleet::Fleet;
 use quantix_lab::fleet::plan::{Plan, Troubles};
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -40,7 +42,7 @@ async fn start_vdc(dir: &Path, listen: SocketAddr) -> VdcHandle {
 }
 
 async fn client(vdc: &VdcHandle, password: &str) -> (VdcClient, VdcClient) {
-    let config = tls::client(vdc.ca_pem()).expect("the vDC's own CA");
+    let config = tls::client(&vdc.ca_pem()).expect("the vDC's own CA");
     let client = VdcClient::new(&format!("https://{}", vdc.address()), tls::VDC_NAME, config).expect("a URL");
     let login =
         session::LoginRequest { user_name: "admin".into(), password: password.into(), ..Default::default() };
@@ -55,7 +57,8 @@ impl Yard {
         let config = Config::new(dir.path().join("vdc"));
         let store = serve::open_store(&config).await.expect("a new store");
         let clock = Clock::system();
-        let pki = Pki::open(&config.data_dir, &[], &clock).expect("a new CA");
+        let seal = Arc::new(Seal::open(&config.seal_key(), true).expect("a key"));
+        let pki = Pki::open(&config.data_dir, &[], &clock, &seal).expect("a new CA");
         let size = Size { vms: VMS, rack_hosts: 10, beat_interval_ms: 300, ..Size::of(HOSTS, 3, 0) };
         let seeded = seed(&store, &pki, size, clock.now()).await.expect("the fleet is written");
         store.close().await;

@@ -6,6 +6,7 @@ mod bad_input;
 mod disk;
 mod kill;
 mod main_job;
+mod two_networks;
 
 use quantix_contract::quantix::vm::v1 as vm;
 use quantix_contract::quantix::volume::v1::VolumeFormat;

@@ -6,7 +6,7 @@ use crate::vm::table::VmFact;
 use async_trait::async_trait;
 use quantix_client::VdcClient;
 use quantix_contract::quantix::host::v1 as host;
-use quantix_contract::quantix::node::v1::{BeatRequest, BeatResponse};
+use quantix_contract::quantix::node::v1::{BeatRequest, BeatResponse, HeldCertificate};
 use quantix_model::host::{Discovery, Engine, ExistingVm, Inventory, Vitals};
 use quantix_model::id::PoolId;
 use quantix_model::pool::PoolReport;
@@ -72,6 +72,12 @@ pub trait Body: Send + Sync + 'static {
     async fn send(&self, line: &VdcClient, beat: BeatRequest) -> Result<BeatResponse, Fault>;
     /// A beat was answered: the registration is over.
     async fn confirm(&self, enrolment: &Enrolment) -> Result<(), Fault>;
+    /// What the host proves itself with; `None` from one that never renews it.
+    fn certificate(&self, _enrolment: &Enrolment) -> Option<HeldCertificate> {
+        None
+    }
+    /// After an answer: takes up whom to trust (empty: as before), and renews the certificate when it is time.
+    async fn renew(&self, _line: &VdcClient, _trust_pem: &str) {}
     /// Makes true what was answered to a beat sent at `sent_at`.
     async fn converge(&self, answer: &BeatResponse, sent_at: UnixMs);
 }
@@ -121,7 +127,15 @@ impl Body for Daemon {
         let began = Instant::now();
         let answer = line.beat(beat).await;
         self.metrics.beat(answer.is_ok(), began.elapsed());
-        answer
+        answer.map_err(|fault| self.renewal.explain(self.enrolment().as_ref(), fault))
+    }
+
+    fn certificate(&self, enrolment: &Enrolment) -> Option<HeldCertificate> {
+        self.renewal.held(enrolment)
+    }
+
+    async fn renew(&self, line: &VdcClient, trust_pem: &str) {
+        self.keep_certificate(line, trust_pem).await;
     }
 
     async fn confirm(&self, enrolment: &Enrolment) -> Result<(), Fault> {

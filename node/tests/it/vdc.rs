@@ -6,7 +6,8 @@ use quantix_client::registration::Completion;
 use quantix_client::tls::{self, CertificateFacts, Identity, VDC_NAME};
 use quantix_contract::fault::to_connect;
 use quantix_contract::quantix::node::v1::{
-    BeatRequest, BeatResponse, PoolIntent, PoolRelease, ReportService, ReportServiceExt as _,
+    BeatRequest, BeatResponse, PoolIntent, PoolRelease, RenewCertificateRequest, RenewCertificateResponse,
+    ReportService, ReportServiceExt as _,
 };
 use quantix_model::id::HostId;
 use quantix_model::{Fault, FaultCode};
@@ -31,6 +32,8 @@ pub struct TestVdc {
 }
 
 struct Heard {
+    ca_pem: String,
+    ca_key: String,
     beats: watch::Sender<Vec<BeatRequest>>,
     /// What it wants; until it is said, whatever the host has.
     pools: Mutex<Option<Vec<PoolIntent>>>,
@@ -69,6 +72,8 @@ impl TestVdc {
         let chain = sign(&ca_pem, &ca_key, &key, VDC_NAME);
         let key = key.serialize_pem();
         let heard = Arc::new(Heard {
+            ca_pem: ca_pem.clone(),
+            ca_key: ca_key.clone(),
             beats: watch::channel(Vec::new()).0,
             pools: Mutex::default(),
             forgetful: AtomicBool::new(false),
@@ -225,5 +230,22 @@ impl ReportService for Heard {
         self.beats.send_modify(|all| all.push(beat));
         let interval_ms = self.interval_ms;
         Response::ok(BeatResponse { interval_ms, pools, full_wanted, released, ..Default::default() })
+    }
+
+    async fn renew_certificate(
+        &self,
+        ctx: RequestContext,
+        request: ServiceRequest<'_, RenewCertificateRequest>,
+    ) -> ServiceResult<RenewCertificateResponse> {
+        let certificate = ctx.peer_certs().and_then(|chain| chain.first()).expect("hosts show a certificate");
+        let facts = CertificateFacts::read(certificate).unwrap();
+        assert_eq!(facts.spki_der, request.public_key_der, "its own key");
+        let key = SubjectPublicKeyInfo::from_der(&facts.spki_der).unwrap();
+        let name = tls::host_name(facts.host_id().expect("a host's certificate"));
+        Response::ok(RenewCertificateResponse {
+            certificate_pem: sign(&self.ca_pem, &self.ca_key, &key, &name),
+            trust_pem: self.ca_pem.clone(),
+            ..Default::default()
+        })
     }
 }

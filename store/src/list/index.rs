@@ -8,7 +8,7 @@
 
 use crate::page::Key;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// Columns of numbers that a list may be ordered by, beside its names.
@@ -47,6 +47,8 @@ pub(crate) struct Question {
     pub part: String,
     /// Only rows of this owner.
     pub owner: Option<Uuid>,
+    /// Only these rows.
+    pub among: Option<BTreeSet<Uuid>>,
     /// By what.
     pub column: Column,
     /// The largest first.
@@ -278,8 +280,15 @@ impl Index {
 
     /// The rows asked for.
     pub(crate) fn ask(&self, question: &Question) -> Answer {
-        let Question { part, owner, column, descending, after, limit } = question;
+        let Question { part, owner, among, column, descending, after, limit } = question;
         let mut hits = self.base.hits(part, *owner);
+        if let Some(among) = among {
+            let mut few = Bits::none(self.base.rows.len());
+            for at in among.iter().filter_map(|id| self.base.find(*id)).filter(|at| hits.has(*at)) {
+                few.set(at);
+            }
+            hits = few;
+        }
         for at in self.changes.keys().filter_map(|id| self.base.find(*id)) {
             hits.clear(at);
         }
@@ -289,8 +298,10 @@ impl Index {
             name_key: &entry.name_key,
             numbers: &entry.numbers,
         });
-        let fits =
-            |row: &View<'_>| owner.is_none_or(|o| o == row.owner) && row.name_key.contains(part.as_str());
+        let fits = |row: &View<'_>| {
+            let seen = among.as_ref().is_none_or(|among| among.contains(&row.id));
+            seen && owner.is_none_or(|o| o == row.owner) && row.name_key.contains(part.as_str())
+        };
         let mut changed: Vec<View<'_>> = changed.filter(fits).collect();
         let total = hits.count() + changed.len() as u64;
         let way = |order: Ordering| if *descending { order.reverse() } else { order };
@@ -378,6 +389,7 @@ mod tests {
             .values()
             .filter(|e| e.name_key.contains(&question.part))
             .filter(|e| question.owner.is_none_or(|o| o == e.owner))
+            .filter(|e| question.among.as_ref().is_none_or(|among| among.contains(&e.id)))
             .collect();
         let key = |e: &Entry| match question.column {
             Column::Name => (e.name_key.clone(), 0),
@@ -426,6 +438,7 @@ mod tests {
             descending: bool,
             limit in 1_usize..20,
             folded: bool,
+            among in prop::option::of(prop::collection::btree_set(any::<u8>(), 0..120)),
         ) {
             let mut rows: BTreeMap<Uuid, Entry> =
                 first.into_iter().map(|(n, name, number)| entry(n, name, number)).map(|e| (e.id, e)).collect();
@@ -443,7 +456,9 @@ mod tests {
                 index = Index::new(rows.values().cloned().collect());
             }
             let owner = owner.map(Uuid::from_u128);
-            check(&index, &rows, Question { part, owner, column, descending, after: None, limit })?;
+            let among: Option<BTreeSet<Uuid>> =
+                among.map(|ids| ids.into_iter().map(|n| Uuid::from_u128(u128::from(n))).collect());
+            check(&index, &rows, Question { part, owner, among, column, descending, after: None, limit })?;
         }
     }
 
@@ -462,6 +477,7 @@ mod tests {
         let question = Question {
             part: "vm-10".into(),
             owner: None,
+            among: None,
             column: Column::Name,
             descending: false,
             after: None,

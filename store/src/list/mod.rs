@@ -149,12 +149,13 @@ impl List {
         Ok(self.index.read().unwrap_or_else(PoisonError::into_inner).total())
     }
 
-    /// A page of the table's rows, of one owner or of all.
+    /// A page of the table's rows, of one owner or of all, among some or all.
     pub(crate) async fn page<R: Listed>(
         &self,
         db: &impl ConnectionTrait,
         request: &PageRequest,
         owner: Option<Uuid>,
+        among: Option<BTreeSet<Uuid>>,
     ) -> Result<Page<R>, StoreError> {
         let ((_, name, key), descending) = row::order::<R>(request)?;
         let columns = || R::ORDERS.iter().map(|(_, column, _)| *column);
@@ -177,6 +178,7 @@ impl List {
         let question = Question {
             part: request.part(),
             owner,
+            among,
             column,
             descending,
             after: after.transpose()?,

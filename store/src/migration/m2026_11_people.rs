@@ -14,11 +14,10 @@ impl MigrationName for Migration {
 }
 
 /// Table and name of each new column.
-const NEW_COLUMNS: [(&str, &str); 7] = [
+const NEW_COLUMNS: [(&str, &str); 6] = [
     ("users", "disabled"),
     ("users", "source"),
     ("users", "external_id"),
-    ("users", "granted_roles"),
     ("users", "signed_in_at"),
     ("sessions", "browser"),
     ("sessions", "proof"),
@@ -35,7 +34,6 @@ impl MigrationTrait for Migration {
                 "disabled" => column.boolean().not_null().default(false),
                 "source" => column.text().extra(order).not_null().default("local"),
                 "external_id" => column.text().extra(order).null(),
-                "granted_roles" => column.text().extra(order).not_null().default("[]"),
                 "signed_in_at" => column.big_integer().null(),
                 "proof" => column.text().extra(order).not_null().default("password"),
                 _ => column.text().extra(order).not_null().default(""),

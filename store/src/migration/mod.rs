@@ -2,10 +2,12 @@
 
 mod m2026_11_events;
 mod m2026_11_first;
+mod m2026_11_join;
 mod m2026_11_lists;
 mod m2026_11_people;
 mod m2026_11_prepared;
 mod m2026_11_releases;
+mod m2026_11_rights;
 mod m2026_11_storage;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -22,6 +24,8 @@ impl MigratorTrait for Migrator {
             Box::new(m2026_11_events::Migration),
             Box::new(m2026_11_prepared::Migration),
             Box::new(m2026_11_releases::Migration),
+            Box::new(m2026_11_rights::Migration),
+            Box::new(m2026_11_join::Migration),
             Box::new(m2026_11_people::Migration),
         ]
     }

@@ -6,6 +6,7 @@
 mod lists;
 mod make;
 mod postgres;
+mod rights;
 mod suite;
 
 use quantix_store::Store;

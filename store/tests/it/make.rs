@@ -4,7 +4,7 @@ use quantix_model::UnixMs;
 use quantix_model::alert::AlertRule;
 use quantix_model::event::{EventKind, Severity};
 use quantix_model::id::{
-    AlertId, EventId, HostId, ImageId, PoolId, SessionId, TaskId, UserId, VmId, VolumeId,
+    AlertId, EventId, HostId, ImageId, JoinTokenId, PoolId, SessionId, TaskId, UserId, VmId, VolumeId,
 };
 use quantix_model::image::ImagePhase;
 use quantix_model::pool::{Capabilities, PoolHealth, PoolReport, PoolSpec};
@@ -13,8 +13,8 @@ use quantix_model::user::{SessionProof, UserSource};
 use quantix_model::vm::{Disk, Firmware, PowerState, VmPhase, VmSpec};
 use quantix_model::volume::{Allocation, VolumeFormat, VolumePhase, VolumeSource};
 use quantix_store::{
-    AlertRecord, EventRecord, HostRecord, ImageRecord, PoolRecord, SessionRecord, TaskRecord, UserRecord,
-    VmRecord, VolumeRecord,
+    AlertRecord, EventRecord, HostRecord, ImageRecord, JoinTokenRecord, PoolRecord, SessionRecord,
+    TaskRecord, UserRecord, VmRecord, VolumeRecord,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
@@ -204,7 +204,6 @@ pub fn user(name: &str) -> UserRecord {
         disabled: false,
         source: UserSource::Local,
         external_id: None,
-        granted_roles: vec![],
         signed_in_at: None,
     }
 }
@@ -223,5 +222,23 @@ pub fn session(user_id: UserId, used_at: i64, expires_at: i64) -> SessionRecord 
         expires_at: UnixMs(expires_at),
         browser: "Firefox on Linux".into(),
         proof: SessionProof::Password,
+    }
+}
+
+pub fn join_token(uses: u32, expires_at: UnixMs) -> JoinTokenRecord {
+    let id = uuid();
+    let mut secret_sha256 = [0; 32];
+    secret_sha256[..16].copy_from_slice(id.as_bytes());
+    JoinTokenRecord {
+        id: JoinTokenId(id),
+        secret_sha256,
+        note: "rack 7".into(),
+        created_by: "admin".into(),
+        created_at: UnixMs(1),
+        expires_at,
+        revoked_at: None,
+        uses,
+        used: 0,
+        used_at: None,
     }
 }

@@ -7,7 +7,7 @@ use quantix_model::list::{Order, SortBy};
 use quantix_model::task::TaskState;
 use quantix_model::vm::{Cdrom, PowerState, VmPhase};
 use quantix_model::volume::VolumePhase;
-use quantix_store::{EventFilter, PageRequest, PoolStatusRecord, Store, StoreError};
+use quantix_store::{EventFilter, JoinUse, PageRequest, PoolStatusRecord, Store, StoreError};
 
 /// Every check, on an empty store.
 pub async fn run(store: &Store) {
@@ -20,6 +20,8 @@ pub async fn run(store: &Store) {
     tasks(store).await;
     events(store).await;
     alerts(store).await;
+    join_tokens(store).await;
+    crate::rights::run(store).await;
     store.setting_put("k", "1").await.unwrap();
     store.setting_put("k", "2").await.unwrap();
 }
@@ -27,7 +29,7 @@ pub async fn run(store: &Store) {
 /// What must still be there after the store was opened anew.
 pub async fn survived(store: &Store) {
     assert_eq!(store.setting_get("k").await.unwrap().as_deref(), Some("2"));
-    assert_eq!(store.user_count().await.unwrap(), 1);
+    assert_eq!(store.user_count().await.unwrap(), 2);
     going_back_in_time(store).await;
 }
 
@@ -56,6 +58,8 @@ async fn going_back_in_time(store: &Store) {
     assert_eq!(store.volume_get(disk.id).await.unwrap().phase, VolumePhase::Ready);
     assert_eq!(store.image_get(image.id).await.unwrap().phase, quantix_model::image::ImagePhase::Error);
     assert!(store.session_find(&session.token_sha256).await.unwrap().is_none());
+    let tokens = store.join_token_page(&PageRequest::default()).await.unwrap().rows;
+    assert!(!tokens.is_empty() && tokens.iter().all(|token| token.revoked_at.is_some()));
 
     store.settle_restored("one", UnixMs(1 << 41)).await.unwrap();
     assert_eq!(store.pool_get(pool.id).await.unwrap().generation, 1 << 40, "once per restore");
@@ -420,4 +424,40 @@ async fn alerts(store: &Store) {
     let worse = quantix_store::AlertRecord { severity: Severity::Error, ..seen };
     store.alert_settle(std::slice::from_ref(&worse), &[b.id]).await.unwrap();
     assert_eq!(store.alert_all().await.unwrap(), vec![worse]);
+}
+
+async fn join_tokens(store: &Store) {
+    let token = make::join_token(2, UnixMs(100));
+    store.join_token_insert(&token).await.unwrap();
+    assert_eq!(store.join_token_find(&token.secret_sha256).await.unwrap().as_ref(), Some(&token));
+    assert!(store.join_token_find(&[9; 32]).await.unwrap().is_none());
+    // Two at the same moment, and one of them again: two uses.
+    let (one, two) = tokio::join!(
+        store.join_token_use(token.id, &[1; 32], UnixMs(10)),
+        store.join_token_use(token.id, &[2; 32], UnixMs(10)),
+    );
+    assert_eq!((one.unwrap(), two.unwrap()), (JoinUse::Taken, JoinUse::Taken));
+    assert_eq!(store.join_token_use(token.id, &[1; 32], UnixMs(11)).await.unwrap(), JoinUse::Had);
+    assert_eq!(store.join_token_use(token.id, &[3; 32], UnixMs(11)).await.unwrap(), JoinUse::None);
+    let seen = store.join_token_get(token.id).await.unwrap();
+    assert_eq!((seen.used, seen.used_at), (2, Some(UnixMs(10))));
+    // One that came to nothing is there again, once.
+    store.join_token_give_back(token.id, &[2; 32]).await.unwrap();
+    store.join_token_give_back(token.id, &[2; 32]).await.unwrap();
+    assert_eq!(store.join_token_use(token.id, &[3; 32], UnixMs(12)).await.unwrap(), JoinUse::Taken);
+    assert_eq!(store.join_token_use(token.id, &[2; 32], UnixMs(12)).await.unwrap(), JoinUse::None);
+    assert_eq!(store.join_token_use(token.id, &[1; 32], UnixMs(101)).await.unwrap(), JoinUse::Expired);
+    let revoked = store.join_token_revoke(token.id, UnixMs(20)).await.unwrap();
+    assert_eq!(revoked.revoked_at, Some(UnixMs(20)));
+    assert_eq!(store.join_token_revoke(token.id, UnixMs(30)).await.unwrap(), revoked);
+    assert_eq!(store.join_token_use(token.id, &[1; 32], UnixMs(21)).await.unwrap(), JoinUse::Revoked);
+    // Listed newest first.
+    let later = make::join_token(1, UnixMs(1000));
+    store.join_token_insert(&later).await.unwrap();
+    let page = store.join_token_page(&PageRequest::default()).await.unwrap();
+    assert_eq!(page.rows.iter().map(|t| t.id).collect::<Vec<_>>(), [later.id, token.id]);
+    // None of a time that went back is accepted: see `going_back_in_time`.
+    let ends = store.host_certificates(1000).await.unwrap();
+    assert!(ends.is_sorted_by_key(|(_, _, at)| *at));
+    assert_eq!(ends.len(), store.host_all().await.unwrap().len());
 }

@@ -31,6 +31,8 @@ export const ORDERS = {
 export interface Wish {
   filter?: string;
   sort?: { id: string; descending: boolean };
+  /** False: not asked for now. */
+  enabled?: boolean;
 }
 
 /** A column that the vDC cannot order by is left to the table. */
@@ -56,6 +58,7 @@ interface Paged {
   total: bigint;
 }
 
+/** One list, page by page. */
 export function useList<I extends DescMessage, O extends DescMessage, Row>(
   method: DescMethodUnary<I, O>,
   input: Record<string, unknown>,
@@ -97,14 +100,14 @@ const pickTasks = (a: AnswerOf<typeof TaskService.method.listTasks>) => a.tasks;
 const pickEvents = (a: AnswerOf<typeof EventService.method.listEvents>) => a.events;
 const pickFiles = (a: AnswerOf<typeof PoolService.method.listFiles>) => a.files;
 
-export const useHosts = (wish: Wish = {}) => useList(HostService.method.listHosts, asked(ORDERS.hosts, wish), pickHosts);
+export const useHosts = (wish: Wish = {}) => useList(HostService.method.listHosts, asked(ORDERS.hosts, wish), pickHosts, wish.enabled);
 export const usePools = (wish: Wish & { hostId?: string } = {}) =>
-  useList(PoolService.method.listPools, { ...asked(ORDERS.pools, wish), hostId: wish.hostId ?? "" }, pickPools);
-export const useImages = (wish: Wish = {}) => useList(ImageService.method.listImages, asked(ORDERS.images, wish), pickImages);
+  useList(PoolService.method.listPools, { ...asked(ORDERS.pools, wish), hostId: wish.hostId ?? "" }, pickPools, wish.enabled);
+export const useImages = (wish: Wish = {}) => useList(ImageService.method.listImages, asked(ORDERS.images, wish), pickImages, wish.enabled);
 export const useVolumes = (wish: Wish & { poolId?: string } = {}) =>
   useList(VolumeService.method.listVolumes, { ...asked(ORDERS.volumes, wish), poolId: wish.poolId ?? "" }, pickVolumes);
 export const useVms = (wish: Wish & { hostId?: string } = {}) =>
-  useList(VmService.method.listVms, { ...asked(ORDERS.vms, wish), hostId: wish.hostId ?? "" }, pickVms);
+  useList(VmService.method.listVms, { ...asked(ORDERS.vms, wish), hostId: wish.hostId ?? "" }, pickVms, wish.enabled);
 export const useTasks = (wish: Wish & { objectId?: string } = {}) =>
   useList(TaskService.method.listTasks, { ...asked(ORDERS.tasks, wish), objectId: wish.objectId ?? "" }, pickTasks);
 export const useEvents = (filter = "", objectId = "", severity = Severity.UNSPECIFIED) =>

@@ -1,8 +1,9 @@
-// Who is signed in.
+// Who is signed in, and what they may.
 import type { Transport } from "@connectrpc/connect";
 import { createQueryOptions } from "@connectrpc/connect-query";
 import { useQuery } from "@connectrpc/connect-query";
-import { SessionService } from "./gen/quantix/session/v1/session_pb";
+import { useMemo } from "react";
+import { SessionService, type Session } from "./gen/quantix/session/v1/session_pb";
 
 export function sessionQuery(transport: Transport) {
   return {
@@ -13,4 +14,17 @@ export function sessionQuery(transport: Transport) {
 
 export function useSession() {
   return useQuery(SessionService.method.getSession, {}, { staleTime: 60_000 });
+}
+
+/** Answers whether a permission is held on anything at all; what exactly may be done there the vDC says with each thing. */
+export type May = (permission: string) => boolean;
+
+export function mayOf(session: Session | undefined): May {
+  return (permission) => session !== undefined && (session.permissions.includes(permission) || session.permissionsSomewhere.includes(permission));
+}
+
+/** No page stands before the session is known, so that nothing shows and goes again. */
+export function useMay(): May {
+  const session = useSession().data;
+  return useMemo(() => mayOf(session), [session]);
 }

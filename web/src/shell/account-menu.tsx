@@ -1,8 +1,8 @@
-// Who is signed in, the theme, and the way out.
+// Who is signed in, the theme, their tokens, and the way out. It is there once it was asked for, and opens at once.
 import { Divider, Dropdown, DropdownGroup, DropdownItem, DropdownList, MenuToggle } from "@patternfly/react-core";
 import UserIcon from "@patternfly/react-icons/dist/esm/icons/user-icon";
 import { useNavigate } from "@tanstack/react-router";
-import { useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { useApi, useClient } from "../api/context";
 import { SessionService } from "../api/gen/quantix/session/v1/session_pb";
 import { useSession } from "../api/session";
@@ -16,6 +16,12 @@ const THEMES: [ThemeChoice, string][] = [
 
 export function AccountMenu() {
   const [open, setOpen] = useState(false);
+  const toggle = useRef<HTMLButtonElement>(null);
+  // It took the place of the button that was pressed, and opens beside it once that stands.
+  useEffect(() => {
+    toggle.current?.focus();
+    setOpen(true);
+  }, []);
   const { queries, watch } = useApi();
   const client = useClient(SessionService);
   const session = useSession();
@@ -33,9 +39,10 @@ export function AccountMenu() {
       isOpen={open}
       onOpenChange={setOpen}
       popperProps={{ position: "right" }}
-      toggle={(ref) => (
-        <MenuToggle ref={ref} variant="plain" isExpanded={open} onClick={() => setOpen(!open)} icon={<UserIcon />} aria-label="Account" title={session.data?.userName} />
-      )}
+      toggle={{
+        toggleRef: toggle,
+        toggleNode: <MenuToggle ref={toggle} variant="plain" isExpanded={open} onClick={() => setOpen(!open)} icon={<UserIcon />} aria-label="Account" title={session.data?.userName} />,
+      }}
     >
       {session.data && <div className="q-account__who">Signed in as {session.data.userName}</div>}
       <DropdownGroup label="Theme">
@@ -50,7 +57,7 @@ export function AccountMenu() {
       <Divider />
       <DropdownList>
         <DropdownItem onClick={() => void navigate({ to: "/account" })}>My account</DropdownItem>
-        <DropdownItem onClick={() => void navigate({ to: "/users" })}>Users</DropdownItem>
+        <DropdownItem onClick={() => void navigate({ to: "/tokens" })}>API tokens</DropdownItem>
         <DropdownItem onClick={() => void signOut()}>Sign out</DropdownItem>
       </DropdownList>
       {session.data?.vdcVersion && (

@@ -2,6 +2,8 @@
 import { useNavigate } from "@tanstack/react-router";
 import { useMemo } from "react";
 import { useHosts, useImages, usePools, useVms } from "../api/lists";
+import { useMay } from "../api/session";
+import { PLACES } from "./places";
 
 export interface Find {
   id: string;
@@ -14,6 +16,7 @@ const OBJECTS_MAX = 6;
 
 export function useCommands(): Find[] {
   const navigate = useNavigate();
+  const may = useMay();
   return useMemo(() => {
     const go = (to: string, label: string): Find => ({
       id: `go:${to}`,
@@ -21,37 +24,29 @@ export function useCommands(): Find[] {
       label,
       run: () => void navigate({ to } as never),
     });
-    const create = (to: string, label: string): Find => ({
-      id: `new:${to}`,
-      group: "Create",
-      label,
-      run: () => void navigate({ to, search: { new: true } } as never),
-    });
+    const create = (to: string, label: string, needs: string) =>
+      may(needs) ? [{ id: `new:${to}`, group: "Create" as const, label, run: () => void navigate({ to, search: { new: true } } as never) }] : [];
     return [
-      create("/vms", "Create VM"),
-      create("/images", "Upload image"),
-      create("/pools", "Create pool"),
-      create("/volumes", "Create volume"),
-      create("/hosts", "Add host"),
-      go("/", "Dashboard"),
-      go("/hosts", "Hosts"),
-      go("/vms", "VMs"),
-      go("/pools", "Pools"),
-      go("/volumes", "Volumes"),
-      go("/images", "Images"),
-      go("/tasks", "Tasks"),
+      ...create("/vms", "Create VM", "vm.manage"),
+      ...create("/images", "Upload image", "image.manage"),
+      ...create("/pools", "Create pool", "pool.manage"),
+      ...create("/volumes", "Create volume", "volume.manage"),
+      ...create("/hosts", "Add host", "host.manage"),
+      ...PLACES.filter((p) => !p.needs || may(p.needs)).map((p) => go(p.to, p.label)),
+      go("/tokens", "API tokens"),
       go("/change-password", "Change password"),
     ];
-  }, [navigate]);
+  }, [navigate, may]);
 }
 
 /** Objects whose name holds `text`, as the vDC finds them. */
 export function useObjects(text: string): Find[] {
   const navigate = useNavigate();
-  const hosts = useHosts({ filter: text }).rows;
-  const vms = useVms({ filter: text }).rows;
-  const pools = usePools({ filter: text }).rows;
-  const images = useImages({ filter: text }).rows;
+  const may = useMay();
+  const hosts = useHosts({ filter: text, enabled: may("host.view") }).rows;
+  const vms = useVms({ filter: text, enabled: may("vm.view") }).rows;
+  const pools = usePools({ filter: text, enabled: may("pool.view") }).rows;
+  const images = useImages({ filter: text, enabled: may("image.view") }).rows;
   return useMemo(() => {
     const open = (group: Find["group"], to: string) => (o: { id: string; name: string }) => ({
       id: `${group}:${o.id}`,

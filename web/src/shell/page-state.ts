@@ -13,6 +13,7 @@ export function usePageState() {
     [navigate],
   );
   return {
+    search,
     filter: search.q ?? "",
     sort: parseSort(search.sort),
     severity: search.severity ?? "",

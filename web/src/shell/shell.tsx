@@ -1,15 +1,6 @@
 // The frame around every page: navigation at the left, search and account above, tasks below.
 import { Link, Outlet, useRouterState } from "@tanstack/react-router";
 import BarsIcon from "@patternfly/react-icons/dist/esm/icons/bars-icon";
-import CubeIcon from "@patternfly/react-icons/dist/esm/icons/cube-icon";
-import DatabaseIcon from "@patternfly/react-icons/dist/esm/icons/database-icon";
-import DesktopIcon from "@patternfly/react-icons/dist/esm/icons/desktop-icon";
-import HddIcon from "@patternfly/react-icons/dist/esm/icons/hdd-icon";
-import HomeIcon from "@patternfly/react-icons/dist/esm/icons/home-icon";
-import ServerIcon from "@patternfly/react-icons/dist/esm/icons/server-icon";
-import BellIcon from "@patternfly/react-icons/dist/esm/icons/bell-icon";
-import ListIcon from "@patternfly/react-icons/dist/esm/icons/list-icon";
-import TasksIcon from "@patternfly/react-icons/dist/esm/icons/tasks-icon";
 import { Button } from "@patternfly/react-core";
 import { lazy, Suspense, useEffect, useRef, useState } from "react";
 import { useApi, useLine } from "../api/context";
@@ -18,23 +9,13 @@ import { useAlerts } from "../api/lists";
 import { formatDuration, useNow } from "../ui/time";
 import { StatusIcon } from "../ui/status";
 import { Wordmark } from "../ui/wordmark";
-import { AccountMenu } from "./account-menu";
+import { useMay } from "../api/session";
+import { AccountButton } from "./account-button";
+import { PLACES, type Place } from "./places";
 import { SearchBox } from "./search-box";
 import { TasksBar } from "./tasks-bar";
 
 const Palette = lazy(() => import("./palette").then((m) => ({ default: m.Palette })));
-
-const PLACES = [
-  { to: "/", label: "Dashboard", icon: <HomeIcon /> },
-  { to: "/hosts", label: "Hosts", icon: <ServerIcon /> },
-  { to: "/vms", label: "VMs", icon: <DesktopIcon /> },
-  { to: "/pools", label: "Pools", icon: <DatabaseIcon /> },
-  { to: "/volumes", label: "Volumes", icon: <HddIcon /> },
-  { to: "/images", label: "Images", icon: <CubeIcon /> },
-  { to: "/tasks", label: "Tasks", icon: <TasksIcon /> },
-  { to: "/alerts", label: "Alerts", icon: <BellIcon /> },
-  { to: "/events", label: "Events", icon: <ListIcon /> },
-] as const;
 
 const NAV_KEY = "quantix.nav";
 
@@ -80,20 +61,11 @@ export function Shell() {
           <Wordmark />
         </Link>
         <SearchBox onPalette={() => setPaletteOpen(true)} />
-        <AccountMenu />
+        <AccountButton />
       </header>
       <nav className="q-nav" aria-label="Main">
-        <ul>
-          {PLACES.map((p) => (
-            <li key={p.to}>
-              <Link to={p.to} activeOptions={{ exact: p.to === "/", includeSearch: false }} title={narrow ? p.label : undefined}>
-                <span aria-hidden="true">{p.icon}</span>
-                <span className="q-nav__label">{p.label}</span>
-                {p.to === "/alerts" && <OpenAlerts />}
-              </Link>
-            </li>
-          ))}
-        </ul>
+        <Places places={PLACES.filter((p) => !p.group)} narrow={narrow} />
+        <Places places={PLACES.filter((p) => p.group)} narrow={narrow} heading="Administration" />
       </nav>
       <main className="q-main" id="main" ref={main} tabIndex={-1}>
         <LineBanner />
@@ -106,6 +78,29 @@ export function Shell() {
         </Suspense>
       )}
     </div>
+  );
+}
+
+/** Those places that are open to the person. */
+function Places({ places, narrow, heading }: { places: readonly Place[]; narrow: boolean; heading?: string }) {
+  const may = useMay();
+  const open = places.filter((p) => !p.needs || may(p.needs));
+  if (open.length === 0) return null;
+  return (
+    <>
+      {heading && <h2 className="q-nav__group">{heading}</h2>}
+      <ul aria-label={heading}>
+        {open.map((p) => (
+          <li key={p.to}>
+            <Link to={p.to} activeOptions={{ exact: p.to === "/", includeSearch: false }} title={narrow ? p.label : undefined}>
+              <span aria-hidden="true">{p.icon}</span>
+              <span className="q-nav__label">{p.label}</span>
+              {p.to === "/alerts" && <OpenAlerts />}
+            </Link>
+          </li>
+        ))}
+      </ul>
+    </>
   );
 }
 

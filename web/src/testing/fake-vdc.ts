@@ -3,10 +3,12 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createRouterTransport, type Transport } from "@connectrpc/connect";
 import { AlertService, type Alert } from "../api/gen/quantix/alert/v1/alert_pb";
+import { CertificatesSchema, CertificateService, type Certificates, type UploadCertificateRequest } from "../api/gen/quantix/certificate/v1/certificate_pb";
 import { EventService, type Event } from "../api/gen/quantix/event/v1/event_pb";
-import { FaultCode, FaultDetailSchema } from "../api/gen/quantix/fault/v1/fault_pb";
-import { HostSchema, HostService, type BlockDevice, type Host, type InitialiseDeviceRequest, type ProbeHostResponseSchema } from "../api/gen/quantix/host/v1/host_pb";
+import { FaultCode } from "../api/gen/quantix/fault/v1/fault_pb";
+import { HostSchema, HostService, type AddHostRequest, type BlockDevice, type Host, type InitialiseDeviceRequest, type ProbeHostResponseSchema } from "../api/gen/quantix/host/v1/host_pb";
 import { ImageService, type Image } from "../api/gen/quantix/image/v1/image_pb";
+import { JoinTokenSchema, JoinTokenService, JoinTokenState, type CreateJoinTokenRequest, type JoinToken } from "../api/gen/quantix/join_token/v1/join_token_pb";
 import { CreatePoolRequestSchema, PoolSchema, PoolService, type CreatePoolRequest, type Pool, type File as PoolFile, type UnassignPoolRequest, type UpdatePoolRequest } from "../api/gen/quantix/pool/v1/pool_pb";
 import { LogLevel, type ListLogsRequest, type LogRecord } from "../api/gen/quantix/log/v1/log_pb";
 import { SessionService } from "../api/gen/quantix/session/v1/session_pb";
@@ -17,15 +19,15 @@ import { SnapshotSchema, VolumeService, type Snapshot, type Volume } from "../ap
 import { WatchResponseSchema, WatchService, type Sight, type WatchRequest, type WatchResponse } from "../api/gen/quantix/watch/v1/watch_pb";
 import { FactorService } from "../api/gen/quantix/factor/v1/factor_pb";
 import { UserService } from "../api/gen/quantix/user/v1/user_pb";
+import { RoleService } from "../api/gen/quantix/role/v1/role_pb";
+import { ApiTokenService } from "../api/gen/quantix/token/v1/token_pb";
+import { AuditService } from "../api/gen/quantix/audit/v1/audit_pb";
 import { sessionInterceptor } from "../api/transport";
 import { FakePeople } from "./fake-people";
+import { FakeRights } from "./fake-rights";
+import { refusal } from "./refusal";
 
-type FaultInit = MessageInitShape<typeof FaultDetailSchema>;
-
-/** An error as the vDC sends it. */
-export function refusal(code: Code, fault: FaultInit): ConnectError {
-  return new ConnectError(fault.message ?? "", code, undefined, [{ desc: FaultDetailSchema, value: fault }]);
-}
+export { refusal };
 
 export class FakeVdc {
   password = "one-time";
@@ -58,12 +60,21 @@ export class FakeVdc {
   askedLogs: ListLogsRequest[] = [];
   events: Event[] = [];
   alerts: Alert[] = [];
+  certificates: Certificates = create(CertificatesSchema);
+  uploadedCertificates: UploadCertificateRequest[] = [];
+  /** Refuses uploads. */
+  uploadRefusal: ConnectError | undefined;
+  joinTokens: JoinToken[] = [];
+  createdJoinTokens: CreateJoinTokenRequest[] = [];
+  addedHosts: AddHostRequest[] = [];
   offers: { url: string; version: string }[] = [];
   placements: Placement[] = [];
   probe: MessageInitShape<typeof ProbeHostResponseSchema>[] = [];
   probeStep: () => Promise<void> = async () => {};
   powered: PowerVmRequest[] = [];
   createdVms: CreateVmRequest[] = [];
+  /** Permissions, roles, tokens and the audit log. */
+  rights = new FakeRights((answer) => this.#guard(answer));
   watchers = 0;
   epoch = "epoch-1";
   /** What the client said last that it looks at. */
@@ -118,6 +129,11 @@ export class FakeVdc {
           listAlerts: () => this.#guard(() => ({ alerts: this.alerts })),
           acknowledgeAlert: (r) => this.#guard(() => this.#acknowledge(r.id, r.undo)),
         });
+        service(CertificateService, this.#certificate());
+        service(JoinTokenService, this.#joinToken());
+        service(RoleService, this.rights.role());
+        service(ApiTokenService, this.rights.token());
+        service(AuditService, this.rights.auditLog());
         service(WatchService, {
           watch: (r, context) => this.#watch(r, context.signal),
           look: (r) => this.#guard(() => ((this.gaze = r.gaze?.sights ?? []), {})),
@@ -133,7 +149,8 @@ export class FakeVdc {
   }
 
   #sessionView() {
-    return { userName: "admin", mustChangePassword: this.mustChange, vdcVersion: "0.1.0", hasPassword: true };
+    const { permissions, permissionsSomewhere } = this.rights;
+    return { userId: "user-admin", userName: "admin", mustChangePassword: this.mustChange, vdcVersion: "0.1.0", hasPassword: true, permissions, permissionsSomewhere };
   }
 
   #session() {
@@ -231,7 +248,7 @@ export class FakeVdc {
       }
     };
     return {
-      listHosts: (r: { filter: string }) => this.#guard(() => ({ hosts: named(this.hosts, r.filter), total: BigInt(this.hosts.length) })),
+      listHosts: (r: { filter: string }) => this.#guard(() => counted("hosts", named(this.hosts, r.filter))),
       getHost: (r: { id: string }) => this.#guard(() => found(this.hosts, r.id)),
       listDevices: () => this.#guard(() => ({ devices: this.devices, host: "host-1", observedAt: timestampFromMs(Date.now()) })),
       listLogs: (r: ListLogsRequest) =>
@@ -246,11 +263,46 @@ export class FakeVdc {
         }),
       listHostOffers: () => this.#guard(() => ({ offers: this.offers })),
       probeHost: () => probe(this),
-      addHost: (r: { name: string }) =>
+      addHost: (r: AddHostRequest) =>
         this.#guard(() => {
+          this.addedHosts.push(r);
           const host = create(HostSchema, { id: `host-${this.hosts.length}`, name: r.name });
           this.hosts.push(host);
           return host;
+        }),
+    };
+  }
+
+  #certificate() {
+    return {
+      getCertificates: () => this.#guard(() => this.certificates),
+      uploadCertificate: (r: UploadCertificateRequest) =>
+        this.#guard(() => {
+          if (this.uploadRefusal) throw this.uploadRefusal;
+          this.uploadedCertificates.push(r);
+          return this.certificates;
+        }),
+      removeCertificate: () => this.#guard(() => (this.certificates = { ...this.certificates, uploaded: undefined })),
+      rotateAuthority: () => this.#guard(() => (this.certificates = { ...this.certificates, signsAt: timestampFromMs(Date.now() + 7 * 24 * 3600_000), hostsBehind: 1, hostsBehindNames: ["host-1"] })),
+    };
+  }
+
+  #joinToken() {
+    return {
+      listJoinTokens: () => this.#guard(() => ({ joinTokens: this.joinTokens, total: BigInt(this.joinTokens.length) })),
+      createJoinToken: (r: CreateJoinTokenRequest) =>
+        this.#guard(() => {
+          this.createdJoinTokens.push(r);
+          const expiresAt = timestampFromMs(Date.now() + r.lifeSeconds * 1000);
+          const joinToken = create(JoinTokenSchema, { id: `token-${this.joinTokens.length}`, state: JoinTokenState.USABLE, note: r.note, createdBy: "admin", uses: r.uses, expiresAt });
+          this.joinTokens.push(joinToken);
+          return { joinToken, token: "qxj1.secret.pin", vdcUrl: "https://vdc.example:8443" };
+        }),
+      revokeJoinToken: (r: { id: string }) =>
+        this.#guard(() => {
+          const revoked = { ...found(this.joinTokens, r.id), state: JoinTokenState.REVOKED };
+          this.joinTokens = this.joinTokens.map((t) => (t.id === r.id ? revoked : t));
+          return revoked;
         }),
     };
   }
@@ -260,7 +312,7 @@ export class FakeVdc {
       listPools: (r: { filter: string; hostId: string }) =>
         this.#guard(() => {
           const pools = this.pools.filter((p) => r.hostId === "" || p.hostStatuses.some((s) => s.hostId === r.hostId));
-          return { pools: named(pools, r.filter), total: BigInt(pools.length) };
+          return counted("pools", named(pools, r.filter));
         }),
       getPool: (r: { id: string }) => this.#guard(() => found(this.pools, r.id)),
       listFiles: () => this.#guard(() => ({ files: this.files, total: BigInt(this.files.length), host: "host-1", observedAt: timestampFromMs(Date.now()) })),
@@ -321,7 +373,7 @@ export class FakeVdc {
 
   #vm() {
     return {
-      listVms: (r: { filter: string }) => this.#guard(() => ({ vms: named(this.vms, r.filter), total: BigInt(this.vms.length) })),
+      listVms: (r: { filter: string }) => this.#guard(() => counted("vms", named(this.vms, r.filter))),
       getVm: (r: { id: string }) => this.#guard(() => found(this.vms, r.id)),
       listPlacements: () => this.#guard(() => ({ placements: this.placements, chosenHostId: this.placements.find((p) => p.fits)?.hostId ?? "", chosenReason: "It has the most free memory." })),
       powerVm: (r: PowerVmRequest) =>
@@ -366,6 +418,11 @@ function tally<K>(kinds: K[]): [K, number][] {
   const counts = new Map<K, number>();
   for (const kind of kinds) counts.set(kind, (counts.get(kind) ?? 0) + 1);
   return [...counts];
+}
+
+/** The whole list as one page. */
+function counted<K extends string, T>(field: K, rows: T[]) {
+  return { [field]: rows, total: BigInt(rows.length) } as Record<K, T[]> & { total: bigint };
 }
 
 function named<T extends { name: string }>(rows: T[], filter: string): T[] {

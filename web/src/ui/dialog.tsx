@@ -16,6 +16,8 @@ export interface DialogProps {
   onSubmit?: () => void;
   onClose: () => void;
   closeLabel?: string;
+  /** What it shows is shown once: it goes by its button only, not by Esc or a cross. */
+  isSticky?: boolean;
   /** Nothing to fill in: Enter submits at once. */
   focusSubmit?: boolean;
   children?: ReactNode;
@@ -32,7 +34,8 @@ export function Dialog(props: DialogProps) {
     <Modal
       isOpen
       variant={props.size ?? "medium"}
-      onClose={props.onClose}
+      onClose={props.isSticky ? undefined : props.onClose}
+      onEscapePress={props.isSticky ? () => {} : undefined}
       aria-labelledby={`${id}-title`}
       className="q-dialog"
       position="top"
@@ -59,9 +62,11 @@ export function Dialog(props: DialogProps) {
                 {props.submit}
               </Button>
             )}
-            <Button variant="link" onClick={props.onClose}>
-              {props.closeLabel ?? "Cancel"}
-            </Button>
+            {!props.isSticky && (
+              <Button variant="link" onClick={props.onClose}>
+                {props.closeLabel ?? "Cancel"}
+              </Button>
+            )}
           </ModalFooter>
         </form>
       </InDialog>

@@ -15,10 +15,11 @@ mod gaze;
 
 use crate::api::assembly::ViewFn;
 use crate::api::error::{reply, rpc};
-use crate::api::{Assembly, Person, auth};
+use crate::api::{Assembly, Person, auth, task};
 use crate::bus::{Listener, Thing};
 use crate::core::Core;
 use crate::ids;
+use crate::services::App;
 use crate::services::session::Sessions;
 use connectrpc::{ConnectError, RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
 use gaze::Gaze;
@@ -26,7 +27,8 @@ use quantix_contract::quantix::watch::v1 as wire;
 use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_contract::time::to_proto;
 use quantix_model::fault::{Fault, FaultCode};
-use quantix_model::id::{HostId, SessionId};
+use quantix_model::id::HostId;
+use quantix_model::right::Permission;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,6 +36,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use uuid::Uuid;
 
 /// Changes are gathered for so long before they are sent.
 const GATHER: Duration = Duration::from_millis(100);
@@ -59,15 +62,16 @@ const MOVED_MAX: usize = 4096;
 
 /// Where open streams hear that their client looks elsewhere.
 #[derive(Default)]
-struct Eyes(Mutex<HashMap<(SessionId, String), mpsc::Sender<Gaze>>>);
+struct Eyes(Mutex<HashMap<(Uuid, String), mpsc::Sender<Gaze>>>);
 
 impl Eyes {
-    fn open(&self) -> MutexGuard<'_, HashMap<(SessionId, String), mpsc::Sender<Gaze>>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<(Uuid, String), mpsc::Sender<Gaze>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 struct Api {
+    app: Arc<App>,
     core: Arc<Core>,
     sessions: Arc<Sessions>,
     views: Arc<HashMap<&'static str, ViewFn>>,
@@ -76,17 +80,18 @@ struct Api {
 }
 
 /// Serves the stream; mounted after all nouns have added their views.
-pub fn mount(assembly: &mut Assembly, core: &Arc<Core>, sessions: &Arc<Sessions>) {
+pub fn mount(assembly: &mut Assembly, app: &Arc<App>, sessions: &Arc<Sessions>) {
     let views = Arc::new(assembly.views.clone());
     let places = Arc::new(Semaphore::new(STREAMS_MAX));
-    let (core, sessions, eyes) = (core.clone(), sessions.clone(), Arc::default());
-    assembly.service(Arc::new(Api { core, sessions, views, places, eyes }));
+    let (app, core, sessions, eyes) = (app.clone(), app.core.clone(), sessions.clone(), Arc::default());
+    assembly.service(Arc::new(Api { app, core, sessions, views, places, eyes }));
 }
 
 type Message = Result<wire::WatchResponse, ConnectError>;
 
 /// One client's stream.
 struct Watcher {
+    app: Arc<App>,
     core: Arc<Core>,
     sessions: Arc<Sessions>,
     views: Arc<HashMap<&'static str, ViewFn>>,
@@ -121,6 +126,7 @@ impl wire::WatchService for Api {
         listener.missed = listener.missed.filter(|_| asked.epoch == self.core.epoch);
         let (out, stream) = mpsc::channel(QUEUE_MAX);
         let watcher = Watcher {
+            app: self.app.clone(),
             core: self.core.clone(),
             sessions: self.sessions.clone(),
             views: self.views.clone(),
@@ -134,7 +140,7 @@ impl wire::WatchService for Api {
             said_at: Instant::now(),
         };
         let (looks, gazes) = mpsc::channel(GAZES_MAX);
-        let key = (person.session_id, ids::plain().to_string());
+        let key = (person.by.id(), ids::plain().to_string());
         self.eyes.open().insert(key.clone(), looks);
         let (eyes, stop, counted) = (self.eyes.clone(), self.core.stop.clone(), self.core.metrics.watching());
         self.core.spawn(async move {
@@ -153,14 +159,14 @@ impl wire::WatchService for Api {
         context: RequestContext,
         request: ServiceRequest<'_, wire::LookRequest>,
     ) -> ServiceResult<wire::LookResponse> {
-        let person = auth::person(&context)?.session_id;
+        let person = auth::person(&context)?.by.id();
         let asked = request.to_owned_message();
         reply(async { self.turn(person, asked).await }.await)
     }
 }
 
 impl Api {
-    async fn turn(&self, session: SessionId, asked: wire::LookRequest) -> Result<wire::LookResponse, Fault> {
+    async fn turn(&self, session: Uuid, asked: wire::LookRequest) -> Result<wire::LookResponse, Fault> {
         let gaze = Gaze::try_from(asked.gaze.as_option())?;
         let gone = || Fault::not_found("watch", &asked.watch_id);
         let eye = self.eyes.open().get(&(session, asked.watch_id.clone())).cloned().ok_or_else(gone)?;
@@ -211,11 +217,13 @@ impl Watcher {
             }
             if checked_at.elapsed() >= TICK {
                 checked_at = Instant::now();
-                if !self.sessions.lasts(self.person.session_id).await {
+                // Rights may have changed, too.
+                let Some(person) = self.sessions.lasts(&self.person).await else {
                     let fault = auth::not_signed_in();
                     let _ = self.out.try_send(Err(rpc(&fault)));
                     return;
-                }
+                };
+                self.person = person;
             }
         }
     }
@@ -336,6 +344,14 @@ impl Watcher {
 
     async fn tell(&mut self, thing: Thing) -> bool {
         let Some(view) = self.views.get(thing.kind()).cloned() else { return true };
+        match self.may_see(thing).await {
+            Ok(true) => {}
+            Ok(false) => return true,
+            Err(fault) => {
+                tracing::warn!(%fault, ?thing, "whether a watcher may see it is not known");
+                return true;
+            }
+        }
         let event = match view(thing).await {
             Ok(Some(event)) => event,
             Ok(None) => {
@@ -349,6 +365,22 @@ impl Watcher {
             }
         };
         self.send(event).await
+    }
+
+    /// What is gone was seen by those who see everything, or was named in a grant.
+    async fn may_see(&self, thing: Thing) -> Result<bool, Fault> {
+        let rights = &self.person.rights;
+        if rights.everywhere().has(Permission::SystemView) {
+            return Ok(true);
+        }
+        match thing {
+            Thing::Task(id) => match self.core.tasks.get(id).await {
+                Ok(task) => task::may_see(&self.app, &self.person, &task).await,
+                Err(_) => Ok(false),
+            },
+            Thing::Event(_) | Thing::Alert(_) => Ok(false),
+            thing => auth::may(&self.app, rights, task::seen_with(Some(thing)), thing).await,
+        }
     }
 
     async fn send(&mut self, event: Event) -> bool {

@@ -1,11 +1,13 @@
 // Events as rows: used by the events page and the pages of the objects they tell of.
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Button, FormSelect, FormSelectOption } from "@patternfly/react-core";
+import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { faultOf, viewOf } from "../../api/fault";
 import type { Event } from "../../api/gen/quantix/event/v1/event_pb";
 import type { FaultDetail } from "../../api/gen/quantix/fault/v1/fault_pb";
 import { useEvents } from "../../api/lists";
+import { useMay } from "../../api/session";
 import { FaultPanel } from "../../ui/fault";
 import { Filter } from "../../ui/filter";
 import { Empty } from "../../ui/parts";
@@ -49,6 +51,7 @@ interface Chosen {
 export function EventTable({ objectId = "", filter, severity, onChange }: { objectId?: string; onChange: (chosen: Chosen) => void } & Chosen) {
   const wire = SEVERITIES.find((s) => s.value === severity)?.wire ?? SEVERITIES[0].wire;
   const list = useEvents(filter, objectId, wire);
+  const may = useMay();
   const narrowed = filter !== "" || severity !== "";
   return (
     <>
@@ -61,6 +64,11 @@ export function EventTable({ objectId = "", filter, severity, onChange }: { obje
             ))}
           </FormSelect>
         </div>
+        {objectId && may("audit.view") && (
+          <Link to="/audit" search={{ object: objectId }}>
+            Who did what here
+          </Link>
+        )}
       </div>
       <DataTable
         label="Events"

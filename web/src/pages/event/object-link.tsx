@@ -5,6 +5,7 @@ const PAGES = { vm: "/vms/$id", host: "/hosts/$id", pool: "/pools/$id", volume: 
 
 export function ObjectLink({ kind, id, name }: { kind: string; id: string; name: string }) {
   const to = PAGES[kind as keyof typeof PAGES];
+  if (kind === "certificate") return <Link to="/certificates">{name || "Certificates"}</Link>;
   if (!to) return <>{name || id}</>;
   return (
     <Link to={to} params={{ id }}>

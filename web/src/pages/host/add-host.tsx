@@ -6,11 +6,13 @@ import { useEffect, useRef, useState } from "react";
 import { useApi, useClient } from "../../api/context";
 import { faultOf, viewOf } from "../../api/fault";
 import { HostService, Phase, PhaseState, type ProbeHostResponse } from "../../api/gen/quantix/host/v1/host_pb";
+import { useHosts } from "../../api/lists";
 import { Dialog } from "../../ui/dialog";
 import { FaultPanel, type FaultView } from "../../ui/fault";
-import { Field } from "../../ui/field";
+import { Field, SelectField } from "../../ui/field";
 import { Status, type StatusView } from "../../ui/status";
 import { DiscoveryFacts } from "./discovery";
+import { isSilent } from "./words";
 
 const PHASES = [
   { phase: Phase.PING, label: "Reach the host", note: "Is a Quantix host there, and does its clock agree?" },
@@ -32,6 +34,9 @@ export function AddHostDialog({ onClose }: { onClose: () => void }) {
   const [url, setUrl] = useState("");
   const [token, setToken] = useState("");
   const [name, setName] = useState("");
+  const [replaces, setReplaces] = useState("");
+  const hosts = useHosts().rows;
+  const replaced = hosts?.find((h) => h.id === replaces);
   const [phases, setPhases] = useState<ReadonlyMap<Phase, PhaseView>>(new Map());
   const [found, setFound] = useState<ProbeHostResponse>();
   const [fault, setFault] = useState<FaultView>();
@@ -56,7 +61,8 @@ export function AddHostDialog({ onClose }: { onClose: () => void }) {
         );
         if (r.probeId !== "") {
           setFound(r);
-          setName((old) => old || hostLabel(r.discovery?.hostname ?? ""));
+          // A machine that is known keeps its name: it is enrolled again, not added.
+          setName((old) => r.knownHostName || old || hostLabel(r.discovery?.hostname ?? ""));
         }
       }
     } catch (error) {
@@ -70,7 +76,7 @@ export function AddHostDialog({ onClose }: { onClose: () => void }) {
     setBusy(true);
     setFault(undefined);
     try {
-      const host = await client.addHost({ probeId: found.probeId, name });
+      const host = await client.addHost({ probeId: found.probeId, name: replaced?.name ?? name, replacesHostId: replaced?.id ?? "" });
       await queries.invalidateQueries();
       await navigate({ to: "/hosts/$id", params: { id: host.id } });
     } catch (error) {
@@ -78,15 +84,17 @@ export function AddHostDialog({ onClose }: { onClose: () => void }) {
       setBusy(false);
     }
   };
+  const isKnown = (found?.knownHostId ?? "") !== "";
+  const silent = isKnown ? [] : (hosts ?? []).filter(isSilent);
   const failed = [...phases.values()].find((p) => p.fault);
   return (
     <Dialog
       title="Add host"
       note={found ? "This is what the host says of itself. Nothing was changed yet." : "The host shows its token on its screen, or with: quantix-node token"}
       size="medium"
-      submit={found ? "Add host" : failed ? "Check again" : "Check host"}
+      submit={found ? (isKnown ? "Enrol again" : replaced ? `Replace ${replaced.name}` : "Add host") : failed ? "Check again" : "Check host"}
       busy={busy}
-      disabled={found ? name === "" : address === "" || token.trim() === ""}
+      disabled={found ? name === "" && !replaced : address === "" || token.trim() === ""}
       fault={fault}
       onSubmit={() => void (found ? confirm() : check())}
       onClose={onClose}
@@ -119,9 +127,25 @@ export function AddHostDialog({ onClose }: { onClose: () => void }) {
       {phases.size > 0 && <PhaseList phases={phases} />}
       {found && (
         <>
-          <Field label="Name" help="1 to 63 of a-z, 0-9 and -">
-            {(ids) => <TextInput {...ids} value={name} onChange={(_, v) => setName(v)} autoFocus autoComplete="off" />}
-          </Field>
+          {isKnown && (
+            <p role="status">
+              This machine is registered already, as <strong>{found.knownHostName}</strong>. It stays that host with its pools and VMs, and gets a new certificate.
+            </p>
+          )}
+          {silent.length > 0 && (
+            <SelectField
+              label="Is it new?"
+              value={replaces}
+              onChange={setReplaces}
+              help={replaced ? `It becomes ${replaced.name}, with its pools and VMs on record. The machine that was ${replaced.name} is refused from then on.` : "A machine that was installed anew takes the place of the silent host it was."}
+              options={[{ value: "", label: "Yes, a new host" }, ...silent.map((h) => ({ value: h.id, label: `No, it replaces ${h.name}` }))]}
+            />
+          )}
+          {!isKnown && !replaced && (
+            <Field label="Name" help="1 to 63 of a-z, 0-9 and -">
+              {(ids) => <TextInput {...ids} value={name} onChange={(_, v) => setName(v)} autoFocus autoComplete="off" />}
+            </Field>
+          )}
           {found.discovery && <DiscoveryFacts discovery={found.discovery} version={found.hostVersion} clockSkewMs={Number(found.clockSkewMs)} url={address} />}
         </>
       )}

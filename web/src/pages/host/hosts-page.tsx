@@ -7,14 +7,22 @@ import type { Host } from "../../api/gen/quantix/host/v1/host_pb";
 import { ORDERS, useHosts } from "../../api/lists";
 import { usePageState } from "../../shell/page-state";
 import { Filter } from "../../ui/filter";
-import { Empty, Meter, PageTitle } from "../../ui/parts";
+import { Empty, Loading, Meter, PageTitle } from "../../ui/parts";
 import { formatBytes, formatRatio } from "../../ui/quantity";
 import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
+import { Tabs } from "../../ui/tabs";
 import { Age } from "../../ui/time";
 import { acceleratorName, hostStatus, isSilent, ms } from "./words";
 
 const AddHostDialog = lazy(() => import("./add-host").then((m) => ({ default: m.AddHostDialog })));
+
+const JoinTokens = lazy(() => import("../join-token/join-tokens").then((m) => ({ default: m.JoinTokens })));
+
+const TABS = [
+  { id: "hosts", label: "Hosts" },
+  { id: "join-tokens", label: "Join tokens" },
+];
 
 const Unknown = () => <span className="q-muted">unknown</span>;
 
@@ -78,15 +86,32 @@ const COLUMNS: Column<Host>[] = [
 
 export function HostsPage() {
   const page = usePageState();
-  const hosts = useHosts(page);
+  const tab = page.tab === "join-tokens" ? page.tab : "hosts";
   const add = (
     <Button onClick={page.openCreate} size="sm">
-      Add host
+      {tab === "hosts" ? "Add host" : "Create join token"}
     </Button>
   );
   return (
     <>
       <PageTitle title="Hosts" actions={add} />
+      <Tabs label="Hosts" tabs={TABS} active={tab} onSelect={(id) => page.setTab(id === "hosts" ? undefined : id)} />
+      {tab === "hosts" ? (
+        <HostList />
+      ) : (
+        <Suspense fallback={<Loading label="join tokens" />}>
+          <JoinTokens isCreating={page.isCreating} onCreate={page.openCreate} onCreated={page.closeCreate} />
+        </Suspense>
+      )}
+    </>
+  );
+}
+
+function HostList() {
+  const page = usePageState();
+  const hosts = useHosts(page);
+  return (
+    <>
       {(page.filter !== "" || (hosts.rows?.length ?? 0) > 0) && (
         <div className="q-toolbar">
           <Filter label="Filter hosts by name" value={page.filter} onChange={page.setFilter} />
