@@ -1,3 +1,5 @@
+//! Authorities through their whole life, on files and on a clock that is moved.
+
 use super::*;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;

@@ -353,7 +353,7 @@ async fn five_years_and_no_host_is_lost() {
     let mut cluster = Cluster::start().await;
     let mut travellers = Vec::new();
     let plans: [(&str, &[(u32, u32)]); 2] =
-        [("host-2", &[(200, 275), (400, 475)]), ("host-3", &[(900, 1100)])];
+        [("host-2", &[(200, 225), (400, 450)]), ("host-3", &[(900, 1100)])];
     for (name, away) in plans {
         let spare = Spare::start(&cluster, name).await;
         add(&cluster, &spare, name, "").await.unwrap();
