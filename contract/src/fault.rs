@@ -126,7 +126,7 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
             | C::SecondFactorWrong | C::ChallengeExpired | C::SignInAgain => ErrorCode::Unauthenticated,
         C::UserDisabled | C::Forbidden => ErrorCode::PermissionDenied,
         C::StoreUnavailable | C::StoreFull | C::HostConnectionFailed | C::HostApiNotAvailable | C::NetworkUnreachable
-            | C::OidcFailed | C::LdapFailed | C::TlsError | C::HostUnreachable | C::HostDisconnected | C::HypervisorUnavailable
+            | C::TlsError | C::HostUnreachable | C::HostDisconnected | C::HypervisorUnavailable
             | C::PoolStalled | C::PoolServerUnreachable | C::PoolNotReady => ErrorCode::Unavailable,
         C::PasswordChangeRequired | C::HostFirmwareOutdated | C::InvalidResponse | C::ClockSkew
             | C::VersionUnsupported | C::HostInUse | C::AcceleratorUnavailable | C::HypervisorRefused
@@ -137,8 +137,7 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
             | C::VolumeHasClones | C::VolumeHeldElsewhere | C::VolumeDamaged | C::DeviceInUse
             | C::DeviceChanged | C::VolumeInUse | C::ImageNotReady | C::ImageInUse | C::UploadIncomplete
             | C::VmActionNotAllowed | C::ConsoleNotRunning | C::TaskNotCancellable | C::SealKeyMissing
-            | C::LastAdmin | C::RoleInUse | C::OwnAccount | C::UserNotLocal | C::PasskeyUnavailable
-            | C::SignInNotSetUp => ErrorCode::FailedPrecondition,
+            | C::LastAdmin | C::RoleInUse | C::OwnAccount | C::UserNotLocal => ErrorCode::FailedPrecondition,
         C::Internal => ErrorCode::Internal,
     }
 }

@@ -4,9 +4,10 @@ use crate::error::StoreError;
 use crate::page::{Key, Mark, PageRequest, token};
 use crate::row::{Row, select_all, select_page};
 use crate::{
-    AlertRecord, ApiTokenRecord, AuditRecord, EventRecord, FactorRecord, GrantRecord, HostRecord, ImageRecord,
-    JoinTokenRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord, PoolStatusRecord, RecoveryCodeRecord,
-    RoleRecord, SessionRecord, Store, TaskRecord, UploadRecord, UserRecord, VmRecord, VolumeRecord,
+    AlertRecord, ApiTokenRecord, AuditRecord, EventRecord, FactorRecord, GrantRecord, HostRecord,
+    ImageRecord, JoinTokenRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord, PoolStatusRecord,
+    RecoveryCodeRecord, RoleRecord, SessionRecord, Store, TaskRecord, UploadRecord, UserRecord, VmRecord,
+    VolumeRecord,
 };
 use quantix_model::list::Order;
 use sea_orm::sea_query::{Expr, ExprTrait};

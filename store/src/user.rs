@@ -3,9 +3,7 @@
 use crate::connection::Store;
 use crate::error::StoreError;
 use crate::page::{Key, Page, PageRequest};
-use crate::row::{
-    self, Row, SortColumn, by_name, from_id, from_word, name_key, to_ms, to_word,
-};
+use crate::row::{self, Row, SortColumn, by_name, from_id, from_word, name_key, to_ms, to_word};
 use quantix_model::UnixMs;
 use quantix_model::id::{SessionId, UserId};
 use quantix_model::list::SortBy;

@@ -189,8 +189,8 @@ impl Authority {
         Ok(format!("certificate authority {}", self.fingerprint()?))
     }
 
-    /// Its key as PEM.
-    pub(super) fn key(&self, seal: &Seal) -> Result<Zeroizing<String>, Fault> {
+    /// Its key as PEM, for who has the seal.
+    pub fn key(&self, seal: &Seal) -> Result<Zeroizing<String>, Fault> {
         seal.open_text(&self.purpose()?, &self.key)
     }
 

@@ -12,8 +12,8 @@ use quantix_model::name::check_label;
 use quantix_model::right::{ADMIN, BUILT_IN, Permission, Permissions, Scope, built_in};
 use quantix_model::user::UserSource;
 use quantix_store::{GrantRecord, RoleRecord, Store};
-use std::collections::{BTreeSet, HashMap};
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 /// Letters of a description.
 const DESCRIPTION_MAX: usize = 200;

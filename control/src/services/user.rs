@@ -3,9 +3,9 @@
 //! Nobody takes away their own account or the last one that can let others in: both would lock everybody out.
 
 use crate::api::Person;
-use crate::services::{audit, role};
 use crate::services::password::one_time_password;
 use crate::services::session::{self, Sessions};
+use crate::services::{audit, role};
 use quantix_contract::quantix::action::v1::AllowedAction;
 use quantix_contract::quantix::user::v1 as wire;
 use quantix_contract::{time, twin};

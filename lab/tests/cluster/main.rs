@@ -4,6 +4,7 @@
 mod adopt;
 mod backup;
 mod bad_input;
+mod canary;
 mod certificate;
 mod device;
 mod event;

@@ -123,7 +123,8 @@ async fn hosts_that_are_none_of_ours() {
 
     // Nobody at all, then a host of our CA that is not registered.
     let ca = std::fs::read_to_string(cluster.vdc_dir().join("pki/ca.pem")).expect("the vDC's CA");
-    let ca_key = std::fs::read_to_string(cluster.vdc_dir().join("pki/ca.key")).expect("its key");
+    let core = cluster.vdc().core();
+    let ca_key = core.pki.authorities().all()[0].key(&core.seal).expect("its key");
     let signed = |id: &str, from: i32, to: i32| {
         let id: HostId = id.parse().expect("an id");
         let mut params = CertificateParams::new([host_name(id)]).expect("a name");

@@ -7,6 +7,7 @@ import { GrantViewSchema, RoleSchema, type GrantView } from "../../api/gen/quant
 import { VmSchema } from "../../api/gen/quantix/vm/v1/vm_pb";
 import { expectAccessible } from "../../testing/accessible";
 import { PERMISSIONS } from "../../testing/fake-rights";
+import { fakeUser } from "../../testing/fake-people";
 import { FakeVdc } from "../../testing/fake-vdc";
 import { renderApp, signIn } from "../../testing/render";
 import { lostWith } from "./grant-dialogs";
@@ -21,6 +22,7 @@ function rig(): FakeVdc {
   const vdc = signIn(new FakeVdc());
   vdc.rights.roles.push(role("backup", ["vm.view", "volume.view", "volume.manage"]), role("helpdesk", ["vm.view", "vm.power", "vm.console"]));
   vdc.rights.grants.push(grant("anna", "backup"), grant("anna", "helpdesk", "vm", "web-1"), grant("ben", "helpdesk", "vm", "", "id-old"));
+  vdc.people.users = ["anna", "ben"].map((name) => ({ ...fakeUser(name), id: `user-${name}` }));
   return vdc;
 }
 

@@ -1,0 +1,155 @@
+//! Secrets that would be recognised anywhere are put into everything that takes one. Then everything that is kept, told or
+//! written down is looked through for them.
+
+use quantix_contract::quantix::host::v1 as host;
+use quantix_contract::quantix::pool::v1 as pool;
+use quantix_lab::cluster::Cluster;
+use quantix_lab::rig::PASSWORD;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+const CEPH: &str = "AQCanaryOfCephCanaryOfCephCanaryOfCeph==";
+const CHAP: &str = "CanaryOfChap00";
+const MUTUAL: &str = "CanaryOfMutual";
+const ASKED: &str = "CanaryOfAsking";
+
+/// Everything that is traced, by vDC and host alike: both run in this process.
+#[derive(Clone, Default)]
+struct Traced(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Traced {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn chap(user: &str, password: &str) -> pool::Chap {
+    pool::Chap { user: user.into(), password: password.into(), ..Default::default() }
+}
+
+/// Every file below a folder.
+fn files(folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => files(&path, found),
+            kind if kind.is_file() => {
+                drop(found.insert(path.display().to_string(), std::fs::read(&path).unwrap()))
+            }
+            _ => {}
+        }
+    }
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|part| part == text.as_bytes())
+}
+
+async fn pools(cluster: &Cluster) {
+    let host = cluster.host_ready().await;
+    let ceph = pool::CephPool {
+        monitors: vec!["192.0.2.1".into()],
+        pool: "p".into(),
+        user: "u".into(),
+        key: CEPH.into(),
+        ..Default::default()
+    };
+    let iscsi = pool::IscsiPool {
+        portal: "192.0.2.1".into(),
+        target: "iqn.2026-01.org.example:x".into(),
+        chap: chap("one", CHAP).into(),
+        mutual_chap: chap("two", MUTUAL).into(),
+        volume_group: "vg".into(),
+        ..Default::default()
+    };
+    let backends = [pool::pool_spec::Backend::from(ceph), pool::pool_spec::Backend::from(iscsi)];
+    for (name, backend) in ["ceph", "iscsi"].into_iter().zip(backends) {
+        let request = pool::CreatePoolRequest {
+            name: name.into(),
+            spec: pool::PoolSpec { backend: Some(backend), ..Default::default() }.into(),
+            host_ids: vec![host.id.clone()],
+            ..Default::default()
+        };
+        let made = cluster.ok(cluster.client.pools().create_pool(request).await).into_owned();
+        cluster.task_end(&made.task_id).await;
+    }
+    // A question passes its secret on, whatever comes of it.
+    let asked = pool::DiscoverTargetsRequest {
+        host_id: host.id,
+        portal: "192.0.2.1".into(),
+        chap: chap("three", ASKED).into(),
+        ..Default::default()
+    };
+    let _ = cluster.client.pools().discover_targets(asked).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_seen_where_it_is_not_needed() {
+    let traced = Traced::default();
+    let to = traced.clone();
+    tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || to.clone()).init();
+    let cluster = Cluster::start().await;
+    pools(&cluster).await;
+    let token = cluster.host_token().await;
+    let _ = cluster.probe(&cluster.host_url(), &token).await;
+
+    // What is told.
+    let all = pool::ListPoolsRequest::default();
+    let told = [
+        format!("{:?}", cluster.ok(cluster.client.pools().list_pools(all).await).into_owned()),
+        format!(
+            "{:?}",
+            cluster.client.tasks().list_tasks(Default::default()).await.map(|a| a.into_owned()).unwrap()
+        ),
+        format!(
+            "{:?}",
+            cluster.client.events().list_events(Default::default()).await.map(|a| a.into_owned()).unwrap()
+        ),
+        format!(
+            "{:?}",
+            cluster
+                .client
+                .hosts()
+                .list_hosts(host::ListHostsRequest::default())
+                .await
+                .map(|a| a.into_owned())
+                .unwrap()
+        ),
+    ];
+    let secret = token.split('.').nth(1).unwrap();
+    let secrets = [CEPH, CHAP, MUTUAL, ASKED, PASSWORD, secret];
+    for answer in &told {
+        for secret in secrets {
+            assert!(!answer.contains(secret), "told: {secret}");
+        }
+    }
+    // What is kept: the ledger of a host holds the secrets of its pools, for its owner's eyes; nothing else does.
+    let mut kept = BTreeMap::new();
+    files(cluster.folder(), &mut kept);
+    assert!(kept.keys().any(|name| name.contains("vdc.sqlite")), "{:?}", kept.keys());
+    let mut of_host = 0;
+    for (name, bytes) in &kept {
+        for secret in secrets.into_iter().filter(|secret| holds(bytes, secret)) {
+            assert!(name.contains("ledger") && ![ASKED, PASSWORD].contains(&secret), "{name} holds {secret}");
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(name).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{name} is for its owner only");
+            of_host += 1;
+        }
+    }
+    assert!(of_host >= 3, "the host was given what it needs: this test would see it");
+    // What was traced, at the most talkative: our own words, and those of every library.
+    let lines = traced.0.lock().unwrap().clone();
+    assert!(lines.len() > 10_000, "{}", lines.len());
+    let lines = String::from_utf8_lossy(&lines).into_owned();
+    for secret in secrets {
+        let line = lines.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "traced: {secret}");
+    }
+}
