@@ -10,6 +10,7 @@ pub mod fault;
 pub mod file;
 pub mod host;
 pub mod id;
+pub mod identity;
 pub mod image;
 pub mod list;
 pub mod log;

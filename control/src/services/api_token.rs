@@ -64,7 +64,11 @@ pub async fn authenticate(core: &Core, token: &str, from: IpAddr) -> Result<Opti
             tracing::warn!(%err, "that a token was used could not be written");
         }
     }
-    let user = core.store.user_get(found.user_id).await?;
+    let user = match core.store.user_get(found.user_id).await.map_err(Fault::from) {
+        // Deleted since the token was found.
+        Err(fault) if fault.code == FaultCode::NotFound => return Ok(None),
+        user => user?,
+    };
     if user.disabled {
         return Ok(None);
     }

@@ -226,7 +226,11 @@ impl Sessions {
             self.core.store.session_delete(session.id).await?;
             return Ok(None);
         }
-        let user = self.core.store.user_get(session.user_id).await?;
+        let user = match self.core.store.user_get(session.user_id).await.map_err(Fault::from) {
+            // Deleted since the session was found.
+            Err(fault) if fault.code == FaultCode::NotFound => return Ok(None),
+            user => user?,
+        };
         if user.disabled {
             return Ok(None);
         }
