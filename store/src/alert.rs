@@ -122,13 +122,26 @@ impl Store {
     }
 
     /// Writes alerts that are new or tell something else than before, and takes away those that are over; all or
-    /// nothing.
+    /// nothing. That somebody looks after one stays, whenever they said so, unless it is worse now than it was then.
     pub async fn alert_settle(&self, written: &[AlertRecord], over: &[AlertId]) -> Result<(), StoreError> {
         let tx = self.begin().await?;
         for alert in written {
-            match row::find::<AlertRecord>(&tx, &alert.id.to_string()).await? {
-                Some(_) => row::put(&tx, alert).await?,
-                None => row::insert(&tx, alert).await?,
+            if row::insert_if_absent(&tx, alert).await? {
+                continue;
+            }
+            let settle = |kept: &mut AlertRecord| {
+                let cared = (kept.severity >= alert.severity)
+                    .then(|| (kept.acknowledged_at, std::mem::take(&mut kept.acknowledged_by)));
+                *kept = alert.clone();
+                if let Some((at, by)) = cared {
+                    (kept.acknowledged_at, kept.acknowledged_by) = (at, by);
+                }
+                Ok::<(), StoreError>(())
+            };
+            match row::alter(&tx, &alert.id.to_string(), settle).await {
+                // Over at the same moment: whoever looks next finds what is.
+                Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                Err(err) => return Err(err),
             }
         }
         for id in over {

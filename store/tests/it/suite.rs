@@ -7,7 +7,7 @@ use quantix_model::list::{Order, SortBy};
 use quantix_model::task::TaskState;
 use quantix_model::vm::{Cdrom, PowerState, VmPhase};
 use quantix_model::volume::VolumePhase;
-use quantix_store::{EventFilter, JoinUse, PageRequest, PoolStatusRecord, Store, StoreError};
+use quantix_store::{AlertRecord, EventFilter, JoinUse, PageRequest, PoolStatusRecord, Store, StoreError};
 
 /// Every check, on an empty store.
 pub async fn run(store: &Store) {
@@ -421,9 +421,29 @@ async fn alerts(store: &Store) {
         .await
         .unwrap();
     assert_eq!(store.alert_get(a.id).await.unwrap(), seen);
-    let worse = quantix_store::AlertRecord { severity: Severity::Error, ..seen };
-    store.alert_settle(std::slice::from_ref(&worse), &[b.id]).await.unwrap();
+    // A rule that read it before somebody said so, and writes after: they still look after it.
+    let renamed = AlertRecord { object_name: "q".into(), ..a.clone() };
+    store.alert_settle(std::slice::from_ref(&renamed), &[]).await.unwrap();
+    let kept = AlertRecord { object_name: "q".into(), ..seen.clone() };
+    assert_eq!(store.alert_get(a.id).await.unwrap(), kept);
+    // Worse than what they said it of is news to them, too.
+    let worse = AlertRecord { severity: Severity::Error, ..a };
+    let over = [b.id];
+    let (one, two) = tokio::join!(
+        store.alert_settle(std::slice::from_ref(&worse), &over),
+        store.alert_settle(std::slice::from_ref(&worse), &[]),
+    );
+    assert_eq!((one, two), (Ok(()), Ok(())));
     assert_eq!(store.alert_all().await.unwrap(), vec![worse]);
+    // Found by two at the same moment it is one.
+    let fresh = make::alert("p3");
+    let (one, two) = tokio::join!(
+        store.alert_settle(std::slice::from_ref(&fresh), &[]),
+        store.alert_settle(std::slice::from_ref(&fresh), &[]),
+    );
+    assert_eq!((one, two), (Ok(()), Ok(())));
+    assert_eq!(store.alert_of("p3").await.unwrap(), vec![fresh.clone()]);
+    store.alert_settle(&[], &[fresh.id]).await.unwrap();
 }
 
 async fn join_tokens(store: &Store) {
