@@ -1,5 +1,5 @@
 // Passkeys on the sign-in page: offered by the browser where the name is typed, and asked for by a button.
-import { useEffect, useState } from "react";
+import { useEffect, useEffectEvent, useState } from "react";
 import { useClient } from "../../api/context";
 import { codeOf, faultOf, Stated } from "../../api/fault";
 import { FaultCode } from "../../api/gen/quantix/fault/v1/fault_pb";
@@ -31,6 +31,8 @@ export function usePasskeyOffer({ on, onAnswer, onRefused }: Offer): string {
   const client = useClient(SessionService);
   const [reason, setReason] = useState(whyNoPasskeys);
   const [round, setRound] = useState(0);
+  const enter = useEffectEvent(onAnswer);
+  const refuse = useEffectEvent(onRefused);
   useEffect(() => {
     if (!on || reason !== "") return;
     const over = new AbortController();
@@ -43,7 +45,7 @@ export function usePasskeyOffer({ on, onAnswer, onRefused }: Offer): string {
       const { ceremony, optionsJson } = await client.beginPasskeyLogin({}, { signal: over.signal });
       if (!(await canAutofill()) || over.signal.aborted) return;
       const credentialJson = await showPasskey(optionsJson, over.signal);
-      await onAnswer(await client.confirmLogin({ proof: { case: "passkey", value: { ceremony, credentialJson } } }));
+      await enter(await client.confirmLogin({ proof: { case: "passkey", value: { ceremony, credentialJson } } }));
     };
     offer().catch((error: unknown) => {
       // What the browser says of an offer that nobody took is no news. Neither is that there can be none.
@@ -52,7 +54,7 @@ export function usePasskeyOffer({ on, onAnswer, onRefused }: Offer): string {
         const { message, remedy } = faultOf(error);
         setReason(`${message} ${remedy ?? ""}`);
       } else if (codeOf(error) !== undefined && codeOf(error) !== FaultCode.TOO_MANY_ATTEMPTS) {
-        onRefused(error);
+        refuse(error);
         setRound((n) => n + 1);
       }
     });
@@ -61,7 +63,6 @@ export function usePasskeyOffer({ on, onAnswer, onRefused }: Offer): string {
       document.removeEventListener("visibilitychange", again);
       over.abort();
     };
-    // The callbacks change with each rendering and mean the same.
   }, [client, on, reason, round]);
   return reason;
 }
