@@ -90,8 +90,7 @@ impl Api {
         asked: wire::ConfirmPasskeyRequest,
         here: Option<&Site>,
     ) -> Result<wire::ConfirmFactorResponse, Fault> {
-        let answer =
-            passkey::Answer { ceremony: &asked.ceremony, credential_json: &asked.credential_json };
+        let answer = passkey::Answer { ceremony: &asked.ceremony, credential_json: &asked.credential_json };
         let (factor, recovery_codes) = passkey::confirm(&self.0, caller, answer).await?;
         Ok(wire::ConfirmFactorResponse {
             factor: factor::view(&factor, here).into(),

@@ -97,11 +97,7 @@ impl Passkeys {
 }
 
 /// Refuses who or where no passkey can be made; answers where.
-pub fn check_may_add<'a>(
-    core: &Core,
-    user: &UserRecord,
-    site: Option<&'a Site>,
-) -> Result<&'a Site, Fault> {
+pub fn check_may_add<'a>(core: &Core, user: &UserRecord, site: Option<&'a Site>) -> Result<&'a Site, Fault> {
     if user.source == UserSource::Oidc {
         return Err(Fault::new(
             FaultCode::UserNotLocal,
@@ -126,7 +122,8 @@ pub fn place(factor: &FactorRecord, site: Option<&Site>) -> (String, String) {
         return Default::default();
     }
     let made = serde_json::from_str::<Shown>(&factor.secret).map(|shown| shown.site).unwrap_or_default();
-    let reason = if site.and_then(Site::name) == Some(made.as_str()) { String::new() } else { elsewhere(&made) };
+    let reason =
+        if site.and_then(Site::name) == Some(made.as_str()) { String::new() } else { elsewhere(&made) };
     (made, reason)
 }
 

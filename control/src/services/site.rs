@@ -61,7 +61,9 @@ impl Site {
                 "Open this page by its name, https://{name}{port}. Another name is made known under `names` in the \
                  vDC's settings."
             ),
-            None => "Give the vDC a name, put it under `names` in its settings, and open this page by it.".into(),
+            None => {
+                "Give the vDC a name, put it under `names` in its settings, and open this page by it.".into()
+            }
         };
         Fault::new(FaultCode::PasskeyWrongAddress, message, remedy)
     }
@@ -123,7 +125,10 @@ mod tests {
             Site::of(&headers, None, line).map(|site| (site.name().map(str::to_owned), site.0.to_string()))
         };
         let named = |name: &str, url: &str| Some((Some(name.to_owned()), url.to_owned()));
-        assert_eq!(of(None, "vdc.example:8443", Line::Tls), named("vdc.example", "https://vdc.example:8443/"));
+        assert_eq!(
+            of(None, "vdc.example:8443", Line::Tls),
+            named("vdc.example", "https://vdc.example:8443/")
+        );
         assert_eq!(of(None, "LOCALHOST:80", Line::Plain), named("localhost", "http://localhost/"));
         // Behind something that ends TLS on this machine.
         let behind = of(Some("https://vdc.example"), "vdc.example", Line::Plain);
@@ -149,7 +154,10 @@ mod tests {
             assert_eq!(covers(known, name), fits, "{known} {name}");
         }
         let own = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        assert_eq!(best(&own(&[VDC_NAME, "localhost", "box", "192.0.2.7", "vdc.example"])), Some("vdc.example"));
+        assert_eq!(
+            best(&own(&[VDC_NAME, "localhost", "box", "192.0.2.7", "vdc.example"])),
+            Some("vdc.example")
+        );
         assert_eq!(best(&own(&["*.example", "localhost", "box"])), Some("box"));
         assert_eq!(best(&own(&[VDC_NAME, "localhost", "127.0.0.1"])), None);
     }

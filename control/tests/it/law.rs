@@ -99,8 +99,9 @@ fn every_endpoint_is_accounted_for() {
             Audit::No(why) => format!("not audited: {why}"),
         };
         lines.push(format!("{endpoint:<72} {need:<36} {audit}"));
-        let changes =
-            !["/List", "/Get", "/Look", "/Watch", "/Beat", "/BeginPasskeyLogin"].iter().any(|verb| endpoint.contains(verb));
+        let changes = !["/List", "/Get", "/Look", "/Watch", "/Beat", "/BeginPasskeyLogin"]
+            .iter()
+            .any(|verb| endpoint.contains(verb));
         if endpoint.starts_with("RPC") && changes {
             assert!(audit == "audited", "{endpoint} may change something and is not audited");
         }
