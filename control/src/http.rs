@@ -10,6 +10,7 @@ use crate::core::Core;
 use crate::health::StoreHealth;
 use crate::services::audit::{self, Note};
 use crate::services::session::Sessions;
+use crate::services::site::Site;
 use crate::tasks::panic_text;
 use crate::web;
 use axum::Router;
@@ -224,6 +225,10 @@ async fn admit(
         request.extensions_mut().insert(PeerAddr(address));
     }
     request.extensions_mut().insert(guard.line);
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    if let Some(site) = Site::of(request.headers(), authority, guard.line) {
+        request.extensions_mut().insert(site);
+    }
     request.extensions_mut().insert::<Caller>(caller);
     if !is_rpc {
         return Ok(next.run(request).await);

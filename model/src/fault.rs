@@ -125,6 +125,12 @@ codes! {
     OwnAccount = 214, "OWN_ACCOUNT";
     UserNotLocal = 215, "USER_NOT_LOCAL";
     SignInAgain = 216, "SIGN_IN_AGAIN";
+    PasskeyWrongAddress = 230, "PASSKEY_WRONG_ADDRESS";
+    PasskeyUnknown = 231, "PASSKEY_UNKNOWN";
+    PasskeyRefused = 232, "PASSKEY_REFUSED";
+    PasskeyCloned = 233, "PASSKEY_CLONED";
+    PasskeyExpired = 234, "PASSKEY_EXPIRED";
+    PasskeyNotAlone = 235, "PASSKEY_NOT_ALONE";
 }
 
 impl FaultCode {

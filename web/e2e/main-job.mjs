@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { Browser, SLOW_MS } from "./browser.mjs";
 import { Rig, setting } from "./rig.mjs";
 import { bulkSteps, leaveSteps } from "./leave-steps.mjs";
+import { peopleSteps } from "./people-steps.mjs";
 import { storageSteps } from "./storage-steps.mjs";
 
 const PASSWORD = "correct horse battery staple";
@@ -324,6 +325,8 @@ async function run() {
     await status("Ready").waitFor({ timeout: SLOW_MS });
   });
   await leaveSteps(b, step);
+  // Passkeys belong to a name: the same vDC, by the name of this machine.
+  b.problems.push(...(await peopleSteps(rig.page.replace("127.0.0.1", "localhost"), b.shots, PASSWORD, step)));
   await step("sign out", async () => {
     await b.button("Account").click();
     await page.getByRole("menuitem", { name: "Sign out" }).click();

@@ -42,6 +42,8 @@ pub enum Audit {
 const READS: Audit = Audit::Refusals("it only reads");
 /// What a host reports is an event when it means something.
 const REPORT: Audit = Audit::No("a report of a host; what it changes stands in the events");
+/// Each sign-in page asks for one when it is opened.
+const ASKS: Audit = Audit::No("it opens nothing; who came in with it stands with ConfirmLogin");
 /// The connection says nothing of its own.
 const STREAM: Audit = Audit::No("it follows what is on a screen; each thing is checked");
 
@@ -52,6 +54,7 @@ use Permission as P;
 #[rustfmt::skip]
 pub const RPCS: &[(&str, Need, Audit)] = &[
     ("/quantix.session.v1.SessionService/Login", Public, Audit::Yes),
+    ("/quantix.session.v1.SessionService/BeginPasskeyLogin", Public, ASKS),
     ("/quantix.session.v1.SessionService/ConfirmLogin", Public, Audit::Yes),
     ("/quantix.session.v1.SessionService/Logout", Newcomer, Audit::Yes),
     ("/quantix.session.v1.SessionService/GetSession", Newcomer, READS),
@@ -62,6 +65,8 @@ pub const RPCS: &[(&str, Need, Audit)] = &[
     ("/quantix.factor.v1.FactorService/ListFactors", Own, READS),
     ("/quantix.factor.v1.FactorService/BeginTotp", Own, Audit::Yes),
     ("/quantix.factor.v1.FactorService/ConfirmTotp", Own, Audit::Yes),
+    ("/quantix.factor.v1.FactorService/BeginPasskey", Own, Audit::Yes),
+    ("/quantix.factor.v1.FactorService/ConfirmPasskey", Own, Audit::Yes),
     ("/quantix.factor.v1.FactorService/RemoveFactor", Own, Audit::Yes),
     ("/quantix.factor.v1.FactorService/MakeRecoveryCodes", Own, Audit::Yes),
     ("/quantix.user.v1.UserService/ListUsers", Right(P::PeopleView), READS),

@@ -15,8 +15,10 @@ use crate::api::auth::By;
 use crate::core::Core;
 use crate::ids;
 use crate::services::challenge::Challenges;
+use crate::services::passkey::{self, Passkeys};
 use crate::services::password::{DECOY, Passwords, check_new, one_time_password};
 use crate::services::sign_in::{InForce, Settings};
+use crate::services::site::Site;
 use crate::services::throttle::Throttle;
 use crate::services::{factor, user};
 use base64::Engine as _;
@@ -52,7 +54,10 @@ pub struct Sessions {
     /// Hashing.
     pub passwords: Passwords,
     throttle: Throttle,
-    challenges: Challenges,
+    /// Sign-ins between their two steps.
+    pub challenges: Challenges,
+    /// Questions to passkeys.
+    pub passkeys: Passkeys,
     settings: InForce,
     /// Held while somebody's right to sign in is taken away, so that the last admin stays.
     pub last_admin: tokio::sync::Mutex<()>,
@@ -65,6 +70,8 @@ pub struct Visitor {
     pub address: IpAddr,
     /// With what, in words.
     pub browser: String,
+    /// By which address of the vDC.
+    pub site: Option<Site>,
 }
 
 /// A new session, with the token that is shown once.
@@ -95,6 +102,8 @@ pub struct SecondFactor {
     pub totp: bool,
     /// A passkey may answer.
     pub passkey: bool,
+    /// Why the person's passkeys may not, if there are any.
+    pub passkey_reason_if_not: String,
     /// A recovery code may answer.
     pub recovery_code: bool,
 }
@@ -106,6 +115,8 @@ pub enum Proof<'a> {
     Totp(&'a str),
     /// One of ten.
     RecoveryCode(&'a str),
+    /// What a browser made of a question.
+    Passkey(passkey::Answer<'a>),
 }
 
 impl Sessions {
@@ -115,6 +126,7 @@ impl Sessions {
             passwords: Passwords::default(),
             throttle: Throttle::new(core.clock.clone()),
             challenges: Challenges::new(core.clock.clone()),
+            passkeys: Passkeys::new(&core),
             settings: InForce::default(),
             last_admin: tokio::sync::Mutex::default(),
             core,
@@ -139,11 +151,13 @@ impl Sessions {
             self.throttle.forgive(name, visitor.address);
             return Ok(Step::Session(Box::new(self.begin(user, visitor, SessionProof::Password).await?)));
         }
-        let has = |kind| factors.iter().any(|f| f.kind == kind);
+        let (passkey, passkey_reason_if_not) =
+            passkey::second_step(&self.core, &factors, visitor.site.as_ref());
         Ok(Step::SecondFactor(SecondFactor {
             challenge: self.challenges.make(&user, visitor.address)?,
-            totp: has(FactorKind::Totp),
-            passkey: has(FactorKind::Passkey),
+            totp: factors.iter().any(|f| f.kind == FactorKind::Totp),
+            passkey,
+            passkey_reason_if_not,
             recovery_code: self.core.store.recovery_code_count(user.id).await? > 0,
         }))
     }
@@ -179,6 +193,10 @@ impl Sessions {
             Proof::RecoveryCode(code) => {
                 (factor::use_recovery_code(&self.core, id, code).await?, SessionProof::RecoveryCode)
             }
+            Proof::Passkey(answer) => {
+                passkey::use_second(self, &user, challenge, answer).await?;
+                (true, SessionProof::Passkey)
+            }
         };
         if !right {
             return Err(factor::wrong());
@@ -189,7 +207,7 @@ impl Sessions {
     }
 
     /// Begins a session for somebody who has proved themselves.
-    async fn begin(
+    pub async fn begin(
         &self,
         user: UserRecord,
         visitor: &Visitor,
@@ -437,7 +455,8 @@ fn wrong_credentials() -> Fault {
     )
 }
 
-fn disabled() -> Fault {
+/// The fault for people who are turned off.
+pub fn disabled() -> Fault {
     Fault::new(
         FaultCode::UserDisabled,
         "You may not sign in at present: an administrator turned this account off.",

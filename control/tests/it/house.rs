@@ -42,25 +42,31 @@ impl Answer {
     }
 }
 
-fn options(dir: &tempfile::TempDir, clock: &Clock) -> VdcOptions {
+fn options(dir: &tempfile::TempDir, clock: &Clock, names: &[&str]) -> VdcOptions {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let config = Config { listen: any, dev_listen: Some(any), ..Config::new(dir.path().join("vdc")) };
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    let config = Config { listen: any, dev_listen: Some(any), names, ..Config::new(dir.path().join("vdc")) };
     VdcOptions { config, clock: clock.clone() }
 }
 
 impl House {
     /// A vDC at its first start.
     pub async fn new() -> House {
+        House::with_names(&[]).await
+    }
+
+    /// One that is called so, too.
+    pub async fn with_names(names: &[&str]) -> House {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::system());
-        let vdc = Vdc::start(options(&dir, &clock)).await.unwrap();
+        let vdc = Vdc::start(options(&dir, &clock, names)).await.unwrap();
         House { dir, clock, vdc, http: reqwest::Client::new() }
     }
 
     /// The same vDC after a stop and a start.
     pub async fn restart(self) -> House {
         self.vdc.stop().await;
-        let vdc = Vdc::start(options(&self.dir, &self.clock)).await.unwrap();
+        let vdc = Vdc::start(options(&self.dir, &self.clock, &[])).await.unwrap();
         House { vdc, ..self }
     }
 

@@ -1,11 +1,13 @@
 //! The vDC from outside: real ports, real TLS, a real database file; and the task engine on a real store.
 #![allow(clippy::unwrap_used)]
 
+mod authenticator;
 mod backup;
 mod engine;
 mod factor;
 mod house;
 mod law;
+mod passkey;
 mod paths;
 mod pool;
 #[path = "../../../store/tests/it/postgres.rs"]

@@ -11,7 +11,7 @@ import { ImageService, type Image } from "../api/gen/quantix/image/v1/image_pb";
 import { JoinTokenSchema, JoinTokenService, JoinTokenState, type CreateJoinTokenRequest, type JoinToken } from "../api/gen/quantix/join_token/v1/join_token_pb";
 import { CreatePoolRequestSchema, PoolSchema, PoolService, type CreatePoolRequest, type Pool, type File as PoolFile, type UnassignPoolRequest, type UpdatePoolRequest } from "../api/gen/quantix/pool/v1/pool_pb";
 import { LogLevel, type ListLogsRequest, type LogRecord } from "../api/gen/quantix/log/v1/log_pb";
-import { SessionService } from "../api/gen/quantix/session/v1/session_pb";
+import { SessionService, type ConfirmLoginRequest } from "../api/gen/quantix/session/v1/session_pb";
 import { SystemService } from "../api/gen/quantix/system/v1/system_pb";
 import { TaskService, type ListTasksRequest, type Task } from "../api/gen/quantix/task/v1/task_pb";
 import { CreateVmRequestSchema, VmSchema, VmService, type CreateVmRequest, type Placement, type PowerVmRequest, type Vm } from "../api/gen/quantix/vm/v1/vm_pb";
@@ -35,6 +35,8 @@ export class FakeVdc {
   mustChange = true;
   /** A second step is needed to sign in. */
   needsCode = false;
+  /** What can be the second step, beside code and recovery code. */
+  secondFactor: { passkey?: boolean; totp?: boolean; recoveryCode?: boolean; passkeyReasonIfNot?: string } = {};
   people = new FakePeople();
   hosts: Host[] = [];
   pools: Pool[] = [];
@@ -163,13 +165,15 @@ export class FakeVdc {
             remedy: "Check both; capital letters count.",
           });
         }
-        if (this.needsCode) return { secondFactor: { challenge: "challenge", totp: true, recoveryCode: true } };
+        if (this.needsCode) return { secondFactor: { challenge: "challenge", totp: true, recoveryCode: true, ...this.secondFactor } };
         this.signedIn = true;
         return { session: this.#sessionView(), token: "" };
       },
-      confirmLogin: (r: { challenge: string; proof: { value?: unknown } }) => {
-        if (r.challenge !== "challenge") throw refusal(Code.Unauthenticated, { code: FaultCode.CHALLENGE_EXPIRED, message: "The time is over.", remedy: "Sign in from the start." });
-        this.people.checkCode(String(r.proof.value));
+      confirmLogin: (r: ConfirmLoginRequest) => {
+        const alone = r.proof.case === "passkey" && r.challenge === "";
+        if (!alone && r.challenge !== "challenge") throw refusal(Code.Unauthenticated, { code: FaultCode.CHALLENGE_EXPIRED, message: "The time is over.", remedy: "Sign in from the start." });
+        if (r.proof.case === "passkey") this.people.checkPasskey(r.proof.value);
+        else this.people.checkCode(String(r.proof.value));
         this.signedIn = true;
         return { session: this.#sessionView(), token: "" };
       },
