@@ -131,7 +131,7 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
             | C::PoolStalled | C::PoolServerUnreachable | C::PoolNotReady => ErrorCode::Unavailable,
         C::PasswordChangeRequired | C::HostFirmwareOutdated | C::InvalidResponse | C::ClockSkew
             | C::VersionUnsupported | C::HostInUse | C::AcceleratorUnavailable | C::HypervisorRefused
-            | C::HostProgramMissing | C::HostCloned | C::NoHostFits | C::PoolNotAssigned | C::PoolInUse
+            | C::HostProgramMissing | C::HostCloned | C::GuestsUnconfined | C::NoHostFits | C::PoolNotAssigned | C::PoolInUse
             | C::PoolReadOnly | C::PoolIoFailed | C::PoolMountFailed | C::PoolAccessDenied
             | C::PoolExportMissing | C::PoolForeignMount | C::PoolAuthFailed | C::PoolForeignData
             | C::PoolDeviceMissing | C::PoolProtocolUnsupported | C::PoolCannot | C::FileInUse

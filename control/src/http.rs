@@ -21,7 +21,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use connectrpc::{ConnectRpcService, PeerAddr, PeerCerts};
 use futures::FutureExt as _;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use quantix_model::fault::{Fault, FaultCode};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
@@ -101,6 +101,7 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
     let own = headers.get(header::HOST).and_then(|h| h.to_str().ok());
     let own = own.or(request.uri().authority().map(http::uri::Authority::as_str));
     let policy = policy(guard.line, own);
+    let method = &request.method().clone();
     let refuse = |fault: &Fault| {
         if path.starts_with("/api") || ["/healthz", "/readyz", "/metrics"].contains(&path.as_str()) {
             json_response(fault)
@@ -120,6 +121,9 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
         }
     });
     let mut response = served.await;
+    if table::is_api(&path) && *method != Method::HEAD && is_bare(&response) {
+        response = worded(response, refuse);
+    }
     writing.end(response.status()).await;
     let status = response.status().as_u16();
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
@@ -133,6 +137,34 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     secure(&mut response, guard.line, table::is_api(&path));
+    response
+}
+
+/// A refusal without a word: frameworks answer so what never came to a handler of ours.
+fn is_bare(response: &Response) -> bool {
+    use axum::body::HttpBody as _;
+    response.status().is_client_error() && response.body().size_hint().exact() == Some(0)
+}
+
+/// The same refusal with a code, a sentence and a remedy.
+fn worded(bare: Response, refuse: impl Fn(&Fault) -> Response) -> Response {
+    let (text, remedy) = match bare.status() {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => (
+            "The body is of a type that this call does not take.",
+            "Send application/json or application/proto, as /api/v1/openapi.json says.",
+        ),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            ("This call is not made with this method.", "See /api/v1/openapi.json for what there is.")
+        }
+        _ => ("The request cannot be read.", "See /api/v1/openapi.json for what there is."),
+    };
+    let mut response = refuse(&Fault::new(FaultCode::InvalidRequest, text, remedy));
+    *response.status_mut() = bare.status();
+    for (name, value) in bare.headers() {
+        if *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
     response
 }
 

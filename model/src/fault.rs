@@ -70,6 +70,7 @@ codes! {
     NoHostFits = 66, "NO_HOST_FITS";
     HostProgramMissing = 67, "HOST_PROGRAM_MISSING";
     HostCloned = 68, "HOST_CLONED";
+    GuestsUnconfined = 69, "GUESTS_UNCONFINED";
     PoolNotReady = 80, "POOL_NOT_READY";
     PoolNotAssigned = 81, "POOL_NOT_ASSIGNED";
     PoolInUse = 82, "POOL_IN_USE";

@@ -165,6 +165,7 @@ async fn look_host(app: &App, id: HostId) -> Result<(), Fault> {
         phase,
         fault,
         unknown_pools: pool_unknown::fault(app, id).await?,
+        weakness: app.live.get(id).and_then(|live| live.engine.as_ref()?.weakness.clone()),
         clock_skew_ms: app.live.get(id).map_or(0, |live| live.clock_skew_ms),
         certificate_expires_at,
         certificate_fault,

@@ -16,7 +16,7 @@ use crate::core::Core;
 use crate::ids;
 use crate::services::challenge::Challenges;
 use crate::services::passkey::{self, Passkeys};
-use crate::services::password::{DECOY, Passwords, check_new, one_time_password};
+use crate::services::password::{Checked, Passwords, check_new, one_time_password};
 use crate::services::sign_in::{InForce, Settings};
 use crate::services::site::Site;
 use crate::services::throttle::Throttle;
@@ -123,7 +123,7 @@ impl Sessions {
     /// The service over its ground.
     pub fn new(core: Arc<Core>) -> Sessions {
         Sessions {
-            passwords: Passwords::default(),
+            passwords: Passwords::new(core.config.password_cost()),
             throttle: Throttle::new(core.clock.clone()),
             challenges: Challenges::new(core.clock.clone()),
             passkeys: Passkeys::new(&core),
@@ -169,9 +169,16 @@ impl Sessions {
         password: &str,
     ) -> Result<Option<UserRecord>, Fault> {
         let local = user.filter(|user| user.source == UserSource::Local);
-        let hash = local.as_ref().map_or(DECOY, |user| user.password_hash.as_str());
-        let right = self.passwords.check(password, hash).await?;
-        Ok(local.filter(|_| right))
+        let hash = local.as_ref().map(|user| user.password_hash.as_str());
+        let checked = self.passwords.check(password, hash).await?;
+        let Some(user) = local.filter(|_| checked != Checked::Wrong) else { return Ok(None) };
+        if let Checked::Renewed(new) = checked
+            && let Err(err) = self.core.store.user_renew_hash(user.id, &user.password_hash, &new).await
+        {
+            // The one that is there goes on opening.
+            tracing::warn!(%err, "the hash of a password could not be renewed");
+        }
+        Ok(Some(user))
     }
 
     /// The second step.
@@ -383,12 +390,12 @@ impl Sessions {
 }
 
 /// A local person who was never here, with the password that is to be told them.
-pub async fn new_user(name: &str, now: UnixMs) -> Result<(UserRecord, String), Fault> {
+pub async fn new_user(passwords: &Passwords, name: &str, now: UnixMs) -> Result<(UserRecord, String), Fault> {
     let one_time = one_time_password();
     let user = UserRecord {
         id: ids::user(),
         name: name.to_owned(),
-        password_hash: Passwords::default().hash(&one_time).await?,
+        password_hash: passwords.hash(&one_time).await?,
         must_change_password: true,
         created_at: now,
         password_set_at: now,
@@ -401,11 +408,11 @@ pub async fn new_user(name: &str, now: UnixMs) -> Result<(UserRecord, String), F
 }
 
 /// Makes the first admin when nobody is there; answers the one-time password then.
-pub async fn first_admin(store: &Store, now: UnixMs) -> Result<Option<String>, Fault> {
+pub async fn first_admin(store: &Store, passwords: &Passwords, now: UnixMs) -> Result<Option<String>, Fault> {
     if store.user_count().await? > 0 {
         return Ok(None);
     }
-    let (admin, password) = new_user(FIRST, now).await?;
+    let (admin, password) = new_user(passwords, FIRST, now).await?;
     store.user_insert(&admin).await?;
     // Cut here, the next start finds a user and no grant: `reset` mends that, too.
     store.grant_put(&all_rights(admin.id, now)).await?;
@@ -414,16 +421,22 @@ pub async fn first_admin(store: &Store, now: UnixMs) -> Result<Option<String>, F
 
 /// Gives a local person a new one-time password and ends all their sessions, for root on this machine: lets them in
 /// again, too. With `clear_mfa` their second factors go.
-pub async fn reset(store: &Store, name: &str, clear_mfa: bool, now: UnixMs) -> Result<String, Fault> {
+pub async fn reset(
+    store: &Store,
+    passwords: &Passwords,
+    name: &str,
+    clear_mfa: bool,
+    now: UnixMs,
+) -> Result<String, Fault> {
     if name == FIRST
-        && let Some(password) = first_admin(store, now).await?
+        && let Some(password) = first_admin(store, passwords, now).await?
     {
         return Ok(password);
     }
     let user = store.user_find(name).await?.ok_or_else(|| Fault::not_found("user", name))?;
     user::check_local(&user)?;
     let password = one_time_password();
-    let hash = Passwords::default().hash(&password).await?;
+    let hash = passwords.hash(&password).await?;
     store.user_set_password(user.id, &hash, true, now, None).await?;
     store.user_set_disabled(user.id, false).await?;
     if clear_mfa {

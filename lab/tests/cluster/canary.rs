@@ -1,6 +1,7 @@
 //! Secrets that would be recognised anywhere are put into everything that takes one. Then everything that is kept, told or
 //! written down is looked through for them.
 
+use quantix_contract::quantix::certificate::v1 as certificate;
 use quantix_contract::quantix::host::v1 as host;
 use quantix_contract::quantix::pool::v1 as pool;
 use quantix_lab::cluster::Cluster;
@@ -89,6 +90,35 @@ async fn pools(cluster: &Cluster) {
     let _ = cluster.client.pools().discover_targets(asked).await;
 }
 
+/// A certificate with its key, as people bring them.
+async fn own_certificate(cluster: &Cluster) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["vdc.example.org".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::ExplicitNoCa;
+    let request = certificate::UploadCertificateRequest {
+        chain_pem: params.self_signed(&key).unwrap().pem(),
+        key_pem: key.serialize_pem(),
+        ..Default::default()
+    };
+    cluster.ok(cluster.client.certificates().upload_certificate(request).await);
+}
+
+/// Private keys: the vDC has none in clear, a host its own alone, which nobody but it has the key to seal with.
+fn keys_in_clear(cluster: &Cluster, kept: &BTreeMap<String, Vec<u8>>) {
+    let clear: Vec<&String> =
+        kept.iter().filter(|(_, bytes)| holds(bytes, "PRIVATE KEY")).map(|(name, _)| name).collect();
+    let vdc = cluster.config.data_dir.display().to_string();
+    let of_vdc: Vec<_> = clear.iter().filter(|name| name.starts_with(&vdc)).collect();
+    assert!(of_vdc.is_empty(), "in clear: {of_vdc:?}");
+    assert!(!clear.is_empty(), "the host's own: this test would see it");
+    // What is sealed is there: the vDC's own key, that of an uploaded certificate, and the authority's.
+    for (file, count) in [("vdc.key", 1), ("own.json", 1), ("authorities.json", 1)] {
+        let bytes = &kept[&format!("{vdc}/pki/{file}")];
+        let sealed = String::from_utf8_lossy(bytes).matches("qs1.").count();
+        assert_eq!(sealed, count, "{file}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_seen_where_it_is_not_needed() {
     let traced = Traced::default();
@@ -96,6 +126,7 @@ async fn no_secret_is_seen_where_it_is_not_needed() {
     tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || to.clone()).init();
     let cluster = Cluster::start().await;
     pools(&cluster).await;
+    own_certificate(&cluster).await;
     let token = cluster.host_token().await;
     let _ = cluster.probe(&cluster.host_url(), &token).await;
 
@@ -144,6 +175,7 @@ async fn no_secret_is_seen_where_it_is_not_needed() {
         }
     }
     assert!(of_host >= 3, "the host was given what it needs: this test would see it");
+    keys_in_clear(&cluster, &kept);
     // What was traced, at the most talkative: our own words, and those of every library.
     let lines = traced.0.lock().unwrap().clone();
     assert!(lines.len() > 10_000, "{}", lines.len());

@@ -11,6 +11,7 @@ mod event;
 mod explore;
 mod file;
 mod fleet;
+mod fuzz;
 mod hold;
 mod join;
 mod kill;

@@ -134,6 +134,7 @@ function Overview({ host }: { host: Host }) {
             ["QEMU", engine?.qemuVersion],
           ]}
         />
+        {engine?.weakness && <FaultPanel fault={viewOf(engine.weakness)} />}
         {engine?.fault && engine.fault.code !== host.fault?.code && <FaultPanel fault={viewOf(engine.fault)} />}
       </Card>
       <Card title="Identity">
