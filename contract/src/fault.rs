@@ -124,7 +124,7 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
         C::NotSignedIn | C::WrongCredentials | C::TokenInvalid | C::TokenExpired | C::TokenMissing
             | C::ConsoleTicketInvalid | C::JoinTokenUsed | C::JoinTokenRevoked | C::CertificateExpired
             | C::SecondFactorWrong | C::ChallengeExpired | C::SignInAgain => ErrorCode::Unauthenticated,
-        C::UserDisabled | C::Forbidden => ErrorCode::PermissionDenied,
+        C::UserDisabled | C::Forbidden | C::DirectoryRefused => ErrorCode::PermissionDenied,
         C::StoreUnavailable | C::StoreFull | C::HostConnectionFailed | C::HostApiNotAvailable | C::NetworkUnreachable
             | C::TlsError | C::HostUnreachable | C::HostDisconnected | C::HypervisorUnavailable
             | C::PoolStalled | C::PoolServerUnreachable | C::PoolNotReady => ErrorCode::Unavailable,
@@ -137,7 +137,7 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
             | C::VolumeHasClones | C::VolumeHeldElsewhere | C::VolumeDamaged | C::DeviceInUse
             | C::DeviceChanged | C::VolumeInUse | C::ImageNotReady | C::ImageInUse | C::UploadIncomplete
             | C::VmActionNotAllowed | C::ConsoleNotRunning | C::TaskNotCancellable | C::SealKeyMissing
-            | C::LastAdmin | C::RoleInUse | C::OwnAccount | C::UserNotLocal => ErrorCode::FailedPrecondition,
+            | C::LastAdmin | C::RoleInUse | C::OwnAccount | C::UserNotLocal | C::DirectoryFailed => ErrorCode::FailedPrecondition,
         C::Internal => ErrorCode::Internal,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`rig`] starts the real thing as an administrator has it: a libvirt of its own, `quantix-vdc` and `quantix-node`
 //! as processes, which may be killed at any moment. [`labvm`] is a machine in which storage tests may do what they
-//! never may on the one they were built on, [`vm_host`] makes one a host, and [`ceph`] is a cluster on loopback.
+//! never may on the one they were built on, [`vm_host`] makes one a host, [`ceph`] is a cluster and [`slapd`] a directory on loopback.
 //! [`fleet`] is thousands of hosts in one process, [`spare`] a few more real daemons for a [`cluster`]. Nothing depends on this room.
 
 pub mod agent;
@@ -17,5 +17,6 @@ pub mod mount;
 pub mod process;
 pub mod rig;
 pub mod screen;
+pub mod slapd;
 pub mod spare;
 pub mod vm_host;

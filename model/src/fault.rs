@@ -125,6 +125,8 @@ codes! {
     OwnAccount = 214, "OWN_ACCOUNT";
     UserNotLocal = 215, "USER_NOT_LOCAL";
     SignInAgain = 216, "SIGN_IN_AGAIN";
+    DirectoryFailed = 230, "DIRECTORY_FAILED";
+    DirectoryRefused = 231, "DIRECTORY_REFUSED";
 }
 
 impl FaultCode {

@@ -23,6 +23,8 @@ pub mod host_enrol;
 pub mod image;
 pub mod image_work;
 pub mod join_token;
+pub mod ldap;
+pub mod ldap_config;
 pub mod life;
 pub mod lines;
 pub mod live;

@@ -14,6 +14,7 @@ mod fleet;
 mod hold;
 mod join;
 mod kill;
+mod ldap;
 mod log;
 mod main_job;
 mod metrics;
