@@ -108,6 +108,7 @@ impl Vdc {
         reconcilers::pool::start(&app);
         reconcilers::event::start(&app);
         reconcilers::certificate::start(&app);
+        reconcilers::identity::start(&sessions);
 
         let mut servers = Vec::new();
         let dev_address = dev_listener.as_ref().and_then(|l| l.local_addr().ok());

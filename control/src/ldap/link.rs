@@ -4,6 +4,7 @@ use crate::ldap::ber::{self, Rubbish, SEQUENCE};
 use crate::ldap::message::{self, Ask, Entry, Outcome, Search, Told};
 use crate::ldap::trouble::{self, Trouble};
 use crate::ldap::url::Url;
+use quantix_client::dial::is_forbidden;
 use quantix_client::tls;
 use quantix_model::{Fault, UnixMs};
 use rustls::ClientConfig;
@@ -244,6 +245,10 @@ async fn connect(url: &Url) -> Result<TcpStream, Trouble> {
     let found = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
     let mut last = trouble::no_address(url, "nobody knows it");
     for address in found.map_err(|err| trouble::no_address(url, err))? {
+        if is_forbidden(address.ip()) {
+            last = trouble::no_address(url, format!("it leads to {}, where no directory can be", address.ip()));
+            continue;
+        }
         match tokio::time::timeout(TCP_DEADLINE, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 let _ = stream.set_nodelay(true);

@@ -34,7 +34,7 @@ impl From<Fault> for Trouble {
 /// The name has no address.
 pub fn no_address(url: &Url, err: impl std::fmt::Display) -> Trouble {
     let text = format!("The name {} has no address.", url.host);
-    let fault = Fault::new(FaultCode::NetworkUnreachable, text, "Correct the name, or the vDC's name servers.");
+    let fault = Fault::new(FaultCode::IdentitySourceUnreachable, text, "Correct the name, or the vDC's name servers.");
     Trouble::Line(fault.because(err))
 }
 
@@ -45,41 +45,41 @@ pub fn unreachable(url: &Url, err: &io::Error) -> Trouble {
         _ => format!("{url} cannot be reached."),
     };
     let remedy = "Check the name and the port, that the directory runs, and that no firewall closes the way.";
-    Trouble::Line(Fault::new(FaultCode::NetworkUnreachable, text, remedy).because(err))
+    Trouble::Line(Fault::new(FaultCode::IdentitySourceUnreachable, text, remedy).because(err))
 }
 
 /// It said nothing for too long.
 pub fn silent(url: &Url, step: &str, limit: Duration) -> Trouble {
     let text = format!("{url} did not answer within {} s ({step}).", limit.as_secs());
     let remedy = "Check that the directory is well, and its port: ldaps listens on 636, ldap with StartTLS on 389.";
-    Trouble::Line(Fault::new(FaultCode::ConnectionTimeout, text, remedy))
+    Trouble::Line(Fault::new(FaultCode::IdentitySourceUnreachable, text, remedy))
 }
 
 /// It ended the connection.
 pub fn closed(url: &Url, step: &str, cause: impl std::fmt::Display) -> Trouble {
     let text = format!("{url} ended the connection ({step}).");
     let remedy = "Look into the directory's own log; check the port: ldaps listens on 636, ldap with StartTLS on 389.";
-    Trouble::Line(Fault::new(FaultCode::NetworkUnreachable, text, remedy).because(cause))
+    Trouble::Line(Fault::new(FaultCode::IdentitySourceUnreachable, text, remedy).because(cause))
 }
 
 /// What it says cannot be understood, or is too much.
 pub fn rubbish(url: &Url, step: &str, what: Rubbish) -> Trouble {
     let text = format!("{url} does not answer as LDAP directories do ({step}).");
     let remedy = "Check the port: ldaps listens on 636, ldap with StartTLS on 389.";
-    Trouble::Line(Fault::new(FaultCode::InvalidResponse, text, remedy).because(what))
+    Trouble::Line(Fault::new(FaultCode::IdentitySourceInvalid, text, remedy).because(what))
 }
 
 /// It does not go over to TLS.
 pub fn no_start_tls(url: &Url, outcome: &Outcome) -> Trouble {
     let text = format!("{url} does not go over to TLS (StartTLS).");
     let remedy = "Give the directory a certificate and let it do StartTLS, or use ldaps://.";
-    Trouble::Line(Fault::new(FaultCode::TlsError, text, remedy).because(said(outcome)))
+    Trouble::Line(Fault::new(FaultCode::IdentitySourceUnreachable, text, remedy).because(said(outcome)))
 }
 
 /// TLS was not agreed on.
 pub fn tls(url: &Url, err: &io::Error) -> Trouble {
     use rustls::{CertificateError as C, Error as E};
-    let fault = |text: &str, remedy: &str| Fault::new(FaultCode::TlsError, format!("{url} {text}"), remedy);
+    let fault = |text: &str, remedy: &str| Fault::new(FaultCode::IdentitySourceUnreachable, format!("{url} {text}"), remedy);
     let inner = err.get_ref().and_then(|inner| inner.downcast_ref::<E>());
     let fault = match inner {
         Some(E::InvalidCertificate(C::UnknownIssuer | C::BadSignature)) => fault(
@@ -120,9 +120,14 @@ pub fn refused(url: &Url, step: &str, field: &str, outcome: &Outcome) -> Trouble
         50 => "Give this account the right to read there.",
         _ => "Look into the directory's own log.",
     };
+    let code = match outcome.code {
+        51 | 52 => FaultCode::IdentitySourceUnreachable,
+        3 | 4 | 10 | 11 | 32 | 34 => FaultCode::IdentitySourceInvalid,
+        _ => FaultCode::IdentitySourceRefused,
+    };
     let fault = Fault {
         field: field.to_owned(),
-        ..Fault::new(FaultCode::DirectoryFailed, text, remedy).because(format!("{url}: {}", said(outcome)))
+        ..Fault::new(code, text, remedy).because(format!("{url}: {}", said(outcome)))
     };
     match outcome.code {
         // Another server may be less busy (51), or up (52).

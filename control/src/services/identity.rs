@@ -1,11 +1,12 @@
 //! Identity sources: made, changed, tested, turned off and taken away. How somebody of one gets in stands in
-//! `identity_admit`; how a provider is spoken to, in `oidc`.
+//! `identity_admit`; how a provider is spoken to, in `oidc`, and a directory, in `ldap`.
 //!
 //! Whoever changes a source decides who gets in as whom. So nobody changes one whose people or rules may do more than they
 //! may themselves, and a saved secret is never sent to an address that somebody else typed.
 
 use crate::api::Person;
 use crate::ids;
+use crate::services::ldap::Directory;
 use crate::services::session::Sessions;
 use crate::services::{audit, identity_check, oidc_provider, right, role};
 use quantix_contract::identity::kind;
@@ -385,10 +386,6 @@ async fn reach(
 ) -> Result<(), Fault> {
     match config {
         SourceConfig::Oidc(config) => oidc_provider::test(&sessions.core, config, secret, facts).await,
-        SourceConfig::Ldap(_) => Err(Fault::new(
-            FaultCode::IdentitySourceInvalid,
-            "This release does not ask directories yet.",
-            "Use an OpenID Connect provider.",
-        )),
+        SourceConfig::Ldap(config) => Directory::new(config, secret).test(facts).await,
     }
 }

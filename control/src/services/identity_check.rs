@@ -1,6 +1,7 @@
 //! What an identity source may look like: only addresses that can be one, nothing said without TLS, certificates that can
 //! be read, and filters that hold what they must.
 
+use crate::ldap::filter::{Fill, fill};
 use openidconnect::url::{Host, Url};
 use quantix_client::dial::is_forbidden;
 use quantix_model::fault::{Fault, FaultCode};
@@ -99,7 +100,7 @@ fn ldap(config: LdapConfig, has_secret: bool) -> Result<LdapConfig, Fault> {
         bind_dn,
         user_base: one_line("ldap.user_base", "user base", &config.user_base, true)?,
         user_filter: filter("ldap.user_filter", &config.user_filter, &["{name}"])?,
-        id_attribute: attribute("ldap.id_attribute", &config.id_attribute)?,
+        id_attribute: id_attribute(&config.id_attribute)?,
         name_attribute: attribute("ldap.name_attribute", &config.name_attribute)?,
         group_base,
         group_filter,
@@ -188,6 +189,18 @@ fn attribute(field: &str, text: &str) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
+/// What somebody is known by: nothing that changes when they marry or move.
+fn id_attribute(text: &str) -> Result<String, Fault> {
+    const FIELD: &str = "ldap.id_attribute";
+    let text = attribute(FIELD, text)?;
+    let changing = ["dn", "entryDN", "distinguishedName", "cn", "name", "displayName", "mail"];
+    if changing.iter().any(|name| text.eq_ignore_ascii_case(name)) {
+        let message = format!("{text} changes when somebody is renamed or moved.");
+        return Err(refuse(FIELD, message, "Use entryUUID, or objectGUID in Active Directory."));
+    }
+    Ok(text)
+}
+
 /// A search filter (RFC 4515) with one of the places to be filled in. The directory itself says what else is wrong.
 fn filter(field: &str, text: &str, places: &[&str]) -> Result<String, Fault> {
     let text = one_line(field, "filter", text, true)?;
@@ -204,6 +217,8 @@ fn filter(field: &str, text: &str, places: &[&str]) -> Result<String, Fault> {
     if !places.iter().any(|place| text.contains(place)) {
         return Err(refuse(field, format!("{text:?} would find the same for everybody."), &remedy));
     }
+    fill(field, &text, Fill::Person { name: "ada", dn: "uid=ada" })?;
+    fill(field, &text, Fill::Anybody)?;
     Ok(text)
 }
 
@@ -346,7 +361,7 @@ mod tests {
         };
         assert!(with(|c| (c.urls, c.start_tls) = (vec!["ldap://[2001:db8::1]:389".into()], true)).is_ok());
         type Change = fn(&mut LdapConfig);
-        let cases: [(&str, Change); 14] = [
+        let cases: [(&str, Change); 16] = [
             ("ldap.urls", |c| c.urls.clear()),
             ("ldap.urls", |c| c.urls = vec!["ldap://a".into()]),
             ("ldap.urls", |c| c.urls = vec!["https://a".into()]),
@@ -359,7 +374,9 @@ mod tests {
             ("ldap.user_filter", |c| c.user_filter = "(uid={name}".into()),
             ("ldap.user_filter", |c| c.user_filter = "uid={name}".into()),
             ("ldap.user_filter", |c| c.user_filter = "(uid={name}))(".into()),
+            ("ldap.user_filter", |c| c.user_filter = "(&(uid={name})(uid:x))".into()),
             ("ldap.id_attribute", |c| c.id_attribute = "a b".into()),
+            ("ldap.id_attribute", |c| c.id_attribute = "entrydn".into()),
             ("ldap.group_filter", |c| c.group_base = "ou=g".into()),
         ];
         for (field, change) in cases {

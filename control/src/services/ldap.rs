@@ -16,7 +16,7 @@
 
 use crate::ldap::link::{self, Deadline};
 use crate::ldap::{Entry, Fill, Filter, Link, Outcome, Search, Trouble, Url, filter, trouble};
-use crate::services::ldap_config::{self, text_of, value_of};
+use crate::services::ldap_id::{ID_BYTES_MAX, text_of, value_of};
 use quantix_model::fault::{Fault, FaultCode, HostReason};
 use quantix_model::identity::{LdapConfig, Told};
 use quantix_model::Secret;
@@ -94,11 +94,11 @@ impl fmt::Display for Count {
 }
 
 /// Who is meant.
-#[derive(Clone, Copy)]
-enum Who<'a> {
-    /// As typed.
+#[derive(Clone, Copy, Debug)]
+pub enum Who<'a> {
+    /// Somebody of that name, as typed.
     Name(&'a str),
-    /// As kept here.
+    /// The one who is known here, whatever they are called there by now.
     Subject(&'a str),
 }
 
@@ -169,17 +169,8 @@ impl<'a> Directory<'a> {
         Directory { limits, ..self }
     }
 
-    /// Asks whether this is somebody of that name.
-    pub async fn authenticate(&self, name: &str, password: &str) -> Result<Answer, Fault> {
-        self.prove(Who::Name(name), password).await
-    }
-
-    /// Asks whether this is the one who is known here, whatever they are called there by now.
-    pub async fn authenticate_again(&self, subject: &str, password: &str) -> Result<Answer, Fault> {
-        self.prove(Who::Subject(subject), password).await
-    }
-
-    async fn prove(&self, who: Who<'_>, password: &str) -> Result<Answer, Fault> {
+    /// Asks whether that is their password.
+    pub async fn authenticate(&self, who: Who<'_>, password: &str) -> Result<Answer, Fault> {
         // Before anything: a bind without a password goes well and proves nothing.
         if password.is_empty() || password.len() > PASSWORD_BYTES_MAX {
             return Ok(Answer::Wrong);
@@ -189,7 +180,7 @@ impl<'a> Directory<'a> {
         }
         let (mut servers, tls) = self.begin().await?;
         while let Some((url, deadline)) = servers.next() {
-            match self.prove_at(&url, &tls, deadline, who, password).await {
+            match self.authenticate_at(&url, &tls, deadline, who, password).await {
                 Ok(answer) => return Ok(answer),
                 Err(trouble) => servers.failed(url, trouble)?,
             }
@@ -233,7 +224,6 @@ impl<'a> Directory<'a> {
     }
 
     async fn begin(&self) -> Result<(Servers, Arc<ClientConfig>), Fault> {
-        ldap_config::check(self.config)?;
         if !self.config.bind_dn.is_empty() && self.bind_password.is_empty() {
             let text = "The account that searches has no password.";
             return Err(Fault::invalid("secret", text, "Give its password, or no account."));
@@ -259,7 +249,7 @@ impl<'a> Directory<'a> {
         }
     }
 
-    async fn prove_at(
+    async fn authenticate_at(
         &self,
         url: &Url,
         tls: &Arc<ClientConfig>,
@@ -317,7 +307,7 @@ impl<'a> Directory<'a> {
             (2.., OK) | (1.., SIZE_LIMIT) => {
                 let text = format!("The directory has more than one entry for {shown:?}.");
                 let remedy = "Narrow the base or the filter so that it finds one entry for each name.";
-                let fault = Fault::new(FaultCode::DirectoryFailed, text, remedy);
+                let fault = Fault::new(FaultCode::IdentitySourceInvalid, text, remedy);
                 let names: Vec<&str> = found.iter().map(|entry| entry.dn.as_str()).collect();
                 return Err(Trouble::Answer(fault.because(names.join("; "))));
             }
@@ -332,23 +322,23 @@ impl<'a> Directory<'a> {
 
     fn odd(&self, what: &str) -> Fault {
         let text = format!("The directory answered with {what}.");
-        Fault::new(FaultCode::DirectoryFailed, text, "Look into the directory; correct the attributes named here.")
+        Fault::new(FaultCode::IdentitySourceInvalid, text, "Look into the directory; correct the attributes named here.")
     }
 
     fn subject(&self, entry: &Entry) -> Result<String, Trouble> {
         let attribute = &self.config.id_attribute;
         match entry.values(attribute) {
-            [id] if !id.is_empty() && id.len() <= ldap_config::ID_BYTES_MAX => Ok(text_of(attribute, id)),
+            [id] if !id.is_empty() && id.len() <= ID_BYTES_MAX => Ok(text_of(attribute, id)),
             [] => {
                 let text = format!("The person's entry has no {attribute}, or it may not be read.");
                 let remedy = "Name an attribute that everybody has and that never changes (entryUUID; objectGUID in Active Directory), and let the account that searches read it.";
-                let fault = Fault { field: "ldap.id_attribute".into(), ..Fault::new(FaultCode::DirectoryFailed, text, remedy) };
+                let fault = Fault { field: "ldap.id_attribute".into(), ..Fault::new(FaultCode::IdentitySourceInvalid, text, remedy) };
                 Err(Trouble::Answer(fault.because(&entry.dn)))
             }
             _ => {
                 let text = format!("The person's entry has a {attribute} that cannot be used.");
                 let remedy = "Name an attribute that everybody has once, with 128 bytes at most.";
-                let fault = Fault { field: "ldap.id_attribute".into(), ..Fault::new(FaultCode::DirectoryFailed, text, remedy) };
+                let fault = Fault { field: "ldap.id_attribute".into(), ..Fault::new(FaultCode::IdentitySourceInvalid, text, remedy) };
                 Err(Trouble::Answer(fault.because(&entry.dn)))
             }
         }
@@ -362,7 +352,7 @@ impl<'a> Directory<'a> {
         let Some(name) = found.filter(|name| !name.is_empty()) else {
             let text = format!("The person's entry has no {attribute}, or it may not be read.");
             let remedy = "Name the attribute that people sign in with (uid; sAMAccountName in Active Directory), and let the account that searches read it.";
-            let fault = Fault { field: "ldap.name_attribute".into(), ..Fault::new(FaultCode::DirectoryFailed, text, remedy) };
+            let fault = Fault { field: "ldap.name_attribute".into(), ..Fault::new(FaultCode::IdentitySourceInvalid, text, remedy) };
             return Err(Trouble::Answer(fault.because(&entry.dn)));
         };
         Ok(name.to_owned())
@@ -501,7 +491,7 @@ async fn count(
 fn unproved(url: &Url, outcome: &Outcome) -> Result<Option<Answer>, Trouble> {
     let not_in = |why: &str, remedy: &str| {
         let text = format!("The directory does not let you in: {why}.");
-        let fault = Fault::new(FaultCode::DirectoryRefused, text, remedy);
+        let fault = Fault::new(FaultCode::IdentitySourceRefused, text, remedy);
         Ok(Some(Answer::Refused(fault.because(trouble::said(outcome)))))
     };
     let ask = "Ask those who run the directory.";
@@ -565,8 +555,9 @@ mod tests {
             assert!(fault.message.contains(why) && !fault.remedy.is_empty(), "{fault}");
             assert!(fault.cause.contains("result "), "{fault}");
         }
-        for failed in [answer(51, None, ""), answer(80, None, ""), answer(14, None, "")] {
-            assert_eq!(failed.expect_err("failed").code, FaultCode::DirectoryFailed);
+        assert_eq!(answer(51, None, "").expect_err("busy").code, FaultCode::IdentitySourceUnreachable);
+        for failed in [answer(80, None, ""), answer(14, None, "")] {
+            assert_eq!(failed.expect_err("failed").code, FaultCode::IdentitySourceRefused);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Signing in with a real OpenLDAP.
 
-use quantix_control::services::ldap::{Answer, Directory, Limits, Standing};
+use quantix_control::services::ldap::{Answer, Directory, Limits, Standing, Who};
 use quantix_lab::slapd::{BASE, READER_PASSWORD, Slapd, TRICKY, password_of};
 use quantix_model::identity::{LdapConfig, Told};
 use quantix_model::{Fault, FaultCode, Secret};
@@ -14,7 +14,7 @@ fn slapd() -> (Slapd, tempfile::TempDir) {
 
 async fn ask(config: &LdapConfig, name: &str, password: &str) -> Result<Answer, Fault> {
     let secret = Secret::new(READER_PASSWORD);
-    let answer = Directory::new(config, &secret).authenticate(name, password).await;
+    let answer = Directory::new(config, &secret).authenticate(Who::Name(name), password).await;
     if let Err(fault) = &answer {
         let shown = format!("{fault:?}");
         assert!(!shown.contains(READER_PASSWORD) && !shown.contains(&password_of(name)), "{shown}");
@@ -79,10 +79,10 @@ async fn entries_that_may_not_come_in() {
     let (slapd, _dir) = slapd();
     let config = slapd.config();
     let fault = ask(&config, "twin", &password_of("twin")).await.expect_err("two of them");
-    assert_eq!(fault.code, FaultCode::DirectoryFailed, "{fault}");
+    assert_eq!(fault.code, FaultCode::IdentitySourceInvalid, "{fault}");
     assert!(fault.message.contains("more than one entry") && fault.cause.contains("ou=branch"), "{fault}");
     let fault = not_let_in(&config, "locked").await;
-    assert!(fault.code == FaultCode::DirectoryRefused && fault.message.contains("locked"), "{fault}");
+    assert!(fault.code == FaultCode::IdentitySourceRefused && fault.message.contains("locked"), "{fault}");
     let fault = not_let_in(&config, "fresh").await;
     assert!(fault.message.contains("change your password"), "{fault}");
     // Locked by wrong passwords, then let in again there.
@@ -132,18 +132,18 @@ async fn stopped_frozen_and_back() {
     right(&config, "ada").await;
     slapd.stop();
     let fault = ask(&config, "ada", &password_of("ada")).await.expect_err("it is off");
-    assert_eq!(fault.code, FaultCode::NetworkUnreachable, "{fault}");
+    assert_eq!(fault.code, FaultCode::IdentitySourceUnreachable, "{fault}");
     slapd.restart();
     right(&config, "ada").await;
     slapd.freeze();
     let limits = Limits { server: Duration::from_secs(1), all: Duration::from_secs(2) };
     let (began, secret) = (Instant::now(), slapd.secret());
     let frozen = Directory::new(&config, &secret).limited(limits);
-    let fault = frozen.authenticate("ada", &password_of("ada")).await.expect_err("it says nothing");
-    assert_eq!(fault.code, FaultCode::ConnectionTimeout, "{fault}");
+    let fault = frozen.authenticate(Who::Name("ada"), &password_of("ada")).await.expect_err("it says nothing");
+    assert_eq!(fault.code, FaultCode::IdentitySourceUnreachable, "{fault}");
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     let fault = frozen.look_up(&["x".into()]).await.expect_err("nobody is gone because of that");
-    assert_eq!(fault.code, FaultCode::ConnectionTimeout, "{fault}");
+    assert_eq!(fault.code, FaultCode::IdentitySourceUnreachable, "{fault}");
     slapd.thaw();
     right(&config, "ada").await;
     // One that does not answer comes first, and another of the same directory after it.
@@ -177,30 +177,30 @@ async fn tests_say_what_is_wrong() {
 
     let elsewhere = |base: &str| format!("{base},{BASE}");
     for (code, field, config, secret) in [
-        (FaultCode::DirectoryFailed, "secret", good.clone(), "wrong"),
-        (FaultCode::DirectoryFailed, "ldap.bind_dn", LdapConfig { bind_dn: "reader".into(), ..good.clone() }, READER_PASSWORD),
+        (FaultCode::IdentitySourceRefused, "secret", good.clone(), "wrong"),
+        (FaultCode::IdentitySourceInvalid, "ldap.bind_dn", LdapConfig { bind_dn: "reader".into(), ..good.clone() }, READER_PASSWORD),
         (
-            FaultCode::DirectoryFailed,
+            FaultCode::IdentitySourceInvalid,
             "ldap.user_base",
             LdapConfig { user_base: elsewhere("ou=nowhere"), ..good.clone() },
             READER_PASSWORD,
         ),
-        (FaultCode::DirectoryFailed, "ldap.user_base", LdapConfig { user_base: "people".into(), ..good.clone() }, READER_PASSWORD),
+        (FaultCode::IdentitySourceInvalid, "ldap.user_base", LdapConfig { user_base: "people".into(), ..good.clone() }, READER_PASSWORD),
         (
-            FaultCode::DirectoryFailed,
+            FaultCode::IdentitySourceInvalid,
             "ldap.group_base",
             LdapConfig { group_base: elsewhere("ou=nowhere"), ..good.clone() },
             READER_PASSWORD,
         ),
-        (FaultCode::TlsError, "", LdapConfig { ca_pem: String::new(), ..good.clone() }, READER_PASSWORD),
+        (FaultCode::IdentitySourceUnreachable, "", LdapConfig { ca_pem: String::new(), ..good.clone() }, READER_PASSWORD),
         (
-            FaultCode::TlsError,
+            FaultCode::IdentitySourceUnreachable,
             "",
             LdapConfig { urls: vec![slapd.ldap_url().replace("ldap:", "ldaps:")], ..good.clone() },
             READER_PASSWORD,
         ),
         (
-            FaultCode::TlsError,
+            FaultCode::IdentitySourceUnreachable,
             "",
             LdapConfig { urls: vec![slapd.ldaps_url().replace("127.0.0.1", "localhost")], ..good.clone() },
             READER_PASSWORD,

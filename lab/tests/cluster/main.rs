@@ -15,6 +15,7 @@ mod hold;
 mod join;
 mod kill;
 mod ldap;
+mod ldap_sign_in;
 mod log;
 mod main_job;
 mod metrics;
