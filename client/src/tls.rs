@@ -199,6 +199,30 @@ pub fn client(ca_pem: &str) -> Result<Arc<ClientConfig>, Fault> {
     Ok(Arc::new(client_builder()?.with_root_certificates(roots(ca_pem)?).with_no_client_auth()))
 }
 
+/// Verifies the server by the authorities this system trusts, as they stand in its files now: blocks.
+pub fn client_of_system() -> Result<Arc<ClientConfig>, Fault> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // One that cannot be read does no harm to the others.
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        let why: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        let fault = tls_fault("This system trusts no certificate authority.").because(why.join("; "));
+        return Err(Fault {
+            remedy: "Install the package ca-certificates, or give the authority's certificate.".into(),
+            ..fault
+        });
+    }
+    Ok(Arc::new(client_builder()?.with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// Who signed a certificate, as it says.
+pub fn issuer_of(der: &[u8]) -> Result<String, Fault> {
+    let (_, cert) = X509Certificate::from_der(der)
+        .map_err(|err| tls_fault("A certificate could not be read.").because(err))?;
+    Ok(cert.issuer().to_string())
+}
+
 /// Verifies the server by the CA and shows `identity`.
 pub fn mutual_client(identity: &Identity, ca_pem: &str) -> Result<Arc<ClientConfig>, Fault> {
     let config = client_builder()?

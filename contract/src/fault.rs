@@ -123,12 +123,15 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
         C::TooLarge | C::TooManyAttempts | C::Busy | C::PoolFull => ErrorCode::ResourceExhausted,
         C::NotSignedIn | C::WrongCredentials | C::TokenInvalid | C::TokenExpired | C::TokenMissing
             | C::ConsoleTicketInvalid | C::JoinTokenUsed | C::JoinTokenRevoked | C::CertificateExpired
-            | C::SecondFactorWrong | C::ChallengeExpired | C::SignInAgain | C::PasskeyUnknown
-            | C::PasskeyRefused | C::PasskeyCloned | C::PasskeyExpired => ErrorCode::Unauthenticated,
-        C::UserDisabled | C::Forbidden | C::PasskeyNotAlone => ErrorCode::PermissionDenied,
+            | C::SecondFactorWrong | C::ChallengeExpired | C::SignInAgain | C::SignInStateLost
+            | C::PasskeyUnknown | C::PasskeyRefused | C::PasskeyCloned
+            | C::PasskeyExpired => ErrorCode::Unauthenticated,
+        C::UserDisabled | C::Forbidden | C::PasskeyNotAlone | C::IdentitySourceDisabled
+            | C::PersonUnknown => ErrorCode::PermissionDenied,
         C::StoreUnavailable | C::StoreFull | C::HostConnectionFailed | C::HostApiNotAvailable | C::NetworkUnreachable
             | C::TlsError | C::HostUnreachable | C::HostDisconnected | C::HypervisorUnavailable
-            | C::PoolStalled | C::PoolServerUnreachable | C::PoolNotReady => ErrorCode::Unavailable,
+            | C::PoolStalled | C::PoolServerUnreachable | C::PoolNotReady
+            | C::IdentitySourceUnreachable => ErrorCode::Unavailable,
         C::PasswordChangeRequired | C::HostFirmwareOutdated | C::InvalidResponse | C::ClockSkew
             | C::VersionUnsupported | C::HostInUse | C::AcceleratorUnavailable | C::HypervisorRefused
             | C::HostProgramMissing | C::HostCloned | C::GuestsUnconfined | C::NoHostFits | C::PoolNotAssigned | C::PoolInUse
@@ -138,7 +141,8 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
             | C::VolumeHasClones | C::VolumeHeldElsewhere | C::VolumeDamaged | C::DeviceInUse
             | C::DeviceChanged | C::VolumeInUse | C::ImageNotReady | C::ImageInUse | C::UploadIncomplete
             | C::VmActionNotAllowed | C::ConsoleNotRunning | C::TaskNotCancellable | C::SealKeyMissing
-            | C::LastAdmin | C::RoleInUse | C::OwnAccount | C::UserNotLocal
+            | C::LastAdmin | C::RoleInUse | C::OwnAccount | C::UserNotLocal | C::IdentitySourceRefused
+            | C::IdentitySourceInvalid | C::IdentitySourceInUse
             | C::PasskeyWrongAddress => ErrorCode::FailedPrecondition,
         C::Internal => ErrorCode::Internal,
     }

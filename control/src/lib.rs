@@ -13,6 +13,7 @@ pub mod core;
 pub mod health;
 pub mod http;
 pub mod ids;
+pub mod ldap;
 pub mod metrics;
 pub mod pki;
 mod port;

@@ -3,5 +3,6 @@
 pub mod certificate;
 pub mod event;
 pub mod host;
+pub mod identity;
 pub mod pool;
 pub mod store;

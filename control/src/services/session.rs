@@ -15,12 +15,14 @@ use crate::api::auth::By;
 use crate::core::Core;
 use crate::ids;
 use crate::services::challenge::Challenges;
+use crate::services::ldap_sign_in::{self, Directories};
 use crate::services::passkey::{self, Passkeys};
 use crate::services::password::{Checked, Passwords, check_new, one_time_password};
 use crate::services::sign_in::{InForce, Settings};
+use crate::services::sign_in_fault::SignInFaults;
 use crate::services::site::Site;
 use crate::services::throttle::Throttle;
-use crate::services::{factor, user};
+use crate::services::{factor, identity, identity_admit, user};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use quantix_model::UnixMs;
@@ -58,7 +60,14 @@ pub struct Sessions {
     pub challenges: Challenges,
     /// Questions to passkeys.
     pub passkeys: Passkeys,
-    settings: InForce,
+    /// How people may sign in.
+    pub settings_in_force: InForce,
+    /// Held to read while somebody of an identity source is let in, to write while a source is changed.
+    pub sources: tokio::sync::RwLock<()>,
+    /// Those who wait for directories.
+    pub directories: Directories,
+    /// Sign-ins that went to a provider and came back with less than was hoped for.
+    pub faults: SignInFaults,
     /// Held while somebody's right to sign in is taken away, so that the last admin stays.
     pub last_admin: tokio::sync::Mutex<()>,
 }
@@ -127,7 +136,10 @@ impl Sessions {
             throttle: Throttle::new(core.clock.clone()),
             challenges: Challenges::new(core.clock.clone()),
             passkeys: Passkeys::new(&core),
-            settings: InForce::default(),
+            settings_in_force: InForce::default(),
+            sources: tokio::sync::RwLock::default(),
+            directories: Directories::default(),
+            faults: SignInFaults::new(core.clock.clone()),
             last_admin: tokio::sync::Mutex::default(),
             core,
         }
@@ -135,14 +147,34 @@ impl Sessions {
 
     /// How people may sign in.
     pub async fn settings(&self) -> Result<Arc<Settings>, Fault> {
-        self.settings.get(&self.core.store).await
+        self.settings_in_force.get(&self.core.store).await
     }
 
     /// Checks name and password; begins a session, or asks for a second factor.
     pub async fn login(&self, name: &str, password: &str, visitor: &Visitor) -> Result<Step, Fault> {
         self.throttle.count(name, visitor.address)?;
-        let user = self.core.store.user_find(name).await?;
-        let user = self.check_password(user, password).await?.ok_or_else(wrong_credentials)?;
+        let known = self.core.store.user_find(name).await?;
+        // At the same time, so that a name takes as long whether it is a local person's or not.
+        let (local, told) = tokio::join!(
+            self.check_password(known.clone(), password),
+            ldap_sign_in::ask(self, known.as_ref(), name, password),
+        );
+        if let Some(user) = local? {
+            return self.proved(name, user, visitor).await;
+        }
+        let Some((asked, told)) = told? else { return Err(wrong_credentials()) };
+        let (_turn, user) = identity_admit::person(self, &asked, &told).await?;
+        if user.name.to_lowercase() != name.to_lowercase() {
+            // They have another name in the directory than here; from now on it counts for that.
+            self.throttle.forgive(name, visitor.address);
+            self.throttle.count(&user.name, visitor.address)?;
+        }
+        let name = user.name.clone();
+        self.proved(&name, user, visitor).await
+    }
+
+    /// What follows a right password.
+    async fn proved(&self, name: &str, user: UserRecord, visitor: &Visitor) -> Result<Step, Fault> {
         if user.disabled {
             return Err(disabled());
         }
@@ -190,7 +222,9 @@ impl Sessions {
     ) -> Result<SignedIn, Fault> {
         let (id, password_set_at) = self.challenges.attempt(challenge, visitor.address)?;
         let user = self.core.store.user_get(id).await?;
-        if user.disabled || user.password_set_at != password_set_at {
+        let _unchanged = self.sources.read().await;
+        let out = user.disabled || !identity::lets_in(&self.core.store, &user).await?;
+        if out || user.password_set_at != password_set_at {
             self.challenges.finish(challenge)?;
             return Err(wrong_credentials());
         }
@@ -283,7 +317,8 @@ impl Sessions {
     /// Whether what a caller came with still lasts; does not count as use. Answers what they may do now.
     pub async fn lasts(&self, person: &Person) -> Option<Person> {
         let (store, now) = (&self.core.store, self.core.clock.now());
-        if store.user_get(person.user_id).await.ok()?.disabled {
+        let user = store.user_get(person.user_id).await.ok()?;
+        if user.disabled || !identity::lets_in(store, &user).await.ok()? {
             return None;
         }
         let rights = self.core.rights.of(store, person.user_id).await.ok()?;
@@ -344,7 +379,11 @@ impl Sessions {
         }
         self.throttle.count(&user.name, address)?;
         let name = user.name.clone();
-        let Some(user) = self.check_password(Some(user), password).await? else {
+        let proved = match user.source {
+            UserSource::Ldap => ldap_sign_in::is_password(self, &user, password).await?.then_some(user),
+            UserSource::Local | UserSource::Oidc => self.check_password(Some(user), password).await?,
+        };
+        let Some(user) = proved else {
             return Err(Fault {
                 field: "password".into(),
                 message: "The password is not right.".into(),

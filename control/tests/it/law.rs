@@ -35,7 +35,10 @@ fn what_is_public_is_short_and_reviewed() {
     let [login, passkey, confirm] =
         ["Login", "BeginPasskeyLogin", "ConfirmLogin"].map(|method| format!("{sessions}/{method}"));
     let join = "/quantix.join_token.v1.JoinTokenService/Join";
-    assert_eq!(public, [&login, &passkey, &confirm, join, "/healthz", "/readyz"]);
+    // What the sign-in page shows before anybody is known.
+    let ways = "/quantix.identity.v1.IdentityService/ListSignInWays";
+    let fault = "/quantix.identity.v1.IdentityService/GetSignInFault";
+    assert_eq!(public, [&login, &passkey, &confirm, ways, fault, join, "/healthz", "/readyz"]);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod backup;
 mod engine;
 mod factor;
 mod house;
+mod identity;
 mod law;
 mod passkey;
 mod paths;

@@ -15,6 +15,8 @@ mod fuzz;
 mod hold;
 mod join;
 mod kill;
+mod ldap;
+mod ldap_sign_in;
 mod log;
 mod main_job;
 mod metrics;

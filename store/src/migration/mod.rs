@@ -2,6 +2,7 @@
 
 mod m2026_11_events;
 mod m2026_11_first;
+mod m2026_11_identity;
 mod m2026_11_join;
 mod m2026_11_lists;
 mod m2026_11_people;
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m2026_11_rights::Migration),
             Box::new(m2026_11_join::Migration),
             Box::new(m2026_11_people::Migration),
+            Box::new(m2026_11_identity::Migration),
         ]
     }
 }
