@@ -37,6 +37,8 @@ export class FakeVdc {
   needsCode = false;
   people = new FakePeople();
   hosts: Host[] = [];
+  /** Nobody may see hosts. */
+  refuseHosts: ConnectError | undefined;
   pools: Pool[] = [];
   images: Image[] = [];
   volumes: Volume[] = [];
@@ -126,7 +128,7 @@ export class FakeVdc {
         });
         service(EventService, { listEvents: (r) => this.#guard(() => this.#events(r)) });
         service(AlertService, {
-          listAlerts: () => this.#guard(() => ({ alerts: this.alerts })),
+          listAlerts: (r) => this.#guard(() => this.#alerts(r)),
           acknowledgeAlert: (r) => this.#guard(() => this.#acknowledge(r.id, r.undo)),
         });
         service(CertificateService, this.#certificate());
@@ -188,6 +190,14 @@ export class FakeVdc {
     };
   }
 
+  #alerts(r: { filter: string; severity: number; open: boolean; pageSize: number; pageToken: string }) {
+    const fits = this.alerts.filter((a) => (!r.open || !a.acknowledgedAt) && a.severity >= r.severity && `${a.message} ${a.objectName}`.toLowerCase().includes(r.filter.toLowerCase()));
+    const from = Number(r.pageToken || "0");
+    const alerts = fits.toSorted((a, b) => urgency(b) - urgency(a)).slice(from, from + r.pageSize);
+    const end = from + alerts.length;
+    return { alerts, nextPageToken: end < fits.length ? String(end) : "", total: BigInt(fits.length), lookedAfter: BigInt(this.alerts.filter((a) => a.acknowledgedAt).length) };
+  }
+
   #events(r: { filter: string; objectId: string; severity: number }) {
     const rows = this.events.filter((e) => (!r.objectId || e.objectId === r.objectId) && e.severity >= r.severity && e.message.toLowerCase().includes(r.filter.toLowerCase()));
     return { events: rows, total: BigInt(rows.length) };
@@ -222,6 +232,11 @@ export class FakeVdc {
     return changed;
   }
 
+  #seenHosts(): Host[] {
+    if (this.refuseHosts) throw this.refuseHosts;
+    return this.hosts;
+  }
+
   #summary() {
     return {
       version: "0.1.0",
@@ -248,8 +263,8 @@ export class FakeVdc {
       }
     };
     return {
-      listHosts: (r: { filter: string }) => this.#guard(() => counted("hosts", named(this.hosts, r.filter))),
-      getHost: (r: { id: string }) => this.#guard(() => found(this.hosts, r.id)),
+      listHosts: (r: { filter: string }) => this.#guard(() => counted("hosts", named(this.#seenHosts(), r.filter))),
+      getHost: (r: { id: string }) => this.#guard(() => found(this.#seenHosts(), r.id)),
       listDevices: () => this.#guard(() => ({ devices: this.devices, host: "host-1", observedAt: timestampFromMs(Date.now()) })),
       listLogs: (r: ListLogsRequest) =>
         this.#guard(() => {
@@ -418,6 +433,11 @@ function tally<K>(kinds: K[]): [K, number][] {
   const counts = new Map<K, number>();
   for (const kind of kinds) counts.set(kind, (counts.get(kind) ?? 0) + 1);
   return [...counts];
+}
+
+/** First what nobody looks after, of that the worst. */
+function urgency(a: Alert): number {
+  return Number(a.acknowledgedAt === undefined) * 4 + a.severity;
 }
 
 /** The whole list as one page. */
