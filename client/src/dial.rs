@@ -91,7 +91,7 @@ impl fmt::Display for HostUrl {
 }
 
 /// Addresses no host may have: link-local (where clouds keep their metadata), multicast, unspecified, broadcast.
-fn is_forbidden(address: IpAddr) -> bool {
+pub fn is_forbidden(address: IpAddr) -> bool {
     let address = match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4),
         v4 => v4,

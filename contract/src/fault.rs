@@ -123,11 +123,14 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
         C::TooLarge | C::TooManyAttempts | C::Busy | C::PoolFull => ErrorCode::ResourceExhausted,
         C::NotSignedIn | C::WrongCredentials | C::TokenInvalid | C::TokenExpired | C::TokenMissing
             | C::ConsoleTicketInvalid | C::JoinTokenUsed | C::JoinTokenRevoked | C::CertificateExpired
-            | C::SecondFactorWrong | C::ChallengeExpired | C::SignInAgain => ErrorCode::Unauthenticated,
-        C::UserDisabled | C::Forbidden => ErrorCode::PermissionDenied,
+            | C::SecondFactorWrong | C::ChallengeExpired | C::SignInAgain
+            | C::SignInStateLost => ErrorCode::Unauthenticated,
+        C::UserDisabled | C::Forbidden | C::IdentitySourceDisabled
+            | C::PersonUnknown => ErrorCode::PermissionDenied,
         C::StoreUnavailable | C::StoreFull | C::HostConnectionFailed | C::HostApiNotAvailable | C::NetworkUnreachable
             | C::TlsError | C::HostUnreachable | C::HostDisconnected | C::HypervisorUnavailable
-            | C::PoolStalled | C::PoolServerUnreachable | C::PoolNotReady => ErrorCode::Unavailable,
+            | C::PoolStalled | C::PoolServerUnreachable | C::PoolNotReady
+            | C::IdentitySourceUnreachable => ErrorCode::Unavailable,
         C::PasswordChangeRequired | C::HostFirmwareOutdated | C::InvalidResponse | C::ClockSkew
             | C::VersionUnsupported | C::HostInUse | C::AcceleratorUnavailable | C::HypervisorRefused
             | C::HostProgramMissing | C::HostCloned | C::NoHostFits | C::PoolNotAssigned | C::PoolInUse
@@ -137,7 +140,8 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
             | C::VolumeHasClones | C::VolumeHeldElsewhere | C::VolumeDamaged | C::DeviceInUse
             | C::DeviceChanged | C::VolumeInUse | C::ImageNotReady | C::ImageInUse | C::UploadIncomplete
             | C::VmActionNotAllowed | C::ConsoleNotRunning | C::TaskNotCancellable | C::SealKeyMissing
-            | C::LastAdmin | C::RoleInUse | C::OwnAccount | C::UserNotLocal => ErrorCode::FailedPrecondition,
+            | C::LastAdmin | C::RoleInUse | C::OwnAccount | C::UserNotLocal | C::IdentitySourceRefused
+            | C::IdentitySourceInvalid | C::IdentitySourceInUse => ErrorCode::FailedPrecondition,
         C::Internal => ErrorCode::Internal,
     }
 }

@@ -9,6 +9,7 @@ pub mod device;
 pub mod event;
 pub mod fault;
 pub mod host;
+pub mod identity;
 pub mod image;
 pub mod list;
 pub mod log;

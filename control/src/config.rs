@@ -4,7 +4,7 @@ use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use quantix_model::fault::Fault;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Read when it exists and no other file is named.
@@ -24,6 +24,9 @@ pub struct Config {
     /// `https://…` under which hosts reach us; found out from `listen` when left out.
     #[serde(default)]
     pub host_facing_url: Option<String>,
+    /// `https://…` under which browsers reach us, for what another site sends back here; `host_facing_url` when left out.
+    #[serde(default)]
+    pub public_url: Option<String>,
     /// Serve the web app from this folder instead of the one built in.
     #[serde(default)]
     pub web_dir: Option<PathBuf>,
@@ -74,6 +77,7 @@ impl Config {
             listen: SocketAddr::from(([0, 0, 0, 0], 8443)),
             dev_listen: None,
             host_facing_url: None,
+            public_url: None,
             web_dir: None,
             names: Vec::new(),
             seal_key_file: None,
@@ -96,6 +100,7 @@ impl Config {
             "listen",
             "dev_listen",
             "host_facing_url",
+            "public_url",
             "web_dir",
             "seal_key_file",
             "audit_keep_days",
@@ -136,6 +141,9 @@ impl Config {
                 "Give an address that starts with https://.",
             ));
         }
+        if let Some(url) = &self.public_url {
+            check_public(url)?;
+        }
         if !(1..=36_500).contains(&self.audit_keep_days) {
             return Err(Fault::invalid(
                 "audit_keep_days",
@@ -151,6 +159,26 @@ impl Config {
             ));
         }
         Ok(())
+    }
+}
+
+/// An origin: nothing after the port.
+fn check_public(url: &str) -> Result<(), Fault> {
+    let refuse = || {
+        Fault::invalid(
+            "public_url",
+            format!("Browsers cannot be sent to {url:?}."),
+            "Give https:// and the name the vDC is opened with, for example https://vdc.example.org:8443.",
+        )
+    };
+    let uri: axum::http::Uri = url.parse().map_err(|_| refuse())?;
+    let host = uri.host().ok_or_else(refuse)?;
+    let here = host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|a| a.is_loopback());
+    let ends = matches!(uri.path(), "" | "/") && uri.query().is_none() && !url.contains(['#', '@']);
+    match uri.scheme_str() {
+        Some("https") if ends => Ok(()),
+        Some("http") if ends && here => Ok(()),
+        _ => Err(refuse()),
     }
 }
 
@@ -175,6 +203,13 @@ mod tests {
         assert_eq!(Config::load(None, &dev).unwrap_err().field, "dev_listen");
         let plain = json!({"host_facing_url": "http://x"});
         assert_eq!(Config::load(None, &plain).unwrap_err().field, "host_facing_url");
+        for public in ["http://vdc.example.org", "https://vdc.example.org/x", "vdc.example.org", "https://u@x"] {
+            let fault = Config::load(None, &json!({"public_url": public})).expect_err(public);
+            assert_eq!(fault.field, "public_url");
+        }
+        for public in ["https://vdc.example.org:8443", "http://127.0.0.1:8080/", "http://[::1]:1"] {
+            assert!(Config::load(None, &json!({"public_url": public})).is_ok(), "{public}");
+        }
         assert!(Config::load(None, &json!({"listne": "127.0.0.1:1"})).is_err());
         assert!(Config::load(Some(Path::new("/nowhere/vdc.toml")), &json!({})).is_err());
     }

@@ -45,6 +45,8 @@ pub struct Core {
     pub metrics: Metrics,
     /// `https://…` that hosts are told to report to.
     pub host_facing_url: String,
+    /// Origin under which browsers reach us, without a slash at its end.
+    pub public_url: String,
     /// New at each start.
     pub epoch: String,
     /// This start.
@@ -56,6 +58,11 @@ pub struct Core {
 }
 
 impl Core {
+    /// Where identity providers send people back to: the same for all of them, and what is entered there.
+    pub fn redirect_uri(&self) -> String {
+        format!("{}/api/v1/sign-in/oidc/callback", self.public_url)
+    }
+
     /// Starts background work that ends by itself when `stop` fires.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.background.spawn(work);

@@ -1,7 +1,7 @@
 //! The one place that makes ids and secrets. Ids are UUIDv7: newer ones sort after older ones.
 
 use quantix_model::id::{
-    ApiTokenId, EventId, FactorId, HostId, ImageId, JoinTokenId, PoolId, RecoveryCodeId, RoleId, SessionId,
+    ApiTokenId, EventId, FactorId, HostId, IdentitySourceId, ImageId, JoinTokenId, PoolId, RecoveryCodeId, RoleId, SessionId,
     TaskId, UserId, VmId, VolumeId,
 };
 use rand::RngCore as _;
@@ -43,6 +43,8 @@ makers! {
     join_token -> JoinTokenId;
     /// A new role id.
     role -> RoleId;
+    /// A new identity source's id.
+    identity_source -> IdentitySourceId;
     /// A new API token id.
     api_token -> ApiTokenId;
 }

@@ -122,6 +122,10 @@ struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     host_facing_url: Option<String>,
+    /// `https://…` that browsers open, when it is another.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_url: Option<String>,
     /// Serve the web app from this folder.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]

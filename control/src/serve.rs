@@ -229,10 +229,11 @@ async fn ground(
     address: SocketAddr,
 ) -> Result<Arc<Core>, Fault> {
     let host_facing_url = config.host_facing_url.clone().unwrap_or_else(|| facing_url(address));
+    let public_url = config.public_url.as_deref().unwrap_or(&host_facing_url);
+    let public_url = public_url.trim_end_matches('/').to_owned();
     let mut names = config.names.clone();
-    if let Some(name) = host_of(&host_facing_url) {
-        names.push(name);
-    }
+    names.extend(host_of(&host_facing_url));
+    names.extend(host_of(&public_url));
     let (data_dir, pki_clock) = (config.data_dir.clone(), clock.clone());
     let seal = Arc::new(open_seal(&config, &store).await?);
     let pki_seal = Arc::clone(&seal);
@@ -258,6 +259,7 @@ async fn ground(
         config,
         metrics,
         host_facing_url,
+        public_url,
         stop,
         background,
     }))
@@ -283,6 +285,7 @@ fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assem
     api::session::mount(&mut assembly, sessions.clone());
     api::factor::mount(&mut assembly, sessions.clone());
     api::user::mount(&mut assembly, sessions.clone());
+    api::identity::mount(&mut assembly, sessions);
     api::task::mount(&mut assembly, app);
     api::host::mount(&mut assembly, app);
     api::join_token::mount(&mut assembly, app);

@@ -125,6 +125,13 @@ codes! {
     OwnAccount = 214, "OWN_ACCOUNT";
     UserNotLocal = 215, "USER_NOT_LOCAL";
     SignInAgain = 216, "SIGN_IN_AGAIN";
+    IdentitySourceUnreachable = 220, "IDENTITY_SOURCE_UNREACHABLE";
+    IdentitySourceRefused = 221, "IDENTITY_SOURCE_REFUSED";
+    IdentitySourceInvalid = 222, "IDENTITY_SOURCE_INVALID";
+    IdentitySourceDisabled = 223, "IDENTITY_SOURCE_DISABLED";
+    IdentitySourceInUse = 224, "IDENTITY_SOURCE_IN_USE";
+    SignInStateLost = 225, "SIGN_IN_STATE_LOST";
+    PersonUnknown = 226, "PERSON_UNKNOWN";
 }
 
 impl FaultCode {

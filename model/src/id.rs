@@ -67,6 +67,8 @@ ids! {
     JoinTokenId = "join_token";
     /// A role made here.
     RoleId = "role";
+    /// A provider or directory that says who somebody is.
+    IdentitySourceId = "identity_source";
     /// A token with which a program acts for a person.
     ApiTokenId = "token";
 }

@@ -6,7 +6,10 @@
 //! ```
 //! Secrets of a source (client secret, bind password) are kept beside its configuration, never in it.
 
+use crate::id::IdentitySourceId;
+use crate::user::UserSource;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// How to reach an OpenID Connect provider (OpenID Connect Discovery 1.0).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +57,70 @@ pub struct LdapConfig {
     pub group_name_attribute: String,
 }
 
+/// How to reach a source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceConfig {
+    /// An OpenID Connect provider.
+    Oidc(OidcConfig),
+    /// An LDAP directory.
+    Ldap(LdapConfig),
+}
+
+impl SourceConfig {
+    /// What people of it are known as.
+    pub fn kind(&self) -> UserSource {
+        match self {
+            SourceConfig::Oidc(_) => UserSource::Oidc,
+            SourceConfig::Ldap(_) => UserSource::Ldap,
+        }
+    }
+
+    /// Whether the source's secret would go nowhere else than with `before`. A saved secret must not be sent to an address
+    /// that somebody who never knew it has typed.
+    pub fn sends_secret_as(&self, before: &SourceConfig) -> bool {
+        match (self, before) {
+            (SourceConfig::Oidc(now), SourceConfig::Oidc(before)) => now.issuer_url == before.issuer_url,
+            (SourceConfig::Ldap(now), SourceConfig::Ldap(before)) => {
+                now.urls.iter().all(|url| before.urls.contains(url))
+            }
+            (SourceConfig::Oidc(_), SourceConfig::Ldap(_)) | (SourceConfig::Ldap(_), SourceConfig::Oidc(_)) => {
+                false
+            }
+        }
+    }
+}
+
+/// What a person of a source is kept under: subjects are unique within their source only.
+pub fn external_id(source: IdentitySourceId, subject: &str) -> String {
+    format!("{source}:{subject}")
+}
+
+/// The source of what a person is kept under.
+pub fn source_of(external_id: &str) -> Option<IdentitySourceId> {
+    external_id.split_once(':')?.0.parse().ok()
+}
+
+/// What stands as giver on grants of a source's rules.
+pub fn granted_by(source: IdentitySourceId) -> String {
+    format!("{GRANTED_BY}{source}")
+}
+
+/// Whether a grant came from a source's rules and not from a person. No name of a person holds a colon.
+pub fn is_granted_by_rules(created_by: &str) -> bool {
+    created_by.starts_with(GRANTED_BY)
+}
+
+const GRANTED_BY: &str = "identity:";
+
+/// The roles that rules and the default give to who is in these groups, each once.
+pub fn roles_for(rules: &[RoleRule], default_role: &str, groups: &[String]) -> BTreeSet<String> {
+    let groups: BTreeSet<String> = groups.iter().map(|group| group.to_lowercase()).collect();
+    let ruled = rules.iter().filter(|rule| groups.contains(&rule.group.to_lowercase()));
+    let default = Some(default_role).filter(|role| !role.is_empty());
+    ruled.map(|rule| rule.role.as_str()).chain(default).map(str::to_owned).collect()
+}
+
 /// Gives a role on everything to who is in a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleRule {
@@ -72,4 +139,48 @@ pub struct Told {
     pub name: String,
     /// Groups there.
     pub groups: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::user::check_user_name;
+    use uuid::Uuid;
+
+    #[test]
+    fn rules_in_any_case_and_the_default_for_everybody() {
+        let rule = |group: &str, role: &str| RoleRule { group: group.into(), role: role.into() };
+        let rules = [rule("Admins", "admin"), rule("ops", "operator"), rule("OPS", "operator")];
+        let roles = |groups: &[&str], default: &str| {
+            let groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
+            roles_for(&rules, default, &groups).into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(roles(&["aDMINS"], ""), ["admin"]);
+        assert_eq!(roles(&["ops", "ops", "else"], "viewer"), ["operator", "viewer"]);
+        assert_eq!(roles(&[], "viewer"), ["viewer"]);
+        assert!(roles(&["admin", ""], "").is_empty());
+    }
+
+    #[test]
+    fn people_are_known_by_their_source() {
+        let id = IdentitySourceId(Uuid::from_u128(7));
+        assert_eq!(source_of(&external_id(id, "a:b")), Some(id));
+        assert_eq!(source_of("a:b"), None);
+        assert!(is_granted_by_rules(&granted_by(id)));
+        assert!(check_user_name("name", &granted_by(id)).is_err(), "no person can be called so");
+    }
+
+    #[test]
+    fn a_saved_secret_goes_only_where_it_went() {
+        let oidc = |url: &str| SourceConfig::Oidc(OidcConfig { issuer_url: url.into(), ..OidcConfig::default() });
+        let ldap = |urls: &[&str]| {
+            let urls = urls.iter().map(|url| (*url).to_owned()).collect();
+            SourceConfig::Ldap(LdapConfig { urls, ..LdapConfig::default() })
+        };
+        assert!(oidc("https://a").sends_secret_as(&oidc("https://a")));
+        assert!(!oidc("https://b").sends_secret_as(&oidc("https://a")));
+        assert!(ldap(&["ldaps://b"]).sends_secret_as(&ldap(&["ldaps://a", "ldaps://b"])));
+        assert!(!ldap(&["ldaps://a", "ldaps://c"]).sends_secret_as(&ldap(&["ldaps://a"])));
+        assert!(!ldap(&["https://a"]).sends_secret_as(&oidc("https://a")));
+    }
 }

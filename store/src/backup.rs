@@ -26,7 +26,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Every table of ours; a law test compares it with a new store.
-pub(crate) const TABLES: [&str; 24] = [
+pub(crate) const TABLES: [&str; 25] = [
     "alerts",
     "api_tokens",
     "audit",
@@ -34,6 +34,7 @@ pub(crate) const TABLES: [&str; 24] = [
     "factors",
     "grants",
     "hosts",
+    "identity_sources",
     "images",
     "join_tokens",
     "join_uses",

@@ -5,6 +5,7 @@ use crate::error::StoreError;
 use crate::row::{self, Row, from_id};
 use quantix_model::UnixMs;
 use quantix_model::id::UserId;
+use quantix_model::identity::is_granted_by_rules;
 use quantix_model::right::Scope;
 use sea_orm::Condition;
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -80,12 +81,34 @@ impl Row for GrantRecord {
     }
 }
 
+/// What it takes to settle.
+pub(crate) enum Settling<'a> {
+    /// Is wanted and not there.
+    Give(&'a GrantRecord),
+    /// Is there by the giver and not wanted.
+    Take(&'a GrantRecord),
+}
+
+/// What it takes that a giver's grants are the wanted ones. What somebody else gave is there already, and stays.
+pub(crate) fn settling<'a>(
+    there: &'a [GrantRecord],
+    giver: &str,
+    wanted: &'a [GrantRecord],
+) -> Vec<Settling<'a>> {
+    let has = |all: &[GrantRecord], one: &GrantRecord| all.iter().any(|g| g.id_text() == one.id_text());
+    let gone = there.iter().filter(|g| g.created_by == giver && !has(wanted, g)).map(Settling::Take);
+    gone.chain(wanted.iter().filter(|g| !has(there, g)).map(Settling::Give)).collect()
+}
+
 impl Store {
-    /// Gives a role. What was given before stays as it is.
+    /// Gives a role. What was given before stays as it is; but what rules of an identity source gave is from now on given
+    /// by hand, and does not go with the rules.
     pub async fn grant_put(&self, grant: &GrantRecord) -> Result<(), StoreError> {
         let tx = self.begin().await?;
-        if row::find::<GrantRecord>(&tx, &grant.id_text()).await?.is_none() {
-            row::insert(&tx, grant).await?;
+        match row::find::<GrantRecord>(&tx, &grant.id_text()).await? {
+            None => row::insert(&tx, grant).await?,
+            Some(there) if is_granted_by_rules(&there.created_by) => row::put(&tx, grant).await?,
+            Some(_) => {}
         }
         Ok(tx.commit().await?)
     }

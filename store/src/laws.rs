@@ -3,15 +3,16 @@
 use crate::error::StoreError;
 use crate::page::{Key, Mark, PageRequest, token};
 use crate::row::{Row, select_all, select_page};
+use crate::user::table::Entity as UserEntity;
 use crate::{
     AlertRecord, ApiTokenRecord, AuditRecord, EventRecord, FactorRecord, GrantRecord, HostRecord,
-    ImageRecord, JoinTokenRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord, PoolStatusRecord,
+    IdentitySourceRecord, ImageRecord, JoinTokenRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord, PoolStatusRecord,
     RecoveryCodeRecord, RoleRecord, SessionRecord, Store, TaskRecord, UploadRecord, UserRecord, VmRecord,
     VolumeRecord,
 };
 use quantix_model::list::Order;
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{Condition, ConnectionTrait, DbBackend, EntityTrait, QueryTrait, Select, Statement};
+use sea_orm::{Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryTrait, Select, Statement};
 
 async fn open(dir: &tempfile::TempDir) -> Store {
     Store::open_file(&dir.path().join("store.sqlite")).await.unwrap()
@@ -102,6 +103,9 @@ async fn every_list_has_an_index() {
     check(&store, select_all::<GrantRecord>(is("user_id"))).await;
     check(&store, select_all::<GrantRecord>(is("role"))).await;
     check(&store, select_all::<RoleRecord>(all.clone())).await;
+    check(&store, select_all::<IdentitySourceRecord>(all.clone())).await;
+    let source = quantix_model::id::IdentitySourceId(uuid::Uuid::nil());
+    check(&store, UserEntity::find().filter(crate::identity::people_of(source))).await;
     check(&store, select_all::<ApiTokenRecord>(is("user_id"))).await;
     check(&store, select_all::<ApiTokenRecord>(is("token_sha256"))).await;
     check(&store, select_all::<UploadRecord>(all.clone())).await;

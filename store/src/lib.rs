@@ -15,6 +15,7 @@ mod event;
 mod factor;
 mod grant;
 mod host;
+mod identity;
 mod image;
 mod join_token;
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub use event::{EventFilter, EventRecord};
 pub use factor::{FactorRecord, RecoveryCodeRecord};
 pub use grant::GrantRecord;
 pub use host::HostRecord;
+pub use identity::IdentitySourceRecord;
 pub use image::ImageRecord;
 pub use join_token::{JoinTokenRecord, JoinUse};
 pub use mark::Mark;

@@ -11,6 +11,7 @@ pub mod event;
 pub mod factor;
 pub mod file;
 pub mod host;
+pub mod identity;
 pub mod image;
 pub mod join_token;
 pub mod metrics;

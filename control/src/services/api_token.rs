@@ -7,7 +7,7 @@ use crate::api::auth::By;
 use crate::core::Core;
 use crate::ids;
 use crate::services::role::{self, scope_view};
-use crate::services::{App, audit};
+use crate::services::{App, audit, identity};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -69,7 +69,7 @@ pub async fn authenticate(core: &Core, token: &str, from: IpAddr) -> Result<Opti
         Err(fault) if fault.code == FaultCode::NotFound => return Ok(None),
         user => user?,
     };
-    if user.disabled {
+    if user.disabled || !identity::lets_in(&core.store, &user).await? {
         return Ok(None);
     }
     let rights = core.rights.of(&core.store, user.id).await?.limited(found.permissions, found.scope);

@@ -11,7 +11,7 @@ use quantix_model::id::{RoleId, UserId};
 use quantix_model::name::check_label;
 use quantix_model::right::{ADMIN, BUILT_IN, Permission, Permissions, Scope, built_in};
 use quantix_model::user::UserSource;
-use quantix_store::{GrantRecord, RoleRecord, Store};
+use quantix_store::{GrantRecord, IdentitySourceRecord, RoleRecord, Store};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
@@ -116,7 +116,7 @@ fn check(person: &Person, wish: &Wish) -> Result<(), Fault> {
 }
 
 /// Nobody gives what they do not have.
-fn covered(person: &Person, permissions: Permissions, scope: Scope) -> Result<(), Fault> {
+pub fn covered(person: &Person, permissions: Permissions, scope: Scope) -> Result<(), Fault> {
     if person.rights.covers(permissions, scope) {
         return Ok(());
     }
@@ -196,6 +196,17 @@ pub async fn delete(app: &App, id: &str) -> Result<(), Fault> {
             "Take it from them first.",
         )
         .because(names.join(", ")));
+    }
+    let text = id.to_string();
+    let named = |source: &&IdentitySourceRecord| {
+        source.default_role == text || source.rules.iter().any(|rule| rule.role == text)
+    };
+    if let Some(source) = app.core.store.identity_source_all().await?.iter().find(named) {
+        return Err(Fault::new(
+            FaultCode::RoleInUse,
+            format!("The identity source {} gives the role {}.", source.title, role.name),
+            "Take it out of the source's rules first.",
+        ));
     }
     app.core.store.role_delete(id).await?;
     app.core.rights.forget();

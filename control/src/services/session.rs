@@ -17,8 +17,9 @@ use crate::ids;
 use crate::services::challenge::Challenges;
 use crate::services::password::{DECOY, Passwords, check_new, one_time_password};
 use crate::services::sign_in::{InForce, Settings};
+use crate::services::sign_in_fault::SignInFaults;
 use crate::services::throttle::Throttle;
-use crate::services::{factor, user};
+use crate::services::{factor, identity, user};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use quantix_model::UnixMs;
@@ -53,7 +54,12 @@ pub struct Sessions {
     pub passwords: Passwords,
     throttle: Throttle,
     challenges: Challenges,
-    settings: InForce,
+    /// How people may sign in.
+    pub settings_in_force: InForce,
+    /// Held to read while somebody of an identity source is let in, to write while a source is changed.
+    pub sources: tokio::sync::RwLock<()>,
+    /// Sign-ins that went to a provider and came back with less than was hoped for.
+    pub faults: SignInFaults,
     /// Held while somebody's right to sign in is taken away, so that the last admin stays.
     pub last_admin: tokio::sync::Mutex<()>,
 }
@@ -115,7 +121,9 @@ impl Sessions {
             passwords: Passwords::default(),
             throttle: Throttle::new(core.clock.clone()),
             challenges: Challenges::new(core.clock.clone()),
-            settings: InForce::default(),
+            settings_in_force: InForce::default(),
+            sources: tokio::sync::RwLock::default(),
+            faults: SignInFaults::new(core.clock.clone()),
             last_admin: tokio::sync::Mutex::default(),
             core,
         }
@@ -123,7 +131,7 @@ impl Sessions {
 
     /// How people may sign in.
     pub async fn settings(&self) -> Result<Arc<Settings>, Fault> {
-        self.settings.get(&self.core.store).await
+        self.settings_in_force.get(&self.core.store).await
     }
 
     /// Checks name and password; begins a session, or asks for a second factor.
@@ -189,7 +197,7 @@ impl Sessions {
     }
 
     /// Begins a session for somebody who has proved themselves.
-    async fn begin(
+    pub(super) async fn begin(
         &self,
         user: UserRecord,
         visitor: &Visitor,
@@ -258,7 +266,8 @@ impl Sessions {
     /// Whether what a caller came with still lasts; does not count as use. Answers what they may do now.
     pub async fn lasts(&self, person: &Person) -> Option<Person> {
         let (store, now) = (&self.core.store, self.core.clock.now());
-        if store.user_get(person.user_id).await.ok()?.disabled {
+        let user = store.user_get(person.user_id).await.ok()?;
+        if user.disabled || !identity::lets_in(store, &user).await.ok()? {
             return None;
         }
         let rights = self.core.rights.of(store, person.user_id).await.ok()?;
@@ -437,7 +446,7 @@ fn wrong_credentials() -> Fault {
     )
 }
 
-fn disabled() -> Fault {
+pub(super) fn disabled() -> Fault {
     Fault::new(
         FaultCode::UserDisabled,
         "You may not sign in at present: an administrator turned this account off.",

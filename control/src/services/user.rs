@@ -5,7 +5,7 @@
 use crate::api::Person;
 use crate::services::password::one_time_password;
 use crate::services::session::{self, Sessions};
-use crate::services::{audit, role};
+use crate::services::{audit, identity, role};
 use quantix_contract::quantix::action::v1::AllowedAction;
 use quantix_contract::quantix::user::v1 as wire;
 use quantix_contract::{time, twin};
@@ -170,6 +170,7 @@ async fn view(sessions: &Sessions, caller: &Person, user: &UserRecord) -> Result
         reason_if_not: refusal.map(|fault| fault.message.clone()).unwrap_or_default(),
         ..Default::default()
     };
+    let source = identity::source_id(user);
     let missing = Fault::invalid("factors", "There is no second factor.", "");
     Ok(wire::User {
         id: user.id.to_string(),
@@ -182,6 +183,8 @@ async fn view(sessions: &Sessions, caller: &Person, user: &UserRecord) -> Result
         has_second_factor,
         granted_roles: role::names_of(&sessions.core.store, user.id).await?,
         sessions: u32::try_from(sessions.list(user.id).await?.len()).unwrap_or(u32::MAX),
+        identity_source_id: source.map(|id| id.to_string()).unwrap_or_default(),
+        identity_source_title: identity::title(&sessions.core.store, source).await?,
         allowed_actions: vec![
             action("rename", local.as_ref()),
             if user.disabled { action("enable", None) } else { action("disable", expendable.as_ref()) },

@@ -34,7 +34,10 @@ fn what_is_public_is_short_and_reviewed() {
     let sessions = "/quantix.session.v1.SessionService";
     let (login, confirm) = (format!("{sessions}/Login"), format!("{sessions}/ConfirmLogin"));
     let join = "/quantix.join_token.v1.JoinTokenService/Join";
-    assert_eq!(public, [login.as_str(), confirm.as_str(), join, "/healthz", "/readyz"]);
+    // What the sign-in page shows before anybody is known.
+    let ways = "/quantix.identity.v1.IdentityService/ListSignInWays";
+    let fault = "/quantix.identity.v1.IdentityService/GetSignInFault";
+    assert_eq!(public, [login.as_str(), confirm.as_str(), ways, fault, join, "/healthz", "/readyz"]);
 }
 
 #[tokio::test]

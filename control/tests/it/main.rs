@@ -5,6 +5,7 @@ mod backup;
 mod engine;
 mod factor;
 mod house;
+mod identity;
 mod law;
 mod paths;
 mod pool;

@@ -3,6 +3,7 @@
 mod m2026_11_alerts;
 mod m2026_11_events;
 mod m2026_11_first;
+mod m2026_11_identity;
 mod m2026_11_join;
 mod m2026_11_lists;
 mod m2026_11_people;
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m2026_11_join::Migration),
             Box::new(m2026_11_people::Migration),
             Box::new(m2026_11_alerts::Migration),
+            Box::new(m2026_11_identity::Migration),
         ]
     }
 }

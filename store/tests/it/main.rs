@@ -3,6 +3,7 @@
 //! SQLite runs on a file of its own, PostgreSQL on a server of its own.
 #![allow(clippy::unwrap_used)]
 
+mod identity;
 mod lists;
 mod make;
 mod postgres;

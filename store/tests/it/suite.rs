@@ -22,6 +22,7 @@ pub async fn run(store: &Store) {
     alerts(store).await;
     join_tokens(store).await;
     crate::rights::run(store).await;
+    crate::identity::run(store).await;
     store.setting_put("k", "1").await.unwrap();
     store.setting_put("k", "2").await.unwrap();
 }
