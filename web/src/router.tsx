@@ -58,7 +58,10 @@ function buildRoutes(api: Api) {
     getParentRoute: () => root,
     path: "/login",
     component: lazyRouteComponent(() => import("./pages/session/login-page"), "LoginPage"),
-    validateSearch: (raw: Record<string, unknown>): { next?: string } => ({ next: raw["next"] ? safeNext(raw["next"]) : undefined }),
+    validateSearch: (raw: Record<string, unknown>): { next?: string; fault?: string } => ({
+      next: raw["next"] ? safeNext(raw["next"]) : undefined,
+      fault: typeof raw["fault"] === "string" && raw["fault"] !== "" ? raw["fault"] : undefined,
+    }),
   });
   const change = createRoute({
     getParentRoute: () => root,
@@ -108,6 +111,7 @@ function buildRoutes(api: Api) {
       page("/certificates", lazyRouteComponent(() => import("./pages/certificate/certificates-page"), "CertificatesPage")),
       page("/alerts", lazyRouteComponent(() => import("./pages/event/alerts-page"), "AlertsPage")),
       page("/events", lazyRouteComponent(() => import("./pages/event/events-page"), "EventsPage")),
+      page("/sign-in", lazyRouteComponent(() => import("./pages/identity/identity-page"), "IdentityPage")),
       page("/users", lazyRouteComponent(() => import("./pages/user/users-page"), "UsersPage")),
       page("/account", lazyRouteComponent(() => import("./pages/account/account-page"), "AccountPage")),
       page("/roles", lazyRouteComponent(() => import("./pages/role/roles-page"), "RolesPage")),

@@ -89,9 +89,7 @@ fn withhold(
 ) {
     for action in actions {
         let (permission, on, held) = match needs(&action.verb).0 {
-            Needs::Everywhere(permission) => {
-                (permission, "everything", rights.everywhere().has(permission))
-            }
+            Needs::Everywhere(permission) => (permission, "everything", rights.everywhere().has(permission)),
             Needs::Here(permission, thing) => (permission, thing, rights.allows(permission, scopes)),
         };
         if !held {
@@ -233,8 +231,7 @@ mod tests {
     const OTHER: &str = "01900000-0000-7000-8000-000000000002";
 
     fn offered(verbs: &[&str]) -> Vec<AllowedAction> {
-        let line =
-            |verb: &&str| AllowedAction { verb: (*verb).into(), allowed: true, ..Default::default() };
+        let line = |verb: &&str| AllowedAction { verb: (*verb).into(), allowed: true, ..Default::default() };
         verbs.iter().map(line).collect()
     }
 

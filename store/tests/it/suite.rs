@@ -430,7 +430,8 @@ async fn alerts(store: &Store) {
 
 /// `kept` is an error that somebody looks after.
 async fn alert_pages(store: &Store, kept: quantix_store::AlertRecord) {
-    let (old, new) = (make::alert("p3"), quantix_store::AlertRecord { raised_at: UnixMs(8), ..make::alert("p4") });
+    let (old, new) =
+        (make::alert("p3"), quantix_store::AlertRecord { raised_at: UnixMs(8), ..make::alert("p4") });
     let bad = quantix_store::AlertRecord {
         severity: Severity::Error,
         message: "Host RACK-7 is silent.".into(),

@@ -23,6 +23,8 @@ import { RoleService } from "../api/gen/quantix/role/v1/role_pb";
 import { ApiTokenService } from "../api/gen/quantix/token/v1/token_pb";
 import { AuditService } from "../api/gen/quantix/audit/v1/audit_pb";
 import { sessionInterceptor } from "../api/transport";
+import { IdentityService } from "../api/gen/quantix/identity/v1/identity_pb";
+import { FakeIdentity } from "./fake-identity";
 import { FakePeople } from "./fake-people";
 import { FakeRights } from "./fake-rights";
 import { refusal } from "./refusal";
@@ -77,6 +79,8 @@ export class FakeVdc {
   createdVms: CreateVmRequest[] = [];
   /** Permissions, roles, tokens and the audit log. */
   rights = new FakeRights((answer) => this.#guard(answer));
+  /** Providers and directories. */
+  identity = new FakeIdentity((answer) => this.#guard(answer));
   watchers = 0;
   epoch = "epoch-1";
   /** What the client said last that it looks at. */
@@ -133,6 +137,7 @@ export class FakeVdc {
         });
         service(CertificateService, this.#certificate());
         service(JoinTokenService, this.#joinToken());
+        service(IdentityService, this.identity.service());
         service(RoleService, this.rights.role());
         service(ApiTokenService, this.rights.token());
         service(AuditService, this.rights.auditLog());

@@ -96,7 +96,9 @@ export function allowedOf(actions: readonly Allowed[], verb: string): Allowed {
 
 export function ActionButton(props: {
   action: Allowed;
-  onClick: () => void;
+  /** A button that submits its form needs none. */
+  onClick?: () => void;
+  type?: "button" | "submit";
   children: ReactNode;
   variant?: "primary" | "secondary" | "danger" | "link";
   icon?: ReactNode;
@@ -112,6 +114,7 @@ export function ActionButton(props: {
       variant={variant === "danger" ? "secondary" : variant}
       isDanger={variant === "danger"}
       icon={icon}
+      type={props.type}
       size={isLarge ? "default" : "sm"}
       aria-label={props["aria-label"]}
       isAriaDisabled={!action.allowed || busy}

@@ -10,6 +10,7 @@ import { SessionService, type LoginResponse, type SecondFactorNeeded } from "../
 import { sessionQuery } from "../../api/session";
 import { FaultPanel, type FaultView } from "../../ui/fault";
 import { Wordmark } from "../../ui/wordmark";
+import { DirectoryHint, HandedOver, Providers } from "./sign-in-ways";
 
 export function LoginPage() {
   const { queries, transport } = useApi();
@@ -72,6 +73,8 @@ function FirstStep(props: StepProps) {
     <form className="q-gate__card" onSubmit={signIn} aria-label="Sign in">
       <Wordmark />
       <h1>Sign in</h1>
+      <HandedOver />
+      <Providers />
       <div className="q-field">
         <label htmlFor="user-name">User name</label>
         <TextInput id="user-name" autoComplete="username" autoFocus value={userName} onChange={(_, v) => setUserName(v)} />
@@ -80,6 +83,7 @@ function FirstStep(props: StepProps) {
         <label htmlFor="password">Password</label>
         <TextInput id="password" type="password" autoComplete="current-password" value={password} onChange={(_, v) => setPassword(v)} />
       </div>
+      <DirectoryHint />
       {props.fault && <FaultPanel fault={props.fault} />}
       <Button type="submit" isBlock isLoading={busy} isDisabled={busy || userName === "" || password === ""}>
         Sign in

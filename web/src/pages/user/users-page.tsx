@@ -33,12 +33,21 @@ function columns(act: (user: User, verb: Verb) => void): Column<User>[] {
       cell: (u) => (
         <>
           {u.name}
-          {u.grantedRoles.length > 0 && <div className="q-table__sub">Roles from there: {u.grantedRoles.join(", ")}</div>}
+          {u.grantedRoles.length > 0 && <div className="q-table__sub">{u.grantedRoles.join(", ")}</div>}
         </>
       ),
     },
     { id: "state", header: "State", cell: (u) => <Status {...userStatus(u)} />, width: "170px" },
-    { id: "source", header: "Kept by", cell: (u) => SOURCES[u.source] },
+    {
+      id: "source",
+      header: "Comes from",
+      cell: (u) => (
+        <>
+          {u.identitySourceTitle || SOURCES[u.source]}
+          {u.identitySourceTitle !== "" && <div className="q-table__sub">{SOURCES[u.source]}</div>}
+        </>
+      ),
+    },
     { id: "factor", header: "Second factor", cell: (u) => (u.hasSecondFactor ? "Yes" : <span className="q-muted">None</span>) },
     {
       id: "sessions",
