@@ -71,6 +71,9 @@ async fn every_list_has_an_index() {
     check_pages::<EventRecord>(&store, &is("severity_rank")).await;
     check(&store, crate::event::select_last("a", "host")).await;
     check(&store, select_all::<AlertRecord>(is("object_id"))).await;
+    check_pages::<AlertRecord>(&store, &all).await;
+    check_pages::<AlertRecord>(&store, &is("severity_rank")).await;
+    check_pages::<AlertRecord>(&store, &Condition::all().add(Expr::col("acknowledged_at").is_null())).await;
     let unfinished = Condition::all().add(Expr::col("is_final").eq(false));
     check(&store, select_all::<TaskRecord>(unfinished)).await;
     check_pages::<UserRecord>(&store, &all).await;

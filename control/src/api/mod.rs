@@ -16,6 +16,7 @@ pub mod image;
 pub mod join_token;
 pub mod metrics;
 pub mod pool;
+pub mod reach;
 pub mod report;
 pub mod role;
 pub mod session;

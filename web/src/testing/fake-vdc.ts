@@ -23,6 +23,8 @@ import { RoleService } from "../api/gen/quantix/role/v1/role_pb";
 import { ApiTokenService } from "../api/gen/quantix/token/v1/token_pb";
 import { AuditService } from "../api/gen/quantix/audit/v1/audit_pb";
 import { sessionInterceptor } from "../api/transport";
+import { IdentityService } from "../api/gen/quantix/identity/v1/identity_pb";
+import { FakeIdentity } from "./fake-identity";
 import { FakePeople } from "./fake-people";
 import { FakeRights } from "./fake-rights";
 import { refusal } from "./refusal";
@@ -39,6 +41,8 @@ export class FakeVdc {
   secondFactor: { passkey?: boolean; totp?: boolean; recoveryCode?: boolean; passkeyReasonIfNot?: string } = {};
   people = new FakePeople();
   hosts: Host[] = [];
+  /** Nobody may see hosts. */
+  refuseHosts: ConnectError | undefined;
   pools: Pool[] = [];
   images: Image[] = [];
   volumes: Volume[] = [];
@@ -77,6 +81,8 @@ export class FakeVdc {
   createdVms: CreateVmRequest[] = [];
   /** Permissions, roles, tokens and the audit log. */
   rights = new FakeRights((answer) => this.#guard(answer));
+  /** Providers and directories. */
+  identity = new FakeIdentity((answer) => this.#guard(answer));
   watchers = 0;
   epoch = "epoch-1";
   /** What the client said last that it looks at. */
@@ -128,11 +134,12 @@ export class FakeVdc {
         });
         service(EventService, { listEvents: (r) => this.#guard(() => this.#events(r)) });
         service(AlertService, {
-          listAlerts: () => this.#guard(() => ({ alerts: this.alerts })),
+          listAlerts: (r) => this.#guard(() => this.#alerts(r)),
           acknowledgeAlert: (r) => this.#guard(() => this.#acknowledge(r.id, r.undo)),
         });
         service(CertificateService, this.#certificate());
         service(JoinTokenService, this.#joinToken());
+        service(IdentityService, this.identity.service());
         service(RoleService, this.rights.role());
         service(ApiTokenService, this.rights.token());
         service(AuditService, this.rights.auditLog());
@@ -192,6 +199,14 @@ export class FakeVdc {
     };
   }
 
+  #alerts(r: { filter: string; severity: number; open: boolean; pageSize: number; pageToken: string }) {
+    const fits = this.alerts.filter((a) => (!r.open || !a.acknowledgedAt) && a.severity >= r.severity && `${a.message} ${a.objectName}`.toLowerCase().includes(r.filter.toLowerCase()));
+    const from = Number(r.pageToken || "0");
+    const alerts = fits.toSorted((a, b) => urgency(b) - urgency(a)).slice(from, from + r.pageSize);
+    const end = from + alerts.length;
+    return { alerts, nextPageToken: end < fits.length ? String(end) : "", total: BigInt(fits.length), lookedAfter: BigInt(this.alerts.filter((a) => a.acknowledgedAt).length) };
+  }
+
   #events(r: { filter: string; objectId: string; severity: number }) {
     const rows = this.events.filter((e) => (!r.objectId || e.objectId === r.objectId) && e.severity >= r.severity && e.message.toLowerCase().includes(r.filter.toLowerCase()));
     return { events: rows, total: BigInt(rows.length) };
@@ -226,6 +241,11 @@ export class FakeVdc {
     return changed;
   }
 
+  #seenHosts(): Host[] {
+    if (this.refuseHosts) throw this.refuseHosts;
+    return this.hosts;
+  }
+
   #summary() {
     return {
       version: "0.1.0",
@@ -252,8 +272,8 @@ export class FakeVdc {
       }
     };
     return {
-      listHosts: (r: { filter: string }) => this.#guard(() => counted("hosts", named(this.hosts, r.filter))),
-      getHost: (r: { id: string }) => this.#guard(() => found(this.hosts, r.id)),
+      listHosts: (r: { filter: string }) => this.#guard(() => counted("hosts", named(this.#seenHosts(), r.filter))),
+      getHost: (r: { id: string }) => this.#guard(() => found(this.#seenHosts(), r.id)),
       listDevices: () => this.#guard(() => ({ devices: this.devices, host: "host-1", observedAt: timestampFromMs(Date.now()) })),
       listLogs: (r: ListLogsRequest) =>
         this.#guard(() => {
@@ -422,6 +442,11 @@ function tally<K>(kinds: K[]): [K, number][] {
   const counts = new Map<K, number>();
   for (const kind of kinds) counts.set(kind, (counts.get(kind) ?? 0) + 1);
   return [...counts];
+}
+
+/** First what nobody looks after, of that the worst. */
+function urgency(a: Alert): number {
+  return Number(a.acknowledgedAt === undefined) * 4 + a.severity;
 }
 
 /** The whole list as one page. */

@@ -3,6 +3,7 @@ import { Button, Checkbox } from "@patternfly/react-core";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useMemo, useRef, type ReactNode } from "react";
 import { FaultPanel, type FaultView } from "./fault";
+import { Refused } from "./forbidden";
 import { PAGE_ROWS } from "./page";
 import { Loading } from "./parts";
 import { formatCount } from "./quantity";
@@ -101,7 +102,7 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
   }, [isVirtual, hasMore, to, shown.length, onMore]);
 
   if (rows === undefined) {
-    if (fault) return <FaultPanel fault={fault} onRetry={props.onRetry} />;
+    if (fault) return <Refused fault={fault} onRetry={props.onRetry} />;
     return <Loading label={label} lines={5} />;
   }
   if (rows.length === 0 && !fault) return <>{props.empty}</>;

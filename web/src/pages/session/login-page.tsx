@@ -12,6 +12,7 @@ import { FaultPanel, type FaultView } from "../../ui/fault";
 import { ActionButton } from "../../ui/parts";
 import { Wordmark } from "../../ui/wordmark";
 import { useAskPasskey, usePasskeyOffer } from "./passkey-offer";
+import { DirectoryHint, HandedOver, Providers } from "./sign-in-ways";
 
 export function LoginPage() {
   const { queries, transport } = useApi();
@@ -76,6 +77,8 @@ function FirstStep(props: StepProps) {
     <form className="q-gate__card" onSubmit={signIn} aria-label="Sign in">
       <Wordmark />
       <h1>Sign in</h1>
+      <HandedOver />
+      <Providers />
       <div className="q-field">
         <label htmlFor="user-name">User name</label>
         <TextInput id="user-name" autoComplete="username webauthn" autoFocus value={userName} onChange={(_, v) => setUserName(v)} />
@@ -84,6 +87,7 @@ function FirstStep(props: StepProps) {
         <label htmlFor="password">Password</label>
         <TextInput id="password" type="password" autoComplete="current-password" value={password} onChange={(_, v) => setPassword(v)} />
       </div>
+      <DirectoryHint />
       {props.fault && <FaultPanel fault={props.fault} />}
       <Button type="submit" isBlock isLoading={busy} isDisabled={busy || userName === "" || password === ""}>
         Sign in

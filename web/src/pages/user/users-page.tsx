@@ -4,6 +4,7 @@ import { Button } from "@patternfly/react-core";
 import { lazy, Suspense, useState } from "react";
 import { faultOf } from "../../api/fault";
 import type { User } from "../../api/gen/quantix/user/v1/user_pb";
+import { useRight } from "../../api/session";
 import { usePageState } from "../../shell/page-state";
 import { Filter } from "../../ui/filter";
 import { ActionButton, allowedOf, Empty, PageTitle } from "../../ui/parts";
@@ -32,12 +33,21 @@ function columns(act: (user: User, verb: Verb) => void): Column<User>[] {
       cell: (u) => (
         <>
           {u.name}
-          {u.grantedRoles.length > 0 && <div className="q-table__sub">Roles from there: {u.grantedRoles.join(", ")}</div>}
+          {u.grantedRoles.length > 0 && <div className="q-table__sub">{u.grantedRoles.join(", ")}</div>}
         </>
       ),
     },
     { id: "state", header: "State", cell: (u) => <Status {...userStatus(u)} />, width: "170px" },
-    { id: "source", header: "Kept by", cell: (u) => SOURCES[u.source] },
+    {
+      id: "source",
+      header: "Comes from",
+      cell: (u) => (
+        <>
+          {u.identitySourceTitle || SOURCES[u.source]}
+          {u.identitySourceTitle !== "" && <div className="q-table__sub">{SOURCES[u.source]}</div>}
+        </>
+      ),
+    },
     { id: "factor", header: "Second factor", cell: (u) => (u.hasSecondFactor ? "Yes" : <span className="q-muted">None</span>) },
     {
       id: "sessions",
@@ -82,6 +92,7 @@ function columns(act: (user: User, verb: Verb) => void): Column<User>[] {
 
 export function UsersPage() {
   const page = usePageState();
+  const create = useRight()("people.manage");
   const list = useUsers(page);
   const [open, setOpen] = useState<{ user: User; verb: Verb }>();
   const done = () => list.again();
@@ -91,9 +102,9 @@ export function UsersPage() {
         title="Users"
         note="Who may sign in. People of a provider or directory appear at their first sign-in."
         actions={
-          <Button size="sm" onClick={page.openCreate}>
+          <ActionButton variant="primary" action={create} onClick={page.openCreate}>
             Create user
-          </Button>
+          </ActionButton>
         }
       />
       <div className="q-toolbar">
@@ -116,7 +127,7 @@ export function UsersPage() {
         empty={<Empty title={`No user has "${page.filter}" in the name`} />}
       />
       <Suspense>
-        {page.isCreating && <CreateUserDialog onDone={done} onClose={page.closeCreate} />}
+        {page.isCreating && create.allowed && <CreateUserDialog onDone={done} onClose={page.closeCreate} />}
         {open && <UserDialog user={open.user} verb={open.verb} onDone={done} onClose={() => setOpen(undefined)} />}
       </Suspense>
     </>
