@@ -173,7 +173,8 @@ fn check_public(url: &str) -> Result<(), Fault> {
     };
     let uri: axum::http::Uri = url.parse().map_err(|_| refuse())?;
     let host = uri.host().ok_or_else(refuse)?;
-    let here = host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|a| a.is_loopback());
+    let here =
+        host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|a| a.is_loopback());
     let ends = matches!(uri.path(), "" | "/") && uri.query().is_none() && !url.contains(['#', '@']);
     match uri.scheme_str() {
         Some("https") if ends => Ok(()),
@@ -203,7 +204,9 @@ mod tests {
         assert_eq!(Config::load(None, &dev).unwrap_err().field, "dev_listen");
         let plain = json!({"host_facing_url": "http://x"});
         assert_eq!(Config::load(None, &plain).unwrap_err().field, "host_facing_url");
-        for public in ["http://vdc.example.org", "https://vdc.example.org/x", "vdc.example.org", "https://u@x"] {
+        for public in
+            ["http://vdc.example.org", "https://vdc.example.org/x", "vdc.example.org", "https://u@x"]
+        {
             let fault = Config::load(None, &json!({"public_url": public})).expect_err(public);
             assert_eq!(fault.field, "public_url");
         }

@@ -6,13 +6,15 @@ use crate::row::{Row, select_all, select_page};
 use crate::user::table::Entity as UserEntity;
 use crate::{
     AlertRecord, ApiTokenRecord, AuditRecord, EventRecord, FactorRecord, GrantRecord, HostRecord,
-    IdentitySourceRecord, ImageRecord, JoinTokenRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord, PoolStatusRecord,
-    RecoveryCodeRecord, RoleRecord, SessionRecord, Store, TaskRecord, UploadRecord, UserRecord, VmRecord,
-    VolumeRecord,
+    IdentitySourceRecord, ImageRecord, JoinTokenRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord,
+    PoolStatusRecord, RecoveryCodeRecord, RoleRecord, SessionRecord, Store, TaskRecord, UploadRecord,
+    UserRecord, VmRecord, VolumeRecord,
 };
 use quantix_model::list::Order;
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryTrait, Select, Statement};
+use sea_orm::{
+    Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryTrait, Select, Statement,
+};
 
 async fn open(dir: &tempfile::TempDir) -> Store {
     Store::open_file(&dir.path().join("store.sqlite")).await.unwrap()

@@ -119,6 +119,7 @@ impl House {
         labvm::build(&self.root)?;
         guest::build(&self.root.join("target/guest"))?;
         build::web(&self.root)?;
+        build::packages(&self.root.join("lab/oidc"))?;
         let mut nextest = self.cargo(&["nextest", "run", "--workspace", "--locked", "--profile", "house"]);
         let outcome = run(nextest.envs(self.env()?));
         let report = self.root.join("target/nextest/house/junit.xml");

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod image;
 pub mod join_token;
 pub mod metrics;
+pub mod oidc;
 pub mod pool;
 pub mod report;
 pub mod role;

@@ -180,6 +180,9 @@ pub type RouteRow = (&'static [Method], &'static str, Need, Audit);
 pub const ROUTES: &[RouteRow] = &[
     (&[Method::GET], "/healthz", Public, Audit::No("it tells nothing")),
     (&[Method::GET], "/readyz", Public, Audit::No("it tells only whether work is taken")),
+    // Whoever comes to these has no session yet. What came of it is written down when they come back.
+    (&[Method::GET], "/api/v1/sign-in/oidc/callback", Public, Audit::Yes),
+    (&[Method::GET], "/api/v1/sign-in/oidc/{source_id}", Public, Audit::Refusals("it only begins")),
     (&[Method::GET], "/api/v1/openapi.json", Need::Person, READS),
     (
         &[Method::HEAD, Method::PATCH, Method::OPTIONS],

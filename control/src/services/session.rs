@@ -52,7 +52,8 @@ pub struct Sessions {
     pub core: Arc<Core>,
     /// Hashing.
     pub passwords: Passwords,
-    throttle: Throttle,
+    /// Slows down those who guess.
+    pub throttle: Throttle,
     challenges: Challenges,
     /// How people may sign in.
     pub settings_in_force: InForce,

@@ -37,7 +37,20 @@ fn what_is_public_is_short_and_reviewed() {
     // What the sign-in page shows before anybody is known.
     let ways = "/quantix.identity.v1.IdentityService/ListSignInWays";
     let fault = "/quantix.identity.v1.IdentityService/GetSignInFault";
-    assert_eq!(public, [login.as_str(), confirm.as_str(), ways, fault, join, "/healthz", "/readyz"]);
+    assert_eq!(
+        public,
+        [
+            login.as_str(),
+            confirm.as_str(),
+            ways,
+            fault,
+            join,
+            "/healthz",
+            "/readyz",
+            "/api/v1/sign-in/oidc/callback",
+            "/api/v1/sign-in/oidc/{source_id}",
+        ]
+    );
 }
 
 #[tokio::test]

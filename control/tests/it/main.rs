@@ -7,11 +7,13 @@ mod factor;
 mod house;
 mod identity;
 mod law;
+mod oidc;
 mod paths;
 mod pool;
 #[path = "../../../store/tests/it/postgres.rs"]
 mod postgres;
 mod protocols;
+mod provider;
 mod rights;
 mod sign_in;
 mod user;

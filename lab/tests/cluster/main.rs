@@ -17,6 +17,7 @@ mod kill;
 mod log;
 mod main_job;
 mod metrics;
+mod oidc;
 mod pool_change;
 #[path = "../../../store/tests/it/postgres.rs"]
 mod postgres;
