@@ -93,7 +93,9 @@ impl States {
         let (now, state, nonce, verifier, cookie) =
             (self.clock.now(), random(), random(), random(), random());
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.retain(|_, p| p.made_at.age(now) < LIFE);
+        if pending.len() >= ALL_MAX {
+            pending.retain(|_, p| p.made_at.age(now) < LIFE);
+        }
         if pending.len() >= ALL_MAX {
             return Err(Fault::new(
                 FaultCode::TooManyAttempts,
