@@ -289,6 +289,7 @@ fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assem
     api::factor::mount(&mut assembly, sessions.clone());
     api::user::mount(&mut assembly, sessions.clone());
     api::identity::mount(&mut assembly, sessions);
+    api::oidc::mount(&mut assembly, sessions);
     api::task::mount(&mut assembly, app);
     api::host::mount(&mut assembly, app);
     api::join_token::mount(&mut assembly, app);

@@ -94,13 +94,12 @@ impl House {
 
     /// The lab VM is there.
     fn lab_vm(&self) -> Result<()> {
-        if let Some(making) = self.lab_vm.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            if let Ok(Ok(_)) = making.join() {
-                return Ok(());
-            }
+        let making = self.lab_vm.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match making.map(JoinHandle::join) {
+            Some(Ok(Ok(_))) => Ok(()),
             // Beside everything else it may have missed a deadline.
+            _ => labvm::build(&self.root).map(drop),
         }
-        labvm::build(&self.root).map(drop)
     }
 
     fn cargo(&self, words: &[&str]) -> Command {
@@ -145,6 +144,7 @@ impl House {
         self.lab_vm()?;
         guest::build(&self.root.join("target/guest"))?;
         build::web(&self.root)?;
+        build::packages(&self.root.join("lab/oidc"))?;
         let mut nextest = self.cargo(&["nextest", "run", "--workspace", "--locked", "--profile", "house"]);
         let outcome = run(nextest.envs(self.env()?));
         let report = self.root.join("target/nextest/house/junit.xml");

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod image;
 pub mod join_token;
 pub mod metrics;
+pub mod oidc;
 pub mod pool;
 pub mod reach;
 pub mod report;

@@ -79,8 +79,8 @@ pub const RPCS: &[(&str, Need, Audit)] = &[
     ("/quantix.user.v1.UserService/DeleteUser", Right(P::PeopleManage), Audit::Yes),
     ("/quantix.user.v1.UserService/ListUserSessions", Right(P::PeopleView), READS),
     ("/quantix.user.v1.UserService/RevokeUserSessions", Right(P::PeopleManage), Audit::Yes),
-    ("/quantix.identity.v1.IdentityService/ListSignInWays", Public, Audit::No("what the sign-in page shows to anybody")),
-    ("/quantix.identity.v1.IdentityService/GetSignInFault", Public, Audit::No("what the sign-in page shows; the sign-in itself is written down")),
+    ("/quantix.identity.v1.IdentityService/ListSignInWays", Public, READS),
+    ("/quantix.identity.v1.IdentityService/GetSignInFault", Public, READS),
     ("/quantix.identity.v1.IdentityService/ListIdentitySources", Right(P::PeopleView), READS),
     ("/quantix.identity.v1.IdentityService/CreateIdentitySource", Right(P::PeopleManage), Audit::Yes),
     ("/quantix.identity.v1.IdentityService/UpdateIdentitySource", Right(P::PeopleManage), Audit::Yes),
@@ -185,6 +185,9 @@ pub type RouteRow = (&'static [Method], &'static str, Need, Audit);
 pub const ROUTES: &[RouteRow] = &[
     (&[Method::GET], "/healthz", Public, Audit::No("it tells nothing")),
     (&[Method::GET], "/readyz", Public, Audit::No("it tells only whether work is taken")),
+    // Whoever comes to these has no session yet. What came of it is written down when they come back.
+    (&[Method::GET], "/api/v1/sign-in/oidc/callback", Public, Audit::Yes),
+    (&[Method::GET], "/api/v1/sign-in/oidc/{source_id}", Public, Audit::Refusals("it only begins")),
     (&[Method::GET], "/api/v1/openapi.json", Need::Person, READS),
     (
         &[Method::HEAD, Method::PATCH, Method::OPTIONS],

@@ -55,7 +55,8 @@ pub struct Sessions {
     pub core: Arc<Core>,
     /// Hashing.
     pub passwords: Passwords,
-    throttle: Throttle,
+    /// Slows down those who guess.
+    pub throttle: Throttle,
     /// Sign-ins between their two steps.
     pub challenges: Challenges,
     /// Questions to passkeys.

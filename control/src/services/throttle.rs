@@ -131,15 +131,29 @@ impl Throttle {
         Ok(())
     }
 
-    /// An attempt that was right does not count.
-    pub fn forgive(&self, name: &str, address: IpAddr) {
-        let key = Throttle::key(name, address);
+    /// Counts an attempt that names nobody yet.
+    pub fn count_address(&self, address: IpAddr) -> Result<(), Fault> {
+        let (now, owner) = (self.clock.now(), owner(address));
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        // What others tried from the same address stays counted.
-        if let Some(until) = tables.addresses.until.get_mut(&key.1) {
+        let until = tables.addresses.wait(owner, now)?;
+        tables.addresses.until.insert(owner, until);
+        Ok(())
+    }
+
+    /// One that named nobody was right.
+    pub fn forgive_address(&self, address: IpAddr) {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = tables.addresses.until.get_mut(&owner(address)) {
             until.0 = until.0.saturating_sub(ms(ADDRESS_REFILL));
         }
-        tables.names.remove(&key);
+    }
+
+    /// An attempt that was right does not count.
+    pub fn forgive(&self, name: &str, address: IpAddr) {
+        // What others tried from the same address stays counted.
+        self.forgive_address(address);
+        let key = Throttle::key(name, address);
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).names.remove(&key);
     }
 }
 

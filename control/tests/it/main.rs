@@ -8,12 +8,14 @@ mod factor;
 mod house;
 mod identity;
 mod law;
+mod oidc;
 mod passkey;
 mod paths;
 mod pool;
 #[path = "../../../store/tests/it/postgres.rs"]
 mod postgres;
 mod protocols;
+mod provider;
 mod rights;
 mod sign_in;
 mod user;

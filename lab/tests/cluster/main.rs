@@ -20,6 +20,7 @@ mod ldap_sign_in;
 mod log;
 mod main_job;
 mod metrics;
+mod oidc;
 mod pool_change;
 #[path = "../../../store/tests/it/postgres.rs"]
 mod postgres;
