@@ -22,10 +22,12 @@ use axum::routing::get;
 use connectrpc::{ConnectRpcService, PeerAddr, PeerCerts};
 use futures::FutureExt as _;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http_body_util::BodyExt as _;
 use quantix_model::fault::{Fault, FaultCode};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Until the head of an RPC's answer is there; streams go on after it.
@@ -113,6 +115,14 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
     let row = table::row(request.method(), &path);
     let mut writing = Writing::begin(&guard.core, row.map(|(_, audit)| audit), &request);
     let note = writing.note.clone();
+    // Frameworks call a body that cannot be read a mistake of the server.
+    let broken = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&broken);
+    let note_error = move |err| {
+        noted.store(true, Ordering::Relaxed);
+        err
+    };
+    let request = request.map(|body| Body::new(body.map_err(note_error)));
     let served = audit::noting(note, async {
         match AssertUnwindSafe(admit(&guard, row.map(|(need, _)| need), request, next)).catch_unwind().await {
             Ok(Ok(response)) => response,
@@ -121,6 +131,13 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
         }
     });
     let mut response = served.await;
+    if broken.load(Ordering::Relaxed) && response.status().is_server_error() {
+        response = refuse(&Fault::new(
+            FaultCode::InvalidRequest,
+            "The body of the request broke off, or is not framed as its headers say.",
+            "Send it again, whole.",
+        ));
+    }
     if table::is_api(&path) && *method != Method::HEAD && is_bare(&response) {
         response = worded(response, refuse);
     }
@@ -142,8 +159,7 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
 
 /// A refusal without a word: frameworks answer so what never came to a handler of ours.
 fn is_bare(response: &Response) -> bool {
-    use axum::body::HttpBody as _;
-    response.status().is_client_error() && response.body().size_hint().exact() == Some(0)
+    response.status().is_client_error() && !response.headers().contains_key(header::CONTENT_TYPE)
 }
 
 /// The same refusal with a code, a sentence and a remedy.

@@ -2,7 +2,8 @@
 
 use super::http2;
 use super::shape::{self, noise, spoil, text};
-use super::{Target, Targets};
+use super::{Route, Target, Targets};
+use prost_reflect::MessageDescriptor;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -46,11 +47,25 @@ impl Case {
         // Neighbours must not look alike: the golden ratio spreads them.
         let mut dice = StdRng::seed_from_u64(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let dice = &mut dice;
+        // First once through everything.
+        let at = usize::try_from(number).unwrap_or(usize::MAX);
+        if let Some(row) = targets.rpcs.get(at) {
+            return rpc(targets, row, number, dice);
+        }
+        if let Some(row) = at.checked_sub(targets.rpcs.len()).and_then(|at| targets.routes.get(at)) {
+            return route(targets, row, number, dice);
+        }
         match dice.random_range(0..100) {
-            0..42 => rpc(targets, number, dice),
+            0..42 => match targets.rpcs.choose(dice) {
+                Some(row) => rpc(targets, row, number, dice),
+                None => odd_path(targets, number, dice),
+            },
             42..50 => squeezed(targets, number, dice),
             50..58 => stream(targets, number, dice),
-            58..74 => route(targets, number, dice),
+            58..74 => match targets.routes.choose(dice) {
+                Some(row) => route(targets, row, number, dice),
+                None => odd_path(targets, number, dice),
+            },
             74..86 => raw(targets, number, dice),
             86..93 => odd_path(targets, number, dice),
             93..96 => upgrade(targets, number, dice),
@@ -156,8 +171,12 @@ fn with_odd_headers(mut request: Request, dice: &mut StdRng) -> Request {
     request
 }
 
-fn rpc(targets: &Targets, number: u64, dice: &mut StdRng) -> Case {
-    let Some((path, input)) = targets.rpcs.choose(dice) else { return odd_path(targets, number, dice) };
+fn rpc(
+    targets: &Targets,
+    (path, input): &(String, MessageDescriptor),
+    number: u64,
+    dice: &mut StdRng,
+) -> Case {
     let is_json = dice.random_bool(0.6);
     let content_type = if is_json { "application/json" } else { "application/proto" };
     // A body under a name that is not its own, now and then.
@@ -240,8 +259,7 @@ fn stream(targets: &Targets, number: u64, dice: &mut StdRng) -> Case {
 }
 
 /// Routes that are no RPC: the vDC's public ones, and what a host serves to strangers.
-fn route(targets: &Targets, number: u64, dice: &mut StdRng) -> Case {
-    let Some(route) = targets.routes.choose(dice) else { return odd_path(targets, number, dice) };
+fn route(targets: &Targets, route: &Route, number: u64, dice: &mut StdRng) -> Case {
     let odd = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get"];
     let method = if dice.random_bool(0.8) {
         route.method.as_str()

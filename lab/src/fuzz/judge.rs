@@ -54,7 +54,9 @@ fn wrong(targets: &Targets, case: &Case, answer: &Answer) -> Option<String> {
     let is_page =
         answer.header("content-type").is_some_and(|t| t.contains("html") || t.contains("javascript"));
     let told = if is_page { headers.clone() } else { format!("{headers}{text}") };
-    let inside = INSIDES.iter().copied().chain(targets.secrets.iter().map(String::as_str));
+    // What is served to who may see it may hold such words: addresses of a machine, names of files.
+    let insides = if answer.status >= 400 { INSIDES.as_slice() } else { &[] };
+    let inside = insides.iter().copied().chain(targets.secrets.iter().map(String::as_str));
     if let Some(word) = inside.into_iter().find(|word| told.contains(word)) {
         return Some(format!("it tells {word:?}: {told:.600}"));
     }

@@ -140,6 +140,11 @@ impl Targets {
         if dice.random_bool(0.7) { Target::Vdc } else { Target::Node }
     }
 
+    /// So many cases go once through every endpoint.
+    fn sweep(&self) -> u64 {
+        (self.rpcs.len() + self.routes.len()) as u64
+    }
+
     /// Every endpoint that must have been asked.
     pub fn endpoints(&self) -> &[String] {
         &self.paths
@@ -235,7 +240,8 @@ pub fn panics() -> u64 {
     PANICS.load(Ordering::Relaxed)
 }
 
-/// Sends cases from `first` on until the time is over or `count` are sent.
+/// Sends cases from `first` on until the time is over, but those that go through every endpoint whatever the time; `count`
+/// at most.
 pub async fn run(targets: Arc<Targets>, seed: u64, first: u64, count: u64, time: Duration) -> Outcome {
     let panics_before = panics();
     let before = usage(std::process::id()).resident_bytes;
@@ -245,9 +251,10 @@ pub async fn run(targets: Arc<Targets>, seed: u64, first: u64, count: u64, time:
     for _ in 0..AT_ONCE.min(count) {
         let (targets, next, outcome) = (Arc::clone(&targets), Arc::clone(&next), Arc::clone(&outcome));
         workers.spawn(async move {
-            while Instant::now() < end {
+            loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if number - first >= count {
+                let is_late = Instant::now() >= end && number >= targets.sweep();
+                if is_late || number - first >= count {
                     return;
                 }
                 let case = Case::make(&targets, seed, number);

@@ -27,7 +27,6 @@ async fn whatever_strangers_send_is_answered_and_breaks_nothing() {
         eprintln!("seed {seed} case {}: {}\n    {}", finding.number, finding.case, finding.what);
     }
     assert!(outcome.findings.is_empty(), "{} findings with seed {seed}", outcome.findings.len());
-    assert!(outcome.cases > 300, "only {} cases in {TIME:?}", outcome.cases);
     for path in targets.endpoints() {
         assert!(outcome.asked.contains_key(path), "{path} was never asked");
     }
