@@ -62,7 +62,6 @@ const TABLE: [string, string, string][] = [
   ["/tasks", "Cancel task Create VM web", why("task.cancel")],
   ["/alerts", "Acknowledge: Pool main is full.", why("alert.acknowledge")],
   ["/users", "Create user", why("people.manage")],
-  ["/users", "Delete", why("people.manage")],
   ["/roles", "Create role", why("people.manage")],
   ["/roles?tab=grants", "Give a role", why("people.manage")],
   ["/certificates", "Upload certificate", why("certificate.manage")],
@@ -76,6 +75,15 @@ it.each(TABLE)("on %s says why not: %s", async (path, name, reason) => {
   expect((await screen.findByRole("tooltip")).textContent).toBe(reason);
   await user.click(button);
   expect(screen.queryByRole("dialog")).toBeNull();
+});
+
+it("says in the menu of a row why not", async () => {
+  const { user, container } = renderApp(viewer(), "/users");
+  await user.click(await screen.findByRole("button", { name: "Actions of eva" }));
+  const item = await screen.findByRole("menuitem", { name: /^Delete/ });
+  expect(item.getAttribute("aria-disabled")).toBe("true");
+  expect(item.textContent).toContain(why("people.manage"));
+  await expectAccessible(container);
 });
 
 it("opens no dialog from an address for who may not", async () => {

@@ -1,6 +1,7 @@
 // A choice from a list too long to show: one types, somebody else finds, arrows walk, Enter takes. The list lies over the
 // page at a place of its own, so that no dialog cuts it off and nothing moves while it opens.
 import { Button, TextInput } from "@patternfly/react-core";
+import CaretDownIcon from "@patternfly/react-icons/dist/esm/icons/caret-down-icon";
 import TimesIcon from "@patternfly/react-icons/dist/esm/icons/times-icon";
 import { useEffect, useLayoutEffect, useRef, useState, type CSSProperties, type KeyboardEvent } from "react";
 import type { FaultView } from "./fault";
@@ -128,6 +129,11 @@ export function SearchSelect(props: SearchSelectProps) {
               }}
               onKeyDown={onKeyDown}
             />
+            {!(empty && value && !open) && (
+              <span className="q-select__caret" aria-hidden="true">
+                <CaretDownIcon />
+              </span>
+            )}
             {empty && value && !open && (
               <Button
                 variant="plain"

@@ -38,7 +38,7 @@ const AUTHORITIES: Column<Authority>[] = [
     cell: (a) => (
       <>
         <Status {...standing(a.standing)} />
-        <div className="q-table__sub">{standing(a.standing).note}</div>
+        <div className="q-small">{standing(a.standing).note}</div>
       </>
     ),
   },
@@ -88,22 +88,24 @@ export function CertificatesPage() {
         }
       />
       {query.error && <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} />}
-      <Served data={data} onUpload={() => setOpen("upload")} onRemove={() => setOpen("remove")} />
-      <Card title="Authorities">
-        <Waiting data={data} />
-        <DataTable label="Authorities" rows={data.authorities} columns={AUTHORITIES} rowId={(a) => a.fingerprint} rowName={(a) => shortPrint(a.fingerprint)} sortedByServer empty={null} />
-      </Card>
-      <Card title="Hosts" aside={<HostsShown data={data} />}>
-        <DataTable
-          label="Certificates of hosts"
-          rows={data.hosts}
-          columns={HOSTS}
-          rowId={(h) => h.hostId}
-          rowName={(h) => h.hostName}
-          sortedByServer
-          empty={<Empty title="No host yet">A host gets its certificate when it is added, and renews it by itself.</Empty>}
-        />
-      </Card>
+      <div className="q-stack">
+        <Served data={data} onUpload={() => setOpen("upload")} onRemove={() => setOpen("remove")} />
+        <Card title="Authorities">
+          <Waiting data={data} />
+          <DataTable label="Authorities" rows={data.authorities} columns={AUTHORITIES} rowId={(a) => a.fingerprint} rowName={(a) => shortPrint(a.fingerprint)} sortedByServer empty={null} />
+        </Card>
+        <Card title="Hosts" aside={<HostsShown data={data} />}>
+          <DataTable
+            label="Certificates of hosts"
+            rows={data.hosts}
+            columns={HOSTS}
+            rowId={(h) => h.hostId}
+            rowName={(h) => h.hostName}
+            sortedByServer
+            empty={<Empty title="No host yet">A host gets its certificate when it is added, and renews it by itself.</Empty>}
+          />
+        </Card>
+      </div>
       {open === "upload" && (
         <Suspense>
           <UploadDialog onClose={close} />

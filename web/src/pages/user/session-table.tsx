@@ -28,10 +28,10 @@ export function SessionTable({ sessions, busy, end = OWN, onRevoke }: SessionTab
       id: "browser",
       header: "Program",
       cell: (s) => (
-        <>
+        <span className="q-actions">
           {s.browser || <span className="q-muted">did not say</span>}
           {s.current && <Status tone="ok" label="This one" />}
-        </>
+        </span>
       ),
     },
     { id: "address", header: "Address", cell: (s) => <span className="q-mono">{s.address}</span> },

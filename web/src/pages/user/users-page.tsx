@@ -1,6 +1,7 @@
 // People who may sign in.
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Button } from "@patternfly/react-core";
+import { Link } from "@tanstack/react-router";
 import { lazy, Suspense, useState } from "react";
 import { faultOf } from "../../api/fault";
 import type { User } from "../../api/gen/quantix/user/v1/user_pb";
@@ -8,6 +9,7 @@ import { useRight } from "../../api/session";
 import { usePageState } from "../../shell/page-state";
 import { Filter } from "../../ui/filter";
 import { ActionButton, allowedOf, Empty, PageTitle } from "../../ui/parts";
+import { RowMenu } from "../../ui/row-menu";
 import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
 import { Age } from "../../ui/time";
@@ -23,6 +25,19 @@ const WORDS: [Verb, string][] = [
   ["reset_password", "Reset password"],
   ["clear_factors", "Remove second factors"],
 ];
+const ON: [Verb, string] = ["enable", "Turn on"];
+const OFF: [Verb, string] = ["disable", "Turn off"];
+const DELETE: [Verb, string] = ["delete", "Delete"];
+
+/** What they may stands with the grants. */
+function Roles({ user }: { user: User }) {
+  if (user.grantedRoles.length === 0) return <span className="q-muted">none</span>;
+  return (
+    <Link to="/roles" search={{ tab: "grants", q: user.name }}>
+      {user.grantedRoles.join(", ")}
+    </Link>
+  );
+}
 
 function columns(act: (user: User, verb: Verb) => void): Column<User>[] {
   return [
@@ -30,12 +45,7 @@ function columns(act: (user: User, verb: Verb) => void): Column<User>[] {
       id: "name",
       header: "Name",
       sort: (u) => u.name,
-      cell: (u) => (
-        <>
-          {u.name}
-          {u.grantedRoles.length > 0 && <div className="q-table__sub">{u.grantedRoles.join(", ")}</div>}
-        </>
-      ),
+      cell: (u) => u.name,
     },
     { id: "state", header: "State", cell: (u) => <Status {...userStatus(u)} />, width: "170px" },
     {
@@ -44,17 +54,18 @@ function columns(act: (user: User, verb: Verb) => void): Column<User>[] {
       cell: (u) => (
         <>
           {u.identitySourceTitle || SOURCES[u.source]}
-          {u.identitySourceTitle !== "" && <div className="q-table__sub">{SOURCES[u.source]}</div>}
+          {u.identitySourceTitle !== "" && <div className="q-small">{SOURCES[u.source]}</div>}
         </>
       ),
     },
+    { id: "roles", header: "Roles", cell: (u) => <Roles user={u} /> },
     { id: "factor", header: "Second factor", cell: (u) => (u.hasSecondFactor ? "Yes" : <span className="q-muted">None</span>) },
     {
       id: "sessions",
       header: "Sessions",
       numeric: true,
       cell: (u) => (
-        <Button variant="link" isInline size="sm" aria-label={`Sessions of ${u.name}`} onClick={() => act(u, "sessions")}>
+        <Button variant="link" isInline size="sm" aria-label={`${u.sessions} sessions of ${u.name}`} onClick={() => act(u, "sessions")}>
           {u.sessions}
         </Button>
       ),
@@ -66,25 +77,15 @@ function columns(act: (user: User, verb: Verb) => void): Column<User>[] {
       header: "Actions",
       isHeaderHidden: true,
       cell: (u) => (
-        <span className="q-actions">
-          {WORDS.map(([verb, word]) => (
-            <ActionButton key={verb} variant="link" action={allowedOf(u.allowedActions, verb)} onClick={() => act(u, verb)}>
-              {word}
-            </ActionButton>
-          ))}
-          {u.disabled ? (
-            <ActionButton variant="link" action={allowedOf(u.allowedActions, "enable")} onClick={() => act(u, "enable")}>
-              Turn on
-            </ActionButton>
-          ) : (
-            <ActionButton variant="link" action={allowedOf(u.allowedActions, "disable")} onClick={() => act(u, "disable")}>
-              Turn off
-            </ActionButton>
-          )}
-          <ActionButton variant="link" action={allowedOf(u.allowedActions, "delete")} onClick={() => act(u, "delete")}>
-            Delete
-          </ActionButton>
-        </span>
+        <RowMenu
+          of={u.name}
+          actions={[...WORDS, u.disabled ? ON : OFF, DELETE].map(([verb, label]) => ({
+            label,
+            action: allowedOf(u.allowedActions, verb),
+            danger: verb === "delete",
+            onClick: () => act(u, verb),
+          }))}
+        />
       ),
     },
   ];
