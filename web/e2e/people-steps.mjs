@@ -1,6 +1,7 @@
 // People, as the main job meets them: a passkey is made and then signs in alone. The device is Chromium's own virtual one
 // (DevTools protocol, domain WebAuthn). Run alone, against a vDC started by hand:
 //   QUANTIX_PAGE=http://localhost:8080 QUANTIX_PASSWORD=… node e2e/people-steps.mjs
+import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Browser } from "./browser.mjs";
 
@@ -81,6 +82,14 @@ export async function peopleSteps(origin, shots, password, step) {
         await within(b.page);
       });
     });
+    await step("it is offered where the name is typed", async () => {
+      await signOut(b);
+      // The virtual device takes an offer at once, or not at all.
+      await key.touched(async () => {
+        await b.page.reload();
+        await within(b.page);
+      });
+    });
     await step("it is the second step after the password", async () => {
       await signOut(b);
       await signIn(b, password);
@@ -129,6 +138,9 @@ export async function peopleSteps(origin, shots, password, step) {
         await b.fault("PASSKEY_UNKNOWN");
       });
     });
+  } catch (error) {
+    await b.page.screenshot({ path: join(shots, "people-failed.png") }).catch(() => undefined);
+    throw error;
   } finally {
     await b.browser.close();
   }

@@ -123,20 +123,18 @@ function SecondStep({ needed, onTurn, onBack, ...props }: StepProps & { needed: 
       {needed.passkeyReasonIfNot !== "" && <p className="q-muted">Your passkey cannot be used. {needed.passkeyReasonIfNot}</p>}
       {way === "passkey" && <PasskeyStep challenge={needed.challenge} {...props} />}
       {(way === "totp" || way === "recovery") && <CodeStep key={way} way={way} challenge={needed.challenge} {...props} />}
-      <p className="q-gate__note">
+      <div className="q-gate__note q-gate__ways">
         {ways
           .filter((other) => other !== way)
           .map((other) => (
-            <span key={other}>
-              <Button variant="link" isInline onClick={() => turn(other)}>
-                {WAYS[other].turn}
-              </Button>{" "}
-            </span>
+            <Button key={other} variant="link" isInline onClick={() => turn(other)}>
+              {WAYS[other].turn}
+            </Button>
           ))}
         <Button variant="link" isInline onClick={onBack}>
           Back
         </Button>
-      </p>
+      </div>
     </div>
   );
 }

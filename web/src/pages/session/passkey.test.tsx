@@ -55,7 +55,9 @@ it("adds a passkey and shows recovery codes with the first", async () => {
 
 it("hands the browser bytes, not texts", async () => {
   const browser = FakeCredentials.come(false);
-  const { user } = renderApp(signIn(withPasskey()), "/account");
+  const vdc = signIn(withPasskey());
+  vdc.people.factors = [{ ...laptop(), id: "other" }];
+  const { user } = renderApp(vdc, "/account");
   await user.click(await screen.findByRole("button", { name: "Add passkey" }));
   const dialog = within(await screen.findByRole("dialog", { name: "Add passkey" }));
   await user.type(dialog.getByLabelText("Your password"), "my password");
