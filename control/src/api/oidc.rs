@@ -52,7 +52,8 @@ impl Asked {
         let info = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let address = info.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ConnectInfo(address)| address.ip());
         let agent = request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let visitor = Visitor { address, browser: browser::in_words(agent.unwrap_or_default()) };
+        // Nobody shows a passkey on this way.
+        let visitor = Visitor { address, browser: browser::in_words(agent.unwrap_or_default()), site: None };
         // HTTP/2 has no Host of its own.
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.or(request.uri().authority().map(http::uri::Authority::as_str));

@@ -41,7 +41,7 @@ fn what_is_public_is_short_and_reviewed() {
     let [callback, provider] = ["callback", "{source_id}"].map(|end| format!("/api/v1/sign-in/oidc/{end}"));
     assert_eq!(
         public,
-        [&login, &passkey, &confirm, ways, fault, join, "/healthz", "/readyz", &callback, &provider]
+        [login.as_str(), &passkey, &confirm, ways, fault, join, "/healthz", "/readyz", &callback, &provider]
     );
 }
 
