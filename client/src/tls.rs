@@ -208,7 +208,10 @@ pub fn client_of_system() -> Result<Arc<ClientConfig>, Fault> {
     if added == 0 {
         let why: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
         let fault = tls_fault("This system trusts no certificate authority.").because(why.join("; "));
-        return Err(Fault { remedy: "Install the package ca-certificates, or give the authority's certificate.".into(), ..fault });
+        return Err(Fault {
+            remedy: "Install the package ca-certificates, or give the authority's certificate.".into(),
+            ..fault
+        });
     }
     Ok(Arc::new(client_builder()?.with_root_certificates(roots).with_no_client_auth()))
 }

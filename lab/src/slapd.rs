@@ -52,8 +52,13 @@ impl Slapd {
         // Where AppArmor knows slapd, it lets it read nothing but the system's own directory.
         std::fs::copy(PROGRAM, dir.join("slapd")).unwrap_or_else(|e| panic!("{PROGRAM}: {e}. {INSTALL}"));
         let ca_pem = certificates(dir);
-        let mut slapd =
-            Slapd { dir: dir.to_owned(), plain_port: free_port(), tls_port: free_port(), ca_pem, server: None };
+        let mut slapd = Slapd {
+            dir: dir.to_owned(),
+            plain_port: free_port(),
+            tls_port: free_port(),
+            ca_pem,
+            server: None,
+        };
         std::fs::write(dir.join("slapd.conf"), slapd.conf()).expect("written");
         std::fs::write(dir.join("data.ldif"), data()).expect("written");
         let mut fill = slapd.program();
@@ -179,7 +184,9 @@ impl Slapd {
     /// Gives somebody another password.
     pub fn set_password(&self, uid: &str, password: &str) {
         let dn = person(uid);
-        self.modify(&format!("dn: {dn}\nchangetype: modify\nreplace: userPassword\nuserPassword: {password}\n"));
+        self.modify(&format!(
+            "dn: {dn}\nchangetype: modify\nreplace: userPassword\nuserPassword: {password}\n"
+        ));
     }
 
     /// Takes somebody away.
@@ -237,7 +244,9 @@ fn data() -> String {
          dn: cn=policy,{BASE}\nobjectClass: device\nobjectClass: pwdPolicy\ncn: policy\npwdAttribute: userPassword\n\
          pwdLockout: TRUE\npwdMaxFailure: 8\npwdMustChange: TRUE\n\n"
     );
-    for (unit, of) in [("people", BASE.to_owned()), ("groups", BASE.to_owned()), ("branch", format!("ou=people,{BASE}"))] {
+    for (unit, of) in
+        [("people", BASE.to_owned()), ("groups", BASE.to_owned()), ("branch", format!("ou=people,{BASE}"))]
+    {
         let _ = writeln!(text, "dn: ou={unit},{of}\nobjectClass: organizationalUnit\nou: {unit}\n");
     }
     for uid in ["ada", "bob", "carol", "dave", "admin"] {
@@ -252,14 +261,16 @@ fn data() -> String {
         let uid = format!("p{number:04}");
         text += &entry(&person(&uid), &uid, "");
     }
-    let members = |dns: &[String]| dns.iter().fold(String::new(), |text, dn| text + &format!("member: {dn}\n"));
+    let members =
+        |dns: &[String]| dns.iter().fold(String::new(), |text, dn| text + &format!("member: {dn}\n"));
     let crowd: Vec<String> = (0..CROWD).map(|number| person(&format!("p{number:04}"))).collect();
     for (group, of) in [
         ("admins", members(&[person("ada"), TRICKY.to_owned()])),
         ("operators", members(&[person("ada"), person("carol")])),
         ("everybody", members(&crowd)),
     ] {
-        let _ = writeln!(text, "dn: cn={group},ou=groups,{BASE}\nobjectClass: groupOfNames\ncn: {group}\n{of}");
+        let _ =
+            writeln!(text, "dn: cn={group},ou=groups,{BASE}\nobjectClass: groupOfNames\ncn: {group}\n{of}");
     }
     text
 }

@@ -156,7 +156,9 @@ mod tests {
 
     #[test]
     fn known_tricks() {
-        for name in ["*", "ada)(uid=*", "ada)(|(uid=*", "*)(objectClass=*", "\\2a", "a\0b", "{dn}", "jörg", ""] {
+        for name in
+            ["*", "ada)(uid=*", "ada)(|(uid=*", "*)(objectClass=*", "\\2a", "a\0b", "{dn}", "jörg", ""]
+        {
             assert_eq!(person(PERSON, name, "uid=other").unwrap(), by_hand(name), "{name:?}");
         }
     }
@@ -165,7 +167,11 @@ mod tests {
     fn anybody_is_a_question_for_presence() {
         let presence = fill("user_filter", "(uid={name})", Fill::Anybody).unwrap();
         assert_eq!(presence.0, [&[0x87, 3][..], b"uid"].concat());
-        let nested = fill("group_filter", "(member:1.2.840.113556.1.4.1941:={dn})", Fill::Person { name: "", dn: "a" });
+        let nested = fill(
+            "group_filter",
+            "(member:1.2.840.113556.1.4.1941:={dn})",
+            Fill::Person { name: "", dn: "a" },
+        );
         assert_eq!(nested.unwrap().0[0], 0xa9);
     }
 
@@ -173,7 +179,9 @@ mod tests {
     fn templates_that_are_refused() {
         let deep = format!("{}(uid={{name}}){}", "(!".repeat(5_000), ")".repeat(5_000));
         let long = format!("(uid={}{{name}})", "x".repeat(5_000));
-        for bad in ["", "uid", "(uid={name}", "(uid={name}))", "(&(uid={name})", &deep, &long, &"(".repeat(4_000)] {
+        for bad in
+            ["", "uid", "(uid={name}", "(uid={name}))", "(&(uid={name})", &deep, &long, &"(".repeat(4_000)]
+        {
             let fault = person(bad, "ada", "").expect_err(bad);
             assert_eq!(fault.field, "user_filter");
         }

@@ -246,7 +246,8 @@ async fn connect(url: &Url) -> Result<TcpStream, Trouble> {
     let mut last = trouble::no_address(url, "nobody knows it");
     for address in found.map_err(|err| trouble::no_address(url, err))? {
         if is_forbidden(address.ip()) {
-            last = trouble::no_address(url, format!("it leads to {}, where no directory can be", address.ip()));
+            last =
+                trouble::no_address(url, format!("it leads to {}, where no directory can be", address.ip()));
             continue;
         }
         match tokio::time::timeout(TCP_DEADLINE, TcpStream::connect(address)).await {

@@ -251,7 +251,8 @@ mod tests {
         assert_eq!(read(&bound).unwrap(), (7, told));
 
         let reason = element(SEQUENCE, &[element(0xa0, &element(0x80, &[9])), element(0x81, &[1])].concat());
-        let controls = element(SEQUENCE, &[element(OCTETS, PASSWORD_POLICY), element(OCTETS, &reason)].concat());
+        let controls =
+            element(SEQUENCE, &[element(OCTETS, PASSWORD_POLICY), element(OCTETS, &reason)].concat());
         let locked = [&bound[..], &element(CONTROLS, &controls)].concat();
         let Told::Bound(outcome) = read(&locked).unwrap().1 else { panic!("a bind") };
         assert_eq!((outcome.code, outcome.policy), (49, Some(1)));
@@ -259,7 +260,8 @@ mod tests {
         let values = element(SET, &[element(OCTETS, &[0, 0xff]), element(OCTETS, b"x")].concat());
         let attribute = element(SEQUENCE, &[element(OCTETS, b"objectGUID;binary"), values].concat());
         let entry = [element(OCTETS, "cn=Jörg".as_bytes()), element(SEQUENCE, &attribute)].concat();
-        let Told::Entry(entry) = read(&[element(INTEGER, &[1]), element(0x64, &entry)].concat()).unwrap().1 else {
+        let Told::Entry(entry) = read(&[element(INTEGER, &[1]), element(0x64, &entry)].concat()).unwrap().1
+        else {
             panic!("an entry")
         };
         assert_eq!(entry.dn, "cn=Jörg");

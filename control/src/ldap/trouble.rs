@@ -34,7 +34,11 @@ impl From<Fault> for Trouble {
 /// The name has no address.
 pub fn no_address(url: &Url, err: impl std::fmt::Display) -> Trouble {
     let text = format!("The name {} has no address.", url.host);
-    let fault = Fault::new(FaultCode::IdentitySourceUnreachable, text, "Correct the name, or the vDC's name servers.");
+    let fault = Fault::new(
+        FaultCode::IdentitySourceUnreachable,
+        text,
+        "Correct the name, or the vDC's name servers.",
+    );
     Trouble::Line(fault.because(err))
 }
 
@@ -51,14 +55,16 @@ pub fn unreachable(url: &Url, err: &io::Error) -> Trouble {
 /// It said nothing for too long.
 pub fn silent(url: &Url, step: &str, limit: Duration) -> Trouble {
     let text = format!("{url} did not answer within {} s ({step}).", limit.as_secs());
-    let remedy = "Check that the directory is well, and its port: ldaps listens on 636, ldap with StartTLS on 389.";
+    let remedy =
+        "Check that the directory is well, and its port: ldaps listens on 636, ldap with StartTLS on 389.";
     Trouble::Line(Fault::new(FaultCode::IdentitySourceUnreachable, text, remedy))
 }
 
 /// It ended the connection.
 pub fn closed(url: &Url, step: &str, cause: impl std::fmt::Display) -> Trouble {
     let text = format!("{url} ended the connection ({step}).");
-    let remedy = "Look into the directory's own log; check the port: ldaps listens on 636, ldap with StartTLS on 389.";
+    let remedy =
+        "Look into the directory's own log; check the port: ldaps listens on 636, ldap with StartTLS on 389.";
     Trouble::Line(Fault::new(FaultCode::IdentitySourceUnreachable, text, remedy).because(cause))
 }
 
@@ -79,7 +85,9 @@ pub fn no_start_tls(url: &Url, outcome: &Outcome) -> Trouble {
 /// TLS was not agreed on.
 pub fn tls(url: &Url, err: &io::Error) -> Trouble {
     use rustls::{CertificateError as C, Error as E};
-    let fault = |text: &str, remedy: &str| Fault::new(FaultCode::IdentitySourceUnreachable, format!("{url} {text}"), remedy);
+    let fault = |text: &str, remedy: &str| {
+        Fault::new(FaultCode::IdentitySourceUnreachable, format!("{url} {text}"), remedy)
+    };
     let inner = err.get_ref().and_then(|inner| inner.downcast_ref::<E>());
     let fault = match inner {
         Some(E::InvalidCertificate(C::UnknownIssuer | C::BadSignature)) => fault(
@@ -92,16 +100,21 @@ pub fn tls(url: &Url, err: &io::Error) -> Trouble {
         ),
         Some(E::InvalidCertificate(
             C::Expired | C::ExpiredContext { .. } | C::NotValidYet | C::NotValidYetContext { .. },
-        )) => fault("shows a certificate that is outside its dates.", "Renew it there; set both clocks right (NTP)."),
+        )) => fault(
+            "shows a certificate that is outside its dates.",
+            "Renew it there; set both clocks right (NTP).",
+        ),
         Some(E::InvalidCertificate(C::Other(_))) => fault(
             "shows a certificate that cannot be used.",
             "A certificate that signed itself and says it is an authority cannot be a server's: give the directory one that an authority signed, and give that authority's.",
         ),
-        Some(E::InvalidMessage(_)) => fault(
-            "does not speak TLS.",
-            "Check the port: ldaps listens on 636, ldap with StartTLS on 389.",
+        Some(E::InvalidMessage(_)) => {
+            fault("does not speak TLS.", "Check the port: ldaps listens on 636, ldap with StartTLS on 389.")
+        }
+        _ => fault(
+            "could not agree with the vDC on TLS.",
+            "TLS 1.2 or 1.3 with a certificate of a usual kind is needed.",
         ),
-        _ => fault("could not agree with the vDC on TLS.", "TLS 1.2 or 1.3 with a certificate of a usual kind is needed."),
     };
     Trouble::Line(fault.because(inner.map_or_else(|| err.to_string(), ToString::to_string)))
 }

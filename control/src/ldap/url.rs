@@ -28,7 +28,9 @@ impl Url {
         let tls_first = match uri.scheme_str() {
             Some("ldaps") => true,
             Some("ldap") if start_tls => false,
-            Some("ldap") => return Err(wrong("passwords would cross the network in the clear without StartTLS")),
+            Some("ldap") => {
+                return Err(wrong("passwords would cross the network in the clear without StartTLS"));
+            }
             _ => return Err(wrong("it begins with neither ldaps:// nor ldap://")),
         };
         let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
@@ -36,7 +38,9 @@ impl Url {
             return Err(wrong("it holds a user or password"));
         }
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() || text.contains('#') {
-            return Err(wrong("it goes on after the host; write the base where people are into its own field"));
+            return Err(wrong(
+                "it goes on after the host; write the base where people are into its own field",
+            ));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         if host.is_empty() {
@@ -78,8 +82,19 @@ mod tests {
         }
         assert!(Url::read("ldap://a", false).unwrap_err().message.contains("in the clear"));
         for bad in [
-            "", "a", "https://a", "ldapi:///run/x", "ldaps://", "ldaps://u:p@a", "ldaps://a/dc=x", "ldaps://a?x",
-            "ldaps://a#x", "ldaps://a:0", "ldaps://a:99999", "ldaps://a b", "ldaps://:636",
+            "",
+            "a",
+            "https://a",
+            "ldapi:///run/x",
+            "ldaps://",
+            "ldaps://u:p@a",
+            "ldaps://a/dc=x",
+            "ldaps://a?x",
+            "ldaps://a#x",
+            "ldaps://a:0",
+            "ldaps://a:99999",
+            "ldaps://a b",
+            "ldaps://:636",
         ] {
             assert_eq!(Url::read(bad, true).expect_err(bad).field, "ldap.urls");
         }

@@ -85,7 +85,11 @@ fn ldap(config: LdapConfig, has_secret: bool) -> Result<LdapConfig, Fault> {
     // RFC 4513, 5.1.2: a name without a password is let in as nobody, whatever the name.
     if !bind_dn.is_empty() && !has_secret {
         let text = "The bind DN has no password.";
-        return Err(refuse("secret", text, "Give its password, or leave the bind DN out to search as nobody."));
+        return Err(refuse(
+            "secret",
+            text,
+            "Give its password, or leave the bind DN out to search as nobody.",
+        ));
     }
     let group_base = one_line("ldap.group_base", "group base", &config.group_base, false)?;
     let (mut group_filter, mut group_name_attribute) = (String::new(), String::new());
@@ -138,7 +142,8 @@ fn url(field: &str, text: &str, remedy: &str) -> Result<Url, Fault> {
     if text.chars().count() > TEXT_MAX {
         return Err(refuse(field, format!("The URL is longer than {TEXT_MAX} characters."), remedy));
     }
-    let url = Url::parse(text).map_err(|err| refuse(field, format!("{text:?} is no URL."), remedy).because(err))?;
+    let url =
+        Url::parse(text).map_err(|err| refuse(field, format!("{text:?} is no URL."), remedy).because(err))?;
     if url.host_str().is_none_or(str::is_empty) || url.cannot_be_a_base() {
         return Err(refuse(field, format!("{text:?} names no host."), remedy));
     }
@@ -224,7 +229,8 @@ fn filter(field: &str, text: &str, places: &[&str]) -> Result<String, Fault> {
 
 fn certificates(field: &str, pem: &str) -> Result<String, Fault> {
     let pem = pem.trim();
-    let remedy = "Paste the certificates with their BEGIN and END lines, or leave it empty to trust the system's.";
+    let remedy =
+        "Paste the certificates with their BEGIN and END lines, or leave it empty to trust the system's.";
     if pem.is_empty() {
         return Ok(String::new());
     }
@@ -342,7 +348,10 @@ mod tests {
         for (field, config) in [
             ("oidc.client_id", OidcConfig { client_id: " ".into(), ..provider("https://a") }),
             ("oidc.scopes", OidcConfig { scopes: vec!["a b".into()], ..provider("https://a") }),
-            ("oidc.scopes", OidcConfig { scopes: (0..21).map(|n| n.to_string()).collect(), ..provider("https://a") }),
+            (
+                "oidc.scopes",
+                OidcConfig { scopes: (0..21).map(|n| n.to_string()).collect(), ..provider("https://a") },
+            ),
             ("oidc.groups_claim", OidcConfig { groups_claim: "a\nb".into(), ..provider("https://a") }),
             ("oidc.ca_pem", OidcConfig { ca_pem: "x".into(), ..provider("https://a") }),
         ] {

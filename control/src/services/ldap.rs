@@ -17,9 +17,9 @@
 use crate::ldap::link::{self, Deadline};
 use crate::ldap::{Entry, Fill, Filter, Link, Outcome, Search, Trouble, Url, filter, trouble};
 use crate::services::ldap_id::{ID_BYTES_MAX, text_of, value_of};
+use quantix_model::Secret;
 use quantix_model::fault::{Fault, FaultCode, HostReason};
 use quantix_model::identity::{LdapConfig, Told};
-use quantix_model::Secret;
 use rustls::ClientConfig;
 use std::fmt;
 use std::sync::Arc;
@@ -78,6 +78,8 @@ pub enum Standing {
     There(Told),
     /// The directory has no such entry any more, or none that may sign in.
     Gone,
+    /// What it says of them cannot be used: it says nothing.
+    Unclear(Fault),
 }
 
 /// A number that may be more.
@@ -322,7 +324,11 @@ impl<'a> Directory<'a> {
 
     fn odd(&self, what: &str) -> Fault {
         let text = format!("The directory answered with {what}.");
-        Fault::new(FaultCode::IdentitySourceInvalid, text, "Look into the directory; correct the attributes named here.")
+        Fault::new(
+            FaultCode::IdentitySourceInvalid,
+            text,
+            "Look into the directory; correct the attributes named here.",
+        )
     }
 
     fn subject(&self, entry: &Entry) -> Result<String, Trouble> {
@@ -332,13 +338,19 @@ impl<'a> Directory<'a> {
             [] => {
                 let text = format!("The person's entry has no {attribute}, or it may not be read.");
                 let remedy = "Name an attribute that everybody has and that never changes (entryUUID; objectGUID in Active Directory), and let the account that searches read it.";
-                let fault = Fault { field: "ldap.id_attribute".into(), ..Fault::new(FaultCode::IdentitySourceInvalid, text, remedy) };
+                let fault = Fault {
+                    field: "ldap.id_attribute".into(),
+                    ..Fault::new(FaultCode::IdentitySourceInvalid, text, remedy)
+                };
                 Err(Trouble::Answer(fault.because(&entry.dn)))
             }
             _ => {
                 let text = format!("The person's entry has a {attribute} that cannot be used.");
                 let remedy = "Name an attribute that everybody has once, with 128 bytes at most.";
-                let fault = Fault { field: "ldap.id_attribute".into(), ..Fault::new(FaultCode::IdentitySourceInvalid, text, remedy) };
+                let fault = Fault {
+                    field: "ldap.id_attribute".into(),
+                    ..Fault::new(FaultCode::IdentitySourceInvalid, text, remedy)
+                };
                 Err(Trouble::Answer(fault.because(&entry.dn)))
             }
         }
@@ -352,7 +364,10 @@ impl<'a> Directory<'a> {
         let Some(name) = found.filter(|name| !name.is_empty()) else {
             let text = format!("The person's entry has no {attribute}, or it may not be read.");
             let remedy = "Name the attribute that people sign in with (uid; sAMAccountName in Active Directory), and let the account that searches read it.";
-            let fault = Fault { field: "ldap.name_attribute".into(), ..Fault::new(FaultCode::IdentitySourceInvalid, text, remedy) };
+            let fault = Fault {
+                field: "ldap.name_attribute".into(),
+                ..Fault::new(FaultCode::IdentitySourceInvalid, text, remedy)
+            };
             return Err(Trouble::Answer(fault.because(&entry.dn)));
         };
         Ok(name.to_owned())
@@ -401,7 +416,8 @@ impl<'a> Directory<'a> {
         });
         let anybody = filter::fill("ldap.user_filter", &config.user_filter, Fill::Anybody)?;
         let attributes = [config.id_attribute.as_str(), config.name_attribute.as_str()];
-        let (found, people) = count(&mut link, &config.user_base, &anybody, &attributes, "ldap.user_base").await?;
+        let (found, people) =
+            count(&mut link, &config.user_base, &anybody, &attributes, "ldap.user_base").await?;
         facts.push(format!("{people} people found."));
         if found.is_empty() {
             facts.push("Warning: look at the base and the filter of people, and at what the account that searches may read.".into());
@@ -416,7 +432,8 @@ impl<'a> Directory<'a> {
         if !config.group_base.is_empty() {
             let any = filter::fill("ldap.group_filter", &config.group_filter, Fill::Anybody)?;
             let names = [config.group_name_attribute.as_str()];
-            let (found, groups) = count(&mut link, &config.group_base, &any, &names, "ldap.group_base").await?;
+            let (found, groups) =
+                count(&mut link, &config.group_base, &any, &names, "ldap.group_base").await?;
             let named = found.iter().any(|entry| entry.texts(names[0]).next().is_some());
             match (config.group_filter.contains(":={"), named) {
                 // A rule for matching (`:=`) takes no `*`.
@@ -427,6 +444,13 @@ impl<'a> Directory<'a> {
         }
         link.close().await;
         Ok(())
+    }
+
+    async fn stands(&self, link: &mut Link, wanted: &Filter, subject: &str) -> Result<Standing, Trouble> {
+        let Some(entry) = self.person(link, wanted, subject).await? else { return Ok(Standing::Gone) };
+        let name = self.name(&entry, "")?;
+        let groups = self.groups(link, &name, &entry.dn).await?;
+        Ok(Standing::There(Told { subject: subject.to_owned(), name, groups }))
     }
 
     async fn look_up_at(
@@ -440,19 +464,18 @@ impl<'a> Directory<'a> {
         let mut standing = Vec::with_capacity(subjects.len());
         for subject in subjects {
             let wanted = self.wanted(Who::Subject(subject))?;
-            standing.push(match self.person(&mut link, &wanted, subject).await? {
-                None => Standing::Gone,
-                Some(entry) => {
-                    let name = self.name(&entry, "")?;
-                    let groups = self.groups(&mut link, &name, &entry.dn).await?;
-                    Standing::There(Told { subject: subject.clone(), name, groups })
-                }
+            standing.push(match self.stands(&mut link, &wanted, subject).await {
+                Ok(standing) => standing,
+                Err(Trouble::Answer(fault)) => Standing::Unclear(fault),
+                Err(broken) => return Err(broken),
             });
         }
-        if standing.iter().all(|one| *one == Standing::Gone) && !subjects.is_empty() {
+        let there = |one: &Standing| matches!(one, Standing::There(_));
+        if standing.contains(&Standing::Gone) && !standing.iter().any(there) {
             // An account that may see nothing any more must not make everybody seem to have gone.
             let anybody = filter::fill("ldap.user_filter", &self.config.user_filter, Fill::Anybody)?;
-            let (found, _) = count(&mut link, &self.config.user_base, &anybody, &[], "ldap.user_base").await?;
+            let (found, _) =
+                count(&mut link, &self.config.user_base, &anybody, &[], "ldap.user_base").await?;
             if found.is_empty() {
                 return Err(self.odd("nobody at all, whoever is looked for").into());
             }
@@ -511,7 +534,9 @@ fn unproved(url: &Url, outcome: &Outcome) -> Result<Option<Answer>, Trouble> {
             Some(0x775) => not_in("your account is locked", ask),
             _ => Ok(Some(Answer::Wrong)),
         },
-        (19, _) => not_in("a rule there forbids it; most often the account is locked after wrong passwords", ask),
+        (19, _) => {
+            not_in("a rule there forbids it; most often the account is locked after wrong passwords", ask)
+        }
         (50 | 53, _) => not_in("your account may not sign in", ask),
         // Gone since it was found, or without a password.
         (32 | 48, _) => Ok(Some(Answer::Wrong)),
@@ -539,7 +564,9 @@ mod tests {
     fn what_a_bind_says_of_somebody() {
         const AD: &str = "80090308: LdapErr: DSID-0C09042A, comment: AcceptSecurityContext error, data ";
         assert_eq!(answer(0, None, ""), Ok(None));
-        for wrong in [answer(49, None, ""), answer(49, None, &format!("{AD}52e, v3839")), answer(32, None, "")] {
+        for wrong in
+            [answer(49, None, ""), answer(49, None, &format!("{AD}52e, v3839")), answer(32, None, "")]
+        {
             assert_eq!(wrong, Ok(Some(Answer::Wrong)));
         }
         for (refused, why) in [

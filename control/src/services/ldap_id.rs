@@ -31,7 +31,10 @@ pub fn value_of(attribute: &str, text: &str) -> Vec<u8> {
     }
     let digits = text.strip_prefix(HEX).filter(|digits| digits.len().is_multiple_of(2) && digits.is_ascii());
     let pairs = digits.map(|digits| {
-        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16)).collect::<Result<_, _>>()
+        (0..digits.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16))
+            .collect::<Result<_, _>>()
     });
     match pairs {
         Some(Ok(bytes)) => bytes,

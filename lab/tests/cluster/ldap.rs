@@ -39,7 +39,10 @@ async fn right_and_wrong() {
     let (slapd, _dir) = slapd();
     for config in [slapd.config(), with_start_tls(&slapd)] {
         let ada = right(&config, "ada").await;
-        assert_eq!((ada.name.as_str(), ada.groups), ("ada", vec!["admins".to_owned(), "operators".to_owned()]));
+        assert_eq!(
+            (ada.name.as_str(), ada.groups),
+            ("ada", vec!["admins".to_owned(), "operators".to_owned()])
+        );
         assert_eq!(ada.subject.len(), 36, "entryUUID");
         assert_eq!(right(&config, "bob").await.groups, [""; 0]);
         assert_eq!(right(&config, "p1999").await.groups, ["everybody"]);
@@ -48,7 +51,9 @@ async fn right_and_wrong() {
         assert_eq!(ask(&config, "nobody", "wrong").await, Ok(Answer::Unknown));
         // The directory does not care for case: the name is the one that stands there.
         let upper = ask(&config, "ADA", &password_of("ada")).await;
-        assert!(matches!(upper, Ok(Answer::Right(told)) if told.name == "ada" && told.subject == ada.subject));
+        assert!(
+            matches!(upper, Ok(Answer::Right(told)) if told.name == "ada" && told.subject == ada.subject)
+        );
     }
 }
 
@@ -56,7 +61,17 @@ async fn right_and_wrong() {
 async fn names_that_try_to_be_filters() {
     let (slapd, _dir) = slapd();
     let config = slapd.config();
-    for name in ["*", "a*", "ada)(uid=*", "*)(objectClass=*", "nobody)(|(uid=*", "ada\0", "\\61da", "(uid=ada)", "{dn}"] {
+    for name in [
+        "*",
+        "a*",
+        "ada)(uid=*",
+        "*)(objectClass=*",
+        "nobody)(|(uid=*",
+        "ada\0",
+        "\\61da",
+        "(uid=ada)",
+        "{dn}",
+    ] {
         assert_eq!(ask(&config, name, &password_of("ada")).await, Ok(Answer::Unknown), "{name:?}");
     }
     // The filter of groups holds a name with all of that in it.
@@ -108,7 +123,9 @@ async fn what_changes_there_counts_here() {
         Directory::new(&config, &slapd.secret()).look_up(&subjects).await
     };
     let now = look(&[&bob.subject]).await.unwrap();
-    assert!(matches!(&now[..], [Standing::There(told)] if told.groups == ["operators"] && told.name == "bob"));
+    assert!(
+        matches!(&now[..], [Standing::There(told)] if told.groups == ["operators"] && told.name == "bob")
+    );
     // Without this the group would name somebody who is no more under that name.
     slapd.leave("operators", "bob");
     slapd.rename("bob", "robert");
@@ -139,7 +156,8 @@ async fn stopped_frozen_and_back() {
     let limits = Limits { server: Duration::from_secs(1), all: Duration::from_secs(2) };
     let (began, secret) = (Instant::now(), slapd.secret());
     let frozen = Directory::new(&config, &secret).limited(limits);
-    let fault = frozen.authenticate(Who::Name("ada"), &password_of("ada")).await.expect_err("it says nothing");
+    let fault =
+        frozen.authenticate(Who::Name("ada"), &password_of("ada")).await.expect_err("it says nothing");
     assert_eq!(fault.code, FaultCode::IdentitySourceUnreachable, "{fault}");
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     let fault = frozen.look_up(&["x".into()]).await.expect_err("nobody is gone because of that");
@@ -177,22 +195,37 @@ async fn tests_say_what_is_wrong() {
 
     let elsewhere = |base: &str| format!("{base},{BASE}");
     for (code, field, config, secret) in [
-        (FaultCode::IdentitySourceRefused, "secret", good.clone(), "wrong"),
-        (FaultCode::IdentitySourceInvalid, "ldap.bind_dn", LdapConfig { bind_dn: "reader".into(), ..good.clone() }, READER_PASSWORD),
+        (FaultCode::IdentitySourceRefused, "secret", good.clone(), "nothing that fits"),
+        (
+            FaultCode::IdentitySourceInvalid,
+            "ldap.bind_dn",
+            LdapConfig { bind_dn: "reader".into(), ..good.clone() },
+            READER_PASSWORD,
+        ),
         (
             FaultCode::IdentitySourceInvalid,
             "ldap.user_base",
             LdapConfig { user_base: elsewhere("ou=nowhere"), ..good.clone() },
             READER_PASSWORD,
         ),
-        (FaultCode::IdentitySourceInvalid, "ldap.user_base", LdapConfig { user_base: "people".into(), ..good.clone() }, READER_PASSWORD),
+        (
+            FaultCode::IdentitySourceInvalid,
+            "ldap.user_base",
+            LdapConfig { user_base: "people".into(), ..good.clone() },
+            READER_PASSWORD,
+        ),
         (
             FaultCode::IdentitySourceInvalid,
             "ldap.group_base",
             LdapConfig { group_base: elsewhere("ou=nowhere"), ..good.clone() },
             READER_PASSWORD,
         ),
-        (FaultCode::IdentitySourceUnreachable, "", LdapConfig { ca_pem: String::new(), ..good.clone() }, READER_PASSWORD),
+        (
+            FaultCode::IdentitySourceUnreachable,
+            "",
+            LdapConfig { ca_pem: String::new(), ..good.clone() },
+            READER_PASSWORD,
+        ),
         (
             FaultCode::IdentitySourceUnreachable,
             "",

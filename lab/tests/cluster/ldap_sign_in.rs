@@ -51,7 +51,8 @@ async fn call(cluster: &Cluster, method: &str, body: Value, token: &str) -> Said
 }
 
 async fn login(cluster: &Cluster, name: &str, password: &str) -> Said {
-    call(cluster, "session.v1.SessionService/Login", json!({"userName": name, "password": password}), "").await
+    call(cluster, "session.v1.SessionService/Login", json!({"userName": name, "password": password}), "")
+        .await
 }
 
 async fn session(cluster: &Cluster, token: &str) -> Said {
@@ -92,7 +93,12 @@ impl Yard {
         let slapd = Slapd::start(dir.path());
         let cluster = Cluster::apart().await;
         let admin = login(&cluster, "admin", PASSWORD).await.token();
-        let made = call(&cluster, "identity.v1.IdentityService/CreateIdentitySource", json!({"source": wish(&slapd)}), &admin);
+        let made = call(
+            &cluster,
+            "identity.v1.IdentityService/CreateIdentitySource",
+            json!({"source": wish(&slapd)}),
+            &admin,
+        );
         let made = made.await;
         assert_eq!(made.status, 200, "{made:?}");
         Yard { cluster, admin, slapd, source: made.body, _dir: dir }
@@ -111,7 +117,8 @@ impl Yard {
         for (key, value) in change.as_object().unwrap() {
             source[key] = value.clone();
         }
-        let body = json!({"id": self.source["id"], "generation": self.source["generation"], "source": source});
+        let body =
+            json!({"id": self.source["id"], "generation": self.source["generation"], "source": source});
         let changed = self.call("identity.v1.IdentityService/UpdateIdentitySource", body, &self.admin).await;
         if changed.status == 200 {
             self.source = changed.body.clone();
@@ -133,9 +140,16 @@ fn words(list: &Value) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_of_a_directory_come_in_with_its_roles() {
     let mut yard = Yard::start().await;
-    let test = yard.call("identity.v1.IdentityService/TestIdentitySource", json!({"id": yard.source["id"]}), &yard.admin);
+    let test = yard.call(
+        "identity.v1.IdentityService/TestIdentitySource",
+        json!({"id": yard.source["id"]}),
+        &yard.admin,
+    );
     let test = test.await;
-    assert!(words(&test.body["facts"]).contains(&"3 groups found.") && test.body.get("fault").is_none(), "{test:?}");
+    assert!(
+        words(&test.body["facts"]).contains(&"3 groups found.") && test.body.get("fault").is_none(),
+        "{test:?}"
+    );
     let mut wrong = wish(&yard.slapd);
     wrong["secret"] = json!("not it");
     let body = json!({"id": yard.source["id"], "source": wrong});
@@ -152,7 +166,11 @@ async fn people_of_a_directory_come_in_with_its_roles() {
     let seen = session(&yard.cluster, &bob).await;
     assert!(!words(&seen.body["permissions"]).contains(&"vm.power"), "{seen:?}");
     let row = yard.user("bob").await;
-    assert_eq!((&row["source"], &row["identitySourceTitle"]), (&json!("USER_SOURCE_LDAP"), &json!("Yard")), "{row}");
+    assert_eq!(
+        (&row["source"], &row["identitySourceTitle"]),
+        (&json!("USER_SOURCE_LDAP"), &json!("Yard")),
+        "{row}"
+    );
     // Groups count at the next sign-in.
     yard.slapd.join("operators", "bob");
     yard.slapd.leave("operators", "ada");
@@ -171,8 +189,19 @@ async fn people_of_a_directory_come_in_with_its_roles() {
     yard.login("bob").await.token();
     assert_ne!(yard.user("bob").await["id"], row["id"]);
 
-    for (name, password) in [("ada", "wrong"), ("ada", ""), ("nobody", "wrong"), ("*", "wrong"), ("ada)(uid=*", "x"), (" ada", "ada's password")] {
-        assert_eq!(login(&yard.cluster, name, password).await.code(), "WRONG_CREDENTIALS", "{name} {password}");
+    for (name, password) in [
+        ("ada", "wrong"),
+        ("ada", ""),
+        ("nobody", "wrong"),
+        ("*", "wrong"),
+        ("ada)(uid=*", "x"),
+        (" ada", "ada's password"),
+    ] {
+        assert_eq!(
+            login(&yard.cluster, name, password).await.code(),
+            "WRONG_CREDENTIALS",
+            "{name} {password}"
+        );
     }
     assert_eq!(yard.login("locked").await.code(), "IDENTITY_SOURCE_REFUSED");
     assert_eq!(yard.change(json!({"createUsers": false})).await.status, 200);
@@ -271,20 +300,25 @@ async fn a_directory_that_hangs_holds_nobody_else_up() {
     yard.slapd.freeze();
     let yard_ = &yard;
     let hanging = async |from: usize| {
-        let all = (from..from + 20).map(|n| async move { login(&yard_.cluster, &format!("p{n:04}"), "x").await.code() });
+        let all = (from..from + 20)
+            .map(|n| async move { login(&yard_.cluster, &format!("p{n:04}"), "x").await.code() });
         futures::future::join_all(all).await
     };
-    let (first, second, admin) = tokio::join!(hanging(0), async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        // Who waits was counted; others from here may try.
-        yard_.cluster.clock.advance(Duration::from_secs(290));
-        hanging(20).await
-    }, async {
-        tokio::time::sleep(Duration::from_millis(1500)).await;
-        let began = Instant::now();
-        login(&yard_.cluster, "admin", PASSWORD).await.token();
-        began.elapsed()
-    });
+    let (first, second, admin) = tokio::join!(
+        hanging(0),
+        async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            // Who waits was counted; others from here may try.
+            yard_.cluster.clock.advance(Duration::from_secs(290));
+            hanging(20).await
+        },
+        async {
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            let began = Instant::now();
+            login(&yard_.cluster, "admin", PASSWORD).await.token();
+            began.elapsed()
+        }
+    );
     // It waits its turn at hashing like everybody, and for no directory.
     assert!(admin < Duration::from_secs(10), "{admin:?}");
     let all = [first, second].concat();
@@ -312,7 +346,8 @@ async fn whoever_is_gone_there_is_out_here() {
     yard.slapd.thaw();
     yard.slapd.remove("bob");
     yard.cluster.clock.advance(Duration::from_secs(16 * 60));
-    until("bob is out", DEADLINE, async || (session(&yard.cluster, &bob).await.status == 401).then_some(())).await;
+    until("bob is out", DEADLINE, async || (session(&yard.cluster, &bob).await.status == 401).then_some(()))
+        .await;
     assert_eq!(yard.user("bob").await["disabled"], json!(true));
     let seen = until("carol has her groups of now", DEADLINE, async || {
         let seen = session(&yard.cluster, &carol).await;
