@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-const LIMITS: Limits = Limits { server: Duration::from_millis(400), all: Duration::from_millis(1200) };
+const LIMITS: Limits = Limits { server: Duration::from_secs(2), all: Duration::from_secs(6) };
 const DN: &str = "uid=ada,ou=people,dc=example";
 
 fn element(tag: u8, content: &[u8]) -> Vec<u8> {

@@ -78,6 +78,8 @@ pub enum Standing {
     There(Told),
     /// The directory has no such entry any more, or none that may sign in.
     Gone,
+    /// What it says of them cannot be used: it says nothing.
+    Unclear(Fault),
 }
 
 /// A number that may be more.
@@ -444,6 +446,13 @@ impl<'a> Directory<'a> {
         Ok(())
     }
 
+    async fn stands(&self, link: &mut Link, wanted: &Filter, subject: &str) -> Result<Standing, Trouble> {
+        let Some(entry) = self.person(link, wanted, subject).await? else { return Ok(Standing::Gone) };
+        let name = self.name(&entry, "")?;
+        let groups = self.groups(link, &name, &entry.dn).await?;
+        Ok(Standing::There(Told { subject: subject.to_owned(), name, groups }))
+    }
+
     async fn look_up_at(
         &self,
         url: &Url,
@@ -455,16 +464,14 @@ impl<'a> Directory<'a> {
         let mut standing = Vec::with_capacity(subjects.len());
         for subject in subjects {
             let wanted = self.wanted(Who::Subject(subject))?;
-            standing.push(match self.person(&mut link, &wanted, subject).await? {
-                None => Standing::Gone,
-                Some(entry) => {
-                    let name = self.name(&entry, "")?;
-                    let groups = self.groups(&mut link, &name, &entry.dn).await?;
-                    Standing::There(Told { subject: subject.clone(), name, groups })
-                }
+            standing.push(match self.stands(&mut link, &wanted, subject).await {
+                Ok(standing) => standing,
+                Err(Trouble::Answer(fault)) => Standing::Unclear(fault),
+                Err(broken) => return Err(broken),
             });
         }
-        if standing.iter().all(|one| *one == Standing::Gone) && !subjects.is_empty() {
+        let there = |one: &Standing| matches!(one, Standing::There(_));
+        if standing.contains(&Standing::Gone) && !standing.iter().any(there) {
             // An account that may see nothing any more must not make everybody seem to have gone.
             let anybody = filter::fill("ldap.user_filter", &self.config.user_filter, Fill::Anybody)?;
             let (found, _) =

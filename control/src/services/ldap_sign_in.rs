@@ -30,6 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const ALL: Duration = Duration::from_secs(20);
 /// People asked for over one connection.
 const BATCH: usize = 50;
+/// A look at them may take its time: nobody waits for it.
+const LOOK: Limits = Limits { server: Duration::from_secs(30), all: Duration::from_secs(60) };
+/// So many may be gone at one look, or one in so many of all; more is taken for a mistake in the base or the filter.
+const GONE_FREE: usize = 5;
+const GONE_SHARE: usize = 4;
 
 /// The places.
 #[derive(Debug)]
@@ -157,24 +162,42 @@ pub async fn look_again(sessions: &Sessions) -> Result<(), Fault> {
     for (source, config) in sources(sessions, None).await? {
         let people = sessions.core.store.identity_source_people(source.id).await?;
         let people: Vec<UserRecord> = people.into_iter().filter(|user| !user.disabled).collect();
-        for batch in people.chunks(BATCH) {
-            let subjects: Vec<String> =
-                batch.iter().map(|user| subject(source.id, user).to_owned()).collect();
-            let secret = identity::open_secret(sessions, &source)?;
-            match Directory::new(&config, &secret).look_up(&subjects).await {
-                Ok(standing) => {
-                    for (user, standing) in batch.iter().zip(standing) {
-                        settle(sessions, &source, user, standing).await?;
+        match look_up(sessions, &source, &config, &people).await {
+            Ok(standing) => {
+                let gone = standing.iter().filter(|one| **one == Standing::Gone).count();
+                let too_many = gone > GONE_FREE.max(people.len() / GONE_SHARE);
+                if too_many {
+                    tracing::error!(source = %source.id, title = source.title, gone, "so many are gone from a directory at once that nobody is turned off; look at its base and filter");
+                }
+                for (user, standing) in people.iter().zip(standing) {
+                    if too_many && standing == Standing::Gone {
+                        continue;
                     }
+                    settle(sessions, &source, user, standing).await?;
                 }
-                Err(fault) => {
-                    tracing::warn!(source = %source.id, title = source.title, %fault, "a directory's people could not be looked up");
-                    break;
-                }
+            }
+            Err(fault) => {
+                tracing::warn!(source = %source.id, title = source.title, %fault, "a directory's people could not be looked up");
             }
         }
     }
     Ok(())
+}
+
+async fn look_up(
+    sessions: &Sessions,
+    source: &IdentitySourceRecord,
+    config: &LdapConfig,
+    people: &[UserRecord],
+) -> Result<Vec<Standing>, Fault> {
+    let secret = identity::open_secret(sessions, source)?;
+    let directory = Directory::new(config, &secret).limited(LOOK);
+    let mut standing = Vec::with_capacity(people.len());
+    for batch in people.chunks(BATCH) {
+        let subjects: Vec<String> = batch.iter().map(|user| subject(source.id, user).to_owned()).collect();
+        standing.append(&mut directory.look_up(&subjects).await?);
+    }
+    Ok(standing)
 }
 
 async fn settle(
@@ -193,6 +216,10 @@ async fn settle(
             }
             Err(fault) => Err(fault),
         },
+        Standing::Unclear(fault) => {
+            tracing::warn!(user = %user.id, %fault, "a directory does not say clearly how somebody stands");
+            Ok(())
+        }
         Standing::Gone => {
             let (store, _turn) = (&sessions.core.store, sessions.last_admin.lock().await);
             let _unchanged = sessions.sources.read().await;

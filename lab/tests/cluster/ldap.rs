@@ -195,7 +195,7 @@ async fn tests_say_what_is_wrong() {
 
     let elsewhere = |base: &str| format!("{base},{BASE}");
     for (code, field, config, secret) in [
-        (FaultCode::IdentitySourceRefused, "secret", good.clone(), "wrong"),
+        (FaultCode::IdentitySourceRefused, "secret", good.clone(), "nothing that fits"),
         (
             FaultCode::IdentitySourceInvalid,
             "ldap.bind_dn",
