@@ -49,7 +49,7 @@ pub async fn run(store: &Store) {
     store.user_insert(&ann).await.unwrap();
     store.user_insert(&bob).await.unwrap();
     assert_eq!(store.identity_source_people_count(one.id).await.unwrap(), 1);
-    assert_eq!(store.identity_source_people(other.id).await.unwrap(), [bob.clone()]);
+    assert_eq!(store.identity_source_people(other.id).await.unwrap(), std::slice::from_ref(&bob));
     grants(store, &ann, &one).await;
 
     for user in [&ann, &bob] {
