@@ -151,7 +151,7 @@ async fn nobody_gives_or_takes_over_what_they_do_not_have() {
     let update = json!({"id": source["id"], "generation": "1", "source": with(wish(), json!({"rules": []}))});
     let refused = house.call(&call("UpdateIdentitySource"), update, &clerk).await;
     assert_eq!(refused.code(), FaultCode::Forbidden);
-    let person = admitted(&house, &own, "sub-1", "root-like", &[]).await;
+    let (person, _) = admitted(&house, &own, "sub-1", "root-like", &[]).await;
     let grant = json!({"userId": person.to_string(), "role": "admin"});
     assert_eq!(house.call("role.v1.RoleService/Grant", grant, &admin).await.status, 200);
     let wish = with(wish(), json!({"title": "Own", "rules": []}));
@@ -167,8 +167,14 @@ fn sessions(house: &House) -> Sessions {
     Sessions::new(house.vdc.core().clone())
 }
 
-/// Lets somebody in as a source told; their id.
-async fn admitted(house: &House, source: &Value, subject: &str, name: &str, groups: &[&str]) -> UserId {
+/// Lets somebody in as a source told; their id and their session's token.
+async fn admitted(
+    house: &House,
+    source: &Value,
+    subject: &str,
+    name: &str,
+    groups: &[&str],
+) -> (UserId, String) {
     let asked = Asked {
         id: source["id"].as_str().unwrap().parse().unwrap(),
         generation: source["generation"].as_str().unwrap().parse().unwrap(),
@@ -178,7 +184,8 @@ async fn admitted(house: &House, source: &Value, subject: &str, name: &str, grou
     let visitor = Visitor { address: "127.0.0.1".parse().unwrap(), browser: String::new() };
     let signed_in =
         identity_admit::sign_in(&sessions(house), &asked, &told, &visitor, SessionProof::Oidc).await;
-    signed_in.unwrap().user.id
+    let signed_in = signed_in.unwrap();
+    (signed_in.user.id, signed_in.token)
 }
 
 #[tokio::test]
@@ -187,7 +194,7 @@ async fn turned_off_its_people_are_out_and_deleted_they_are_gone() {
     let admin = house.signed_in().await;
     let source = create(&house, &admin, wish()).await;
     let id: IdentitySourceId = source["id"].as_str().unwrap().parse().unwrap();
-    let person = admitted(&house, &source, "sub-1", "ann", &["ops"]).await;
+    let (person, session) = admitted(&house, &source, "sub-1", "ann", &["ops"]).await;
     let store = &house.vdc.core().store;
     assert_eq!(store.session_of(person).await.unwrap().len(), 1);
     let user = json!({"id": person.to_string()});
@@ -196,11 +203,21 @@ async fn turned_off_its_people_are_out_and_deleted_they_are_gone() {
     assert_eq!(user["grantedRoles"], json!(["operator"]));
     assert_eq!(user["source"], json!("USER_SOURCE_OIDC"));
 
+    let body = json!({"name": "ci", "permissions": ["vm.view"]});
+    let made = house.call("token.v1.ApiTokenService/CreateApiToken", body, &session).await;
+    let program = made.body["secret"].as_str().unwrap_or_else(|| panic!("{}", made.body)).to_owned();
+    let vms = async || house.call("vm.v1.VmService/ListVms", json!({}), &program).await;
+    assert_eq!(vms().await.status, 200);
+
     let off = with(wish(), json!({"enabled": false, "secret": ""}));
     let body = json!({"id": source["id"], "generation": "1", "source": off});
     let changed = house.call(&call("UpdateIdentitySource"), body, &admin).await.body;
     assert_eq!(changed["people"], json!(1), "{changed}");
     assert!(store.session_of(person).await.unwrap().is_empty());
+    assert_eq!(vms().await.code(), FaultCode::NotSignedIn, "its programs are out, too");
+    let body = json!({"id": source["id"], "generation": "2", "source": with(wish(), json!({"secret": ""}))});
+    assert_eq!(house.call(&call("UpdateIdentitySource"), body, &admin).await.status, 200);
+    assert_eq!(vms().await.status, 200);
 
     let delete = async |people: bool| {
         let body = json!({"id": source["id"], "deletePeople": people});

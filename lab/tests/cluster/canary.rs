@@ -154,6 +154,20 @@ async fn identity_sources(cluster: &Cluster) {
     }
 }
 
+/// What is told of all of it.
+async fn told(cluster: &Cluster) -> Vec<String> {
+    let client = &cluster.client;
+    let sources = client.identity().list_identity_sources(Default::default()).await;
+    let hosts = client.hosts().list_hosts(host::ListHostsRequest::default()).await;
+    vec![
+        format!("{:?}", cluster.ok(client.pools().list_pools(Default::default()).await).into_owned()),
+        format!("{:?}", cluster.ok(sources).into_owned()),
+        format!("{:?}", cluster.ok(client.tasks().list_tasks(Default::default()).await).into_owned()),
+        format!("{:?}", cluster.ok(client.events().list_events(Default::default()).await).into_owned()),
+        format!("{:?}", cluster.ok(hosts).into_owned()),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_seen_where_it_is_not_needed() {
     let traced = Traced::default();
@@ -166,35 +180,7 @@ async fn no_secret_is_seen_where_it_is_not_needed() {
     let token = cluster.host_token().await;
     let _ = cluster.probe(&cluster.host_url(), &token).await;
 
-    // What is told.
-    let all = pool::ListPoolsRequest::default();
-    let told = [
-        format!("{:?}", cluster.ok(cluster.client.pools().list_pools(all).await).into_owned()),
-        format!(
-            "{:?}",
-            cluster
-                .ok(cluster.client.identity().list_identity_sources(Default::default()).await)
-                .into_owned()
-        ),
-        format!(
-            "{:?}",
-            cluster.client.tasks().list_tasks(Default::default()).await.map(|a| a.into_owned()).unwrap()
-        ),
-        format!(
-            "{:?}",
-            cluster.client.events().list_events(Default::default()).await.map(|a| a.into_owned()).unwrap()
-        ),
-        format!(
-            "{:?}",
-            cluster
-                .client
-                .hosts()
-                .list_hosts(host::ListHostsRequest::default())
-                .await
-                .map(|a| a.into_owned())
-                .unwrap()
-        ),
-    ];
+    let told = told(&cluster).await;
     let secret = token.split('.').nth(1).unwrap();
     let secrets = [CEPH, CHAP, MUTUAL, ASKED, CLIENT, BIND, PASSWORD, secret];
     for answer in &told {
