@@ -72,7 +72,8 @@ pub async fn ask(
     if known.is_some_and(|user| user.source == UserSource::Local) || check_user_name("name", name).is_err() {
         return Ok(None);
     }
-    let sources = sources(sessions, known.and_then(identity::source_id)).await?;
+    let own = known.and_then(identity::source_id);
+    let sources = sources(sessions, own).await?;
     if sources.is_empty() || password.is_empty() {
         return Ok(None);
     }
@@ -87,6 +88,8 @@ pub async fn ask(
             Ok(Answer::Right(told)) => {
                 return Ok(Some((Asked { id: source.id, generation: source.generation }, told)));
             }
+            // Their password is nothing for another directory that happens to know the name.
+            Err(fault) if Some(source.id) == own => return Err(fault),
             Err(fault) => failed = failed.or(Some(fault)),
         }
     }
