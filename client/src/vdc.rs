@@ -9,6 +9,7 @@ use quantix_contract::quantix::certificate::v1::CertificateServiceClient;
 use quantix_contract::quantix::event::v1::EventServiceClient;
 use quantix_contract::quantix::file::v1::FileServiceClient;
 use quantix_contract::quantix::host::v1::HostServiceClient;
+use quantix_contract::quantix::identity::v1::IdentityServiceClient;
 use quantix_contract::quantix::image::v1::ImageServiceClient;
 use quantix_contract::quantix::join_token::v1::{JoinRequest, JoinResponse, JoinTokenServiceClient};
 use quantix_contract::quantix::node::v1::{
@@ -145,6 +146,8 @@ impl VdcClient {
         files: FileServiceClient;
         /// Hosts.
         hosts: HostServiceClient;
+        /// Who says who people are.
+        identity: IdentityServiceClient;
         /// Images.
         images: ImageServiceClient;
         /// Tokens that hosts join by.

@@ -123,9 +123,10 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
         C::TooLarge | C::TooManyAttempts | C::Busy | C::PoolFull => ErrorCode::ResourceExhausted,
         C::NotSignedIn | C::WrongCredentials | C::TokenInvalid | C::TokenExpired | C::TokenMissing
             | C::ConsoleTicketInvalid | C::JoinTokenUsed | C::JoinTokenRevoked | C::CertificateExpired
-            | C::SecondFactorWrong | C::ChallengeExpired | C::SignInAgain
-            | C::SignInStateLost => ErrorCode::Unauthenticated,
-        C::UserDisabled | C::Forbidden | C::IdentitySourceDisabled
+            | C::SecondFactorWrong | C::ChallengeExpired | C::SignInAgain | C::SignInStateLost
+            | C::PasskeyUnknown | C::PasskeyRefused | C::PasskeyCloned
+            | C::PasskeyExpired => ErrorCode::Unauthenticated,
+        C::UserDisabled | C::Forbidden | C::PasskeyNotAlone | C::IdentitySourceDisabled
             | C::PersonUnknown => ErrorCode::PermissionDenied,
         C::StoreUnavailable | C::StoreFull | C::HostConnectionFailed | C::HostApiNotAvailable | C::NetworkUnreachable
             | C::TlsError | C::HostUnreachable | C::HostDisconnected | C::HypervisorUnavailable
@@ -133,7 +134,7 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
             | C::IdentitySourceUnreachable => ErrorCode::Unavailable,
         C::PasswordChangeRequired | C::HostFirmwareOutdated | C::InvalidResponse | C::ClockSkew
             | C::VersionUnsupported | C::HostInUse | C::AcceleratorUnavailable | C::HypervisorRefused
-            | C::HostProgramMissing | C::HostCloned | C::NoHostFits | C::PoolNotAssigned | C::PoolInUse
+            | C::HostProgramMissing | C::HostCloned | C::GuestsUnconfined | C::NoHostFits | C::PoolNotAssigned | C::PoolInUse
             | C::PoolReadOnly | C::PoolIoFailed | C::PoolMountFailed | C::PoolAccessDenied
             | C::PoolExportMissing | C::PoolForeignMount | C::PoolAuthFailed | C::PoolForeignData
             | C::PoolDeviceMissing | C::PoolProtocolUnsupported | C::PoolCannot | C::FileInUse
@@ -141,7 +142,8 @@ fn rpc_code(code: FaultCode) -> ErrorCode {
             | C::DeviceChanged | C::VolumeInUse | C::ImageNotReady | C::ImageInUse | C::UploadIncomplete
             | C::VmActionNotAllowed | C::ConsoleNotRunning | C::TaskNotCancellable | C::SealKeyMissing
             | C::LastAdmin | C::RoleInUse | C::OwnAccount | C::UserNotLocal | C::IdentitySourceRefused
-            | C::IdentitySourceInvalid | C::IdentitySourceInUse => ErrorCode::FailedPrecondition,
+            | C::IdentitySourceInvalid | C::IdentitySourceInUse
+            | C::PasskeyWrongAddress => ErrorCode::FailedPrecondition,
         C::Internal => ErrorCode::Internal,
     }
 }

@@ -90,6 +90,7 @@ impl From<&Engine> for wire::Engine {
             accelerator: twin::write(engine.accelerator),
             accelerator_reason: engine.accelerator_reason.clone(),
             fault: engine.fault.as_ref().map(Into::into).into(),
+            weakness: engine.weakness.as_ref().map(Into::into).into(),
             ..Default::default()
         }
     }
@@ -105,6 +106,7 @@ impl TryFrom<&wire::Engine> for Engine {
             accelerator: twin::read("engine.accelerator", engine.accelerator)?,
             accelerator_reason: engine.accelerator_reason.clone(),
             fault: engine.fault.as_option().map(Fault::from),
+            weakness: engine.weakness.as_option().map(Fault::from),
         })
     }
 }
@@ -238,14 +240,23 @@ mod tests {
     }
 
     fn discovery() -> impl Strategy<Value = Discovery> {
-        let fault = text().prop_map(|why| {
-            Fault::new(FaultCode::HypervisorUnavailable, "libvirt does not answer.", "Start it.").because(why)
-        });
+        let fault = || {
+            let fault = Fault::new(FaultCode::HypervisorUnavailable, "libvirt does not answer.", "Start it.");
+            text().prop_map(move |why| fault.clone().because(why))
+        };
         let vm =
             (text(), text(), any::<bool>()).prop_map(|(id, name, running)| ExistingVm { id, name, running });
         (
             inventory(),
-            (text(), text(), any::<bool>(), any::<bool>(), text(), prop::option::of(fault)),
+            (
+                text(),
+                text(),
+                any::<bool>(),
+                any::<bool>(),
+                text(),
+                prop::option::of(fault()),
+                prop::option::of(fault()),
+            ),
             prop::collection::vec(vm, 0..3),
         )
             .prop_map(|(inventory, engine, existing_vms)| Discovery {
@@ -257,6 +268,7 @@ mod tests {
                     accelerator: if engine.3 { Accelerator::Kvm } else { Accelerator::Tcg },
                     accelerator_reason: engine.4,
                     fault: engine.5,
+                    weakness: engine.6,
                 },
                 existing_vms,
             })

@@ -11,6 +11,7 @@ twins!(SortBy => wire::SortBy, "order.by" {
     Size = SORT_BY_SIZE,
     Vcpus = SORT_BY_VCPUS,
     Memory = SORT_BY_MEMORY,
+    Urgency = SORT_BY_URGENCY,
 });
 
 impl TryFrom<&wire::Order> for Order {

@@ -25,6 +25,11 @@ pub fn read<T: Twin>(field: &str, value: EnumValue<T::Wire>) -> Result<T, Fault>
     value.as_known().and_then(T::from_wire).ok_or_else(|| refuse(field, value.to_i32()))
 }
 
+/// Reads a field that may be left out.
+pub fn read_opt<T: Twin>(field: &str, value: EnumValue<T::Wire>) -> Result<Option<T>, Fault> {
+    if value.to_i32() == 0 { Ok(None) } else { read(field, value).map(Some) }
+}
+
 /// Reads a field where leaving it out means `default`.
 pub fn read_or<T: Twin>(field: &str, value: EnumValue<T::Wire>, default: T) -> Result<T, Fault> {
     if value.to_i32() == 0 { Ok(default) } else { read(field, value) }

@@ -1,5 +1,6 @@
 //! What the vDC is started with: defaults, then a file, then the environment (`QUANTIX_…`), then the command line.
 
+use crate::services::password::Cost;
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
 use quantix_model::fault::Fault;
@@ -48,6 +49,20 @@ pub struct Config {
     /// Hosts should report so often.
     #[serde(default = "beat_interval_ms")]
     pub beat_interval_ms: u64,
+    /// Memory that hashing a password takes.
+    #[serde(default = "password_hash_mib")]
+    pub password_hash_mib: u32,
+    /// How often that memory is gone through: what makes a sign-in slow for who guesses.
+    #[serde(default = "password_hash_passes")]
+    pub password_hash_passes: u32,
+}
+
+fn password_hash_mib() -> u32 {
+    Cost::DEFAULT.mib
+}
+
+fn password_hash_passes() -> u32 {
+    Cost::DEFAULT.passes
 }
 
 fn audit_keep_days() -> u32 {
@@ -85,6 +100,8 @@ impl Config {
             database_url: None,
             host_offer_urls: vec!["https://127.0.0.1:9443".into()],
             beat_interval_ms: beat_interval_ms(),
+            password_hash_mib: password_hash_mib(),
+            password_hash_passes: password_hash_passes(),
         }
     }
 
@@ -106,6 +123,8 @@ impl Config {
             "audit_keep_days",
             "database_url",
             "beat_interval_ms",
+            "password_hash_mib",
+            "password_hash_passes",
         ]);
         let config: Config =
             figment.merge(env).merge(Serialized::defaults(arguments)).extract().map_err(|err| {
@@ -119,6 +138,11 @@ impl Config {
     /// Where the key for secrets at rest is.
     pub fn seal_key(&self) -> PathBuf {
         self.seal_key_file.clone().unwrap_or_else(|| self.data_dir.join(crate::seal::FILE))
+    }
+
+    /// What hashing a password costs.
+    pub fn password_cost(&self) -> Cost {
+        Cost { mib: self.password_hash_mib, passes: self.password_hash_passes }
     }
 
     /// Refuses what cannot work or would be unsafe.
@@ -158,8 +182,28 @@ impl Config {
                 "Choose from 100 to 600000.",
             ));
         }
-        Ok(())
+        check_password_cost(self.password_cost())
     }
+}
+
+/// Refuses what is easily guessed, and what takes longer than anybody waits.
+fn check_password_cost(cost: Cost) -> Result<(), Fault> {
+    if cost.is_sound() {
+        return Ok(());
+    }
+    let field = if Cost::MIB.contains(&cost.mib) { "password_hash_passes" } else { "password_hash_mib" };
+    Err(Fault::invalid(
+        field,
+        format!("Passwords cannot be hashed with {} MiB in {} passes.", cost.mib, cost.passes),
+        format!(
+            "Choose {} to {} MiB and {} to {} passes, two at least with less than 38 MiB; `./x bench login` \
+             says what a sign-in costs.",
+            Cost::MIB.start(),
+            Cost::MIB.end(),
+            Cost::PASSES.start(),
+            Cost::PASSES.end()
+        ),
+    ))
 }
 
 /// An origin: nothing after the port.
@@ -173,7 +217,8 @@ fn check_public(url: &str) -> Result<(), Fault> {
     };
     let uri: axum::http::Uri = url.parse().map_err(|_| refuse())?;
     let host = uri.host().ok_or_else(refuse)?;
-    let here = host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|a| a.is_loopback());
+    let here =
+        host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|a| a.is_loopback());
     let ends = matches!(uri.path(), "" | "/") && uri.query().is_none() && !url.contains(['#', '@']);
     match uri.scheme_str() {
         Some("https") if ends => Ok(()),
@@ -203,7 +248,13 @@ mod tests {
         assert_eq!(Config::load(None, &dev).unwrap_err().field, "dev_listen");
         let plain = json!({"host_facing_url": "http://x"});
         assert_eq!(Config::load(None, &plain).unwrap_err().field, "host_facing_url");
-        for public in ["http://vdc.example.org", "https://vdc.example.org/x", "vdc.example.org", "https://u@x"] {
+        let cheap = json!({"password_hash_mib": 19, "password_hash_passes": 1});
+        assert_eq!(Config::load(None, &cheap).unwrap_err().field, "password_hash_passes");
+        let small = json!({"password_hash_mib": 8});
+        assert_eq!(Config::load(None, &small).unwrap_err().field, "password_hash_mib");
+        for public in
+            ["http://vdc.example.org", "https://vdc.example.org/x", "vdc.example.org", "https://u@x"]
+        {
             let fault = Config::load(None, &json!({"public_url": public})).expect_err(public);
             assert_eq!(fault.field, "public_url");
         }

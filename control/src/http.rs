@@ -10,6 +10,7 @@ use crate::core::Core;
 use crate::health::StoreHealth;
 use crate::services::audit::{self, Note};
 use crate::services::session::Sessions;
+use crate::services::site::Site;
 use crate::tasks::panic_text;
 use crate::web;
 use axum::Router;
@@ -20,11 +21,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use connectrpc::{ConnectRpcService, PeerAddr, PeerCerts};
 use futures::FutureExt as _;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http_body_util::BodyExt as _;
 use quantix_model::fault::{Fault, FaultCode};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Until the head of an RPC's answer is there; streams go on after it.
@@ -100,6 +103,7 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
     let own = headers.get(header::HOST).and_then(|h| h.to_str().ok());
     let own = own.or(request.uri().authority().map(http::uri::Authority::as_str));
     let policy = policy(guard.line, own);
+    let method = &request.method().clone();
     let refuse = |fault: &Fault| {
         if path.starts_with("/api") || ["/healthz", "/readyz", "/metrics"].contains(&path.as_str()) {
             json_response(fault)
@@ -111,6 +115,14 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
     let row = table::row(request.method(), &path);
     let mut writing = Writing::begin(&guard.core, row.map(|(_, audit)| audit), &request);
     let note = writing.note.clone();
+    // Frameworks call a body that cannot be read a mistake of the server.
+    let broken = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&broken);
+    let note_error = move |err| {
+        noted.store(true, Ordering::Relaxed);
+        err
+    };
+    let request = request.map(|body| Body::new(body.map_err(note_error)));
     let served = audit::noting(note, async {
         match AssertUnwindSafe(admit(&guard, row.map(|(need, _)| need), request, next)).catch_unwind().await {
             Ok(Ok(response)) => response,
@@ -119,6 +131,16 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
         }
     });
     let mut response = served.await;
+    if broken.load(Ordering::Relaxed) && response.status().is_server_error() {
+        response = refuse(&Fault::new(
+            FaultCode::InvalidRequest,
+            "The body of the request broke off, or is not framed as its headers say.",
+            "Send it again, whole.",
+        ));
+    }
+    if table::is_api(&path) && *method != Method::HEAD && is_bare(&response) {
+        response = worded(response, refuse);
+    }
     writing.end(response.status()).await;
     let status = response.status().as_u16();
     if response.status() == StatusCode::SERVICE_UNAVAILABLE {
@@ -132,6 +154,33 @@ async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Respo
         response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     secure(&mut response, guard.line, table::is_api(&path));
+    response
+}
+
+/// A refusal without a word: frameworks answer so what never came to a handler of ours.
+fn is_bare(response: &Response) -> bool {
+    response.status().is_client_error() && !response.headers().contains_key(header::CONTENT_TYPE)
+}
+
+/// The same refusal with a code, a sentence and a remedy.
+fn worded(bare: Response, refuse: impl Fn(&Fault) -> Response) -> Response {
+    let (text, remedy) = match bare.status() {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => (
+            "The body is of a type that this call does not take.",
+            "Send application/json or application/proto, as /api/v1/openapi.json says.",
+        ),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            ("This call is not made with this method.", "See /api/v1/openapi.json for what there is.")
+        }
+        _ => ("The request cannot be read.", "See /api/v1/openapi.json for what there is."),
+    };
+    let mut response = refuse(&Fault::new(FaultCode::InvalidRequest, text, remedy));
+    *response.status_mut() = bare.status();
+    for (name, value) in bare.headers() {
+        if *name != header::CONTENT_LENGTH && *name != header::CONTENT_TYPE {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
     response
 }
 
@@ -224,6 +273,10 @@ async fn admit(
         request.extensions_mut().insert(PeerAddr(address));
     }
     request.extensions_mut().insert(guard.line);
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    if let Some(site) = Site::of(request.headers(), authority, guard.line) {
+        request.extensions_mut().insert(site);
+    }
     request.extensions_mut().insert::<Caller>(caller);
     if !is_rpc {
         return Ok(next.run(request).await);

@@ -1,8 +1,8 @@
 //! The one place that makes ids and secrets. Ids are UUIDv7: newer ones sort after older ones.
 
 use quantix_model::id::{
-    ApiTokenId, EventId, FactorId, HostId, IdentitySourceId, ImageId, JoinTokenId, PoolId, RecoveryCodeId, RoleId, SessionId,
-    TaskId, UserId, VmId, VolumeId,
+    ApiTokenId, EventId, FactorId, HostId, IdentitySourceId, ImageId, JoinTokenId, PoolId, RecoveryCodeId,
+    RoleId, SessionId, TaskId, UserId, VmId, VolumeId,
 };
 use rand::RngCore as _;
 use uuid::Uuid;

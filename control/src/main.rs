@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use quantix_control::clock::Clock;
 use quantix_control::config::FILE_DEFAULT;
+use quantix_control::services::password::Passwords;
 use quantix_control::services::{audit, scraper, session};
 use quantix_control::{Config, Vdc, VdcOptions, api, backup, pki, serve};
 use quantix_model::{Fault, FaultCode};
@@ -202,8 +203,8 @@ async fn run(config: Config) -> Result<(), Fault> {
 
 async fn reset_password(config: Config, wish: &Reset) -> Result<(), Fault> {
     let store = serve::open_store(&config).await?;
-    let now = Clock::system().now();
-    let password = session::reset(&store, &wish.user, wish.clear_mfa, now).await;
+    let (now, passwords) = (Clock::system().now(), Passwords::new(config.password_cost()));
+    let password = session::reset(&store, &passwords, &wish.user, wish.clear_mfa, now).await;
     if password.is_ok() {
         note(&config, &store, "reset-password", &wish.user).await?;
     }

@@ -15,6 +15,7 @@ use crate::port;
 use crate::reconcilers;
 use crate::roster::Rosters;
 use crate::seal::Seal;
+use crate::services::password::Passwords;
 use crate::services::session::{self, Sessions};
 use crate::services::{App, audit, pool_secret, right, summary};
 use crate::tasks::Tasks;
@@ -87,7 +88,8 @@ impl Vdc {
         let metrics = Metrics::new()?;
         let mut store = open_store(&config).await?;
         store.observe(metrics.store_observer());
-        let first_password = session::first_admin(&store, clock.now()).await?;
+        let passwords = Passwords::new(config.password_cost());
+        let first_password = session::first_admin(&store, &passwords, clock.now()).await?;
         let core = ground(config, clock, store, metrics, address).await?;
 
         let sessions = Arc::new(Sessions::new(core.clone()));
@@ -287,6 +289,7 @@ fn assemble(core: &Arc<Core>, sessions: &Arc<Sessions>, app: &Arc<App>) -> Assem
     api::factor::mount(&mut assembly, sessions.clone());
     api::user::mount(&mut assembly, sessions.clone());
     api::identity::mount(&mut assembly, sessions);
+    api::oidc::mount(&mut assembly, sessions);
     api::task::mount(&mut assembly, app);
     api::host::mount(&mut assembly, app);
     api::join_token::mount(&mut assembly, app);

@@ -11,6 +11,7 @@ pub mod memory;
 pub mod mount;
 pub mod nic;
 pub mod pci;
+pub mod process;
 pub mod program;
 mod tree;
 pub mod vitals;

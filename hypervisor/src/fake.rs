@@ -288,6 +288,7 @@ impl Driver for FakeDriver {
             accelerator: self.inner.accelerator,
             accelerator_reason: "this hypervisor is simulated".to_owned(),
             fault,
+            weakness: None,
         }
     }
 

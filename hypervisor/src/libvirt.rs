@@ -9,6 +9,7 @@
 //!
 //! Errors become faults in `fault`; states and events become words in `words`; unsafe code is in `ffi` only.
 
+mod confinement;
 mod connection;
 mod disk;
 mod fault;
@@ -26,7 +27,9 @@ use quantix_model::Fault;
 use quantix_model::host::{Accelerator, AcceleratorChoice, Engine};
 use quantix_model::id::VmId;
 use quantix_model::vm::{PowerState, PowerStep, PowerVerb, power_step};
+use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -104,6 +107,7 @@ impl Driver for LibvirtDriver {
             accelerator: verdict.accelerator,
             accelerator_reason: verdict.reason,
             fault: None,
+            weakness: None,
         };
         match link {
             Ok(link) => {
@@ -112,6 +116,10 @@ impl Driver for LibvirtDriver {
                 if let (Accelerator::Kvm, Some(words)) = (engine.accelerator, &link.kvm_refusal) {
                     heed_kvm_refusal(&mut engine, self.prober.choice(), words);
                 }
+                // What cannot be looked at is not held against anybody.
+                let look = |call: &Call| Ok(confinement::guests(Path::new("/"), &call.running()?));
+                let guests = self.call(&self.reads, "list its VMs", READ_DEADLINE, look).await;
+                engine.weakness = confinement::weakness(link.qemu_user, &guests.unwrap_or_default());
             }
             Err(fault) => engine.fault = Some(fault),
         }
@@ -238,6 +246,12 @@ impl Call {
         Ok(reports)
     }
 
+    fn running(&self) -> Result<BTreeSet<VmId>> {
+        let all = ffi::stats(self.link.conn(), None).map_err(|error| self.fault(None, &error))?;
+        let active = |stats: &ffi::Stats| words::power(stats.state, stats.reason).0.is_active();
+        Ok(all.iter().filter(|stats| active(stats)).map(|stats| VmId(stats.id)).collect())
+    }
+
     fn console(&self, id: VmId) -> Result<UnixStream> {
         let domain = self.find(id)?.ok_or_else(|| refusal::missing(id))?;
         let (state, _) = self.state(&domain)?;
@@ -354,6 +368,7 @@ mod tests {
             accelerator: Accelerator::Kvm,
             accelerator_reason: "a guest kernel printed its first line under KVM in 0.8 s".into(),
             fault: None,
+            weakness: None,
         };
         for (choice, expected) in
             [(AcceleratorChoice::Auto, Accelerator::Tcg), (AcceleratorChoice::Kvm, Accelerator::Kvm)]

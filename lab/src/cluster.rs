@@ -138,6 +138,9 @@ impl Cluster {
             host_offer_urls: Vec::new(),
             beat_interval_ms: BEAT_MS,
             database_url,
+            // As cheap as is taken: tests sign in over and over.
+            password_hash_mib: 19,
+            password_hash_passes: 2,
             ..Config::new(dir.path().join("vdc"))
         };
         let vdc = start_vdc(&config, &clock).await;

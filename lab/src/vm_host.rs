@@ -11,8 +11,10 @@ use crate::labvm::{HOST_ADDRESS, LabVm, SHARE};
 use crate::process::free_port;
 use crate::rig::{Rig, STEP_DEADLINE, program};
 use quantix_client::HostClient;
-use quantix_client::tls::{self, Identity};
+use quantix_client::tls;
 use quantix_contract::quantix::host::v1::HostPhase;
+use quantix_control::pki;
+use quantix_control::seal::{self, Seal};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -140,9 +142,11 @@ impl LabHost {
 
     /// The vDC's own line to the daemon, for what the vDC would not ask.
     pub fn line(&self, rig: &Rig, id: &str) -> HostClient {
-        let pem = |name: &str| std::fs::read_to_string(rig.dir().join("vdc/pki").join(name)).expect("a key");
-        let identity = Identity::from_pem(&pem("vdc.pem"), &pem("vdc.key")).expect("the vDC's identity");
-        let tls = tls::mutual_client(&identity, &pem("ca.pem")).expect("our own CA is good");
+        let data = rig.dir().join("vdc");
+        let seal = Seal::open(&data.join(seal::FILE), false).expect("the vDC has a key for secrets");
+        let identity = pki::stored_identity(&data, &seal).expect("the vDC's identity");
+        let ca_pem = std::fs::read_to_string(data.join("pki/ca.pem")).expect("the vDC has an authority");
+        let tls = tls::mutual_client(&identity, &ca_pem).expect("our own CA is good");
         let url = format!("https://127.0.0.1:{}", self.port);
         HostClient::new(id.parse().expect("an id"), &self.name, &url, tls).expect("the URL is good")
     }

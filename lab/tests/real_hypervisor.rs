@@ -208,6 +208,56 @@ async fn disks_start_and_refusals_say_what_to_do() {
 /// A real guest: BIOS goes past the blank disk to the drive, the kernel boots on the processor we give it, its
 /// screen moves, and it obeys both ACPI requests.
 #[tokio::test(flavor = "multi_thread")]
+async fn a_running_guest_is_kept_from_the_host() {
+    let libvirt = Libvirt::start();
+    let driver = libvirt.driver();
+    let disks = vec![libvirt.disk("confined.qcow2")];
+    let machine = Machine { disks, ..conformance::machine("confined", Accelerator::Tcg) };
+    driver.define(&machine).await.expect("defined");
+    driver.power(machine.id, PowerVerb::Start).await.expect("started: QEMU's user reaches the disk");
+    let engine = driver.engine().await;
+    assert_eq!((engine.fault, engine.weakness), (None, None));
+
+    let id = machine.id.to_string();
+    let all = quantix_host::process::named(Path::new("/"), "qemu");
+    let guest = all.iter().find(|process| process.words.contains(&id)).expect("QEMU runs the VM");
+    assert_ne!(guest.user, 0, "QEMU is not root");
+    assert_eq!(guest.seccomp_mode, quantix_host::process::Process::FILTERED, "system calls are filtered");
+    assert!(guest.no_new_privileges, "nor does it become anybody else");
+    let at = guest.words.iter().position(|word| word == "-sandbox").expect("the sandbox is on");
+    assert!(guest.words[at + 1].starts_with("on,"), "{}", guest.words[at + 1]);
+    assert_eq!(listening(guest.pid), Vec::<String>::new(), "its screen has a socket of this machine only");
+    let owner = std::fs::metadata(libvirt.dir.path().join("confined.qcow2")).expect("the disk is there");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&owner), guest.user, "libvirt gave it the disk");
+    driver.power(machine.id, PowerVerb::ForceStop).await.expect("stopped");
+    assert!(driver.undefine(machine.id).await.expect("undefined"));
+}
+
+/// TCP sockets of a process that listen, as the kernel's tables show them (proc(5): state 0A).
+fn listening(pid: u32) -> Vec<String> {
+    let of_process: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("its files")
+        .flatten()
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .filter_map(|to| Some(to.to_str()?.strip_prefix("socket:[")?.trim_end_matches(']').to_owned()))
+        .collect();
+    assert!(!of_process.is_empty(), "its monitor at least is a socket: this test would see one");
+    let mut found = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if words.get(3) == Some(&"0A")
+                && of_process.iter().any(|inode| words.get(9) == Some(&inode.as_str()))
+            {
+                found.push(line.to_owned());
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_guest_boots_past_a_blank_disk_and_obeys() {
     let libvirt = Libvirt::start();
     let driver = libvirt.driver();

@@ -42,6 +42,9 @@ pub enum AlertRule {
     /// It has pools that nobody here knows of.
     #[serde(rename = "host.pools")]
     HostPools,
+    /// Its VMs run with more rights than they need.
+    #[serde(rename = "host.unconfined")]
+    HostUnconfined,
     /// Its clock is not ours.
     #[serde(rename = "host.clock")]
     HostClock,
@@ -73,6 +76,7 @@ impl AlertRule {
             AlertRule::HostDegraded => "host.degraded",
             AlertRule::HostCloned => "host.cloned",
             AlertRule::HostPools => "host.pools",
+            AlertRule::HostUnconfined => "host.unconfined",
             AlertRule::HostClock => "host.clock",
             AlertRule::HostCertificate => "host.certificate",
             AlertRule::VdcCertificate => "vdc.certificate",
@@ -108,6 +112,8 @@ pub struct HostFacts<'a> {
     pub fault: Option<Fault>,
     /// What to say of pools that are known to it alone.
     pub unknown_pools: Option<Fault>,
+    /// What it said of how its VMs run.
+    pub weakness: Option<Fault>,
     /// Host clock minus ours, while it beats.
     pub clock_skew_ms: i64,
     /// End of its certificate.
@@ -145,6 +151,12 @@ pub fn of_host(host: &HostFacts<'_>, now: UnixMs) -> Option<Vec<Finding>> {
         && let Some(fault) = &host.unknown_pools
     {
         add(AlertRule::HostPools, Severity::Warning, fault.message.clone(), Some(fault.clone()));
+    }
+    if host.phase != HostPhase::Disconnected
+        && let Some(fault) = &host.weakness
+    {
+        let message = format!("{name}: {}", fault.message);
+        add(AlertRule::HostUnconfined, Severity::Warning, message, Some(fault.clone()));
     }
     let skew = Duration::from_millis(host.clock_skew_ms.unsigned_abs());
     if host.phase != HostPhase::Disconnected && skew > CLOCK_SKEW_MAX {
@@ -272,6 +284,7 @@ mod tests {
             phase,
             fault: None,
             unknown_pools: None,
+            weakness: None,
             clock_skew_ms: 0,
             certificate_expires_at: UnixMs(90 * DAY_MS),
             certificate_fault: None,
@@ -287,6 +300,17 @@ mod tests {
         assert_eq!(of_host(&host(HostPhase::Pending), UnixMs(0)), None);
         assert_eq!(rules(of_host(&host(HostPhase::Ready), UnixMs(0))), [""; 0]);
         assert_eq!(rules(of_host(&host(HostPhase::Disconnected), UnixMs(0))), ["host.silent"]);
+    }
+
+    #[test]
+    fn guests_with_too_many_rights_are_told_of_while_the_host_speaks() {
+        let weakness = Some(Fault::new(FaultCode::GuestsUnconfined, "libvirt runs VMs as root.", "Do not."));
+        let facts = HostFacts { weakness, ..host(HostPhase::Ready) };
+        let found = of_host(&facts, UnixMs(0)).unwrap();
+        assert_eq!(found[0].message, "h: libvirt runs VMs as root.");
+        assert_eq!(rules(Some(found)), ["host.unconfined"]);
+        let silent = HostFacts { phase: HostPhase::Disconnected, ..facts };
+        assert_eq!(rules(of_host(&silent, UnixMs(0))), ["host.silent"]);
     }
 
     #[test]

@@ -82,6 +82,8 @@ kinds! {
     VmLost = "vm.lost", Error, "VM {} is lost: its host no longer has it.";
     /// Deleted.
     VmRemoved = "vm.removed", Info, "VM {} was deleted.";
+    /// Its counter went back, as that of a copy does.
+    PasskeyCloned = "user.passkey_cloned", Warning, "A passkey of {} may have been copied: its counter went back.";
     /// The vDC could not write down anything for a while.
     StoreFailed = "store.failed", Error, "The vDC could not write to its database for {}. It can again.";
     /// Ended well.

@@ -70,6 +70,7 @@ codes! {
     NoHostFits = 66, "NO_HOST_FITS";
     HostProgramMissing = 67, "HOST_PROGRAM_MISSING";
     HostCloned = 68, "HOST_CLONED";
+    GuestsUnconfined = 69, "GUESTS_UNCONFINED";
     PoolNotReady = 80, "POOL_NOT_READY";
     PoolNotAssigned = 81, "POOL_NOT_ASSIGNED";
     PoolInUse = 82, "POOL_IN_USE";
@@ -132,6 +133,12 @@ codes! {
     IdentitySourceInUse = 224, "IDENTITY_SOURCE_IN_USE";
     SignInStateLost = 225, "SIGN_IN_STATE_LOST";
     PersonUnknown = 226, "PERSON_UNKNOWN";
+    PasskeyWrongAddress = 230, "PASSKEY_WRONG_ADDRESS";
+    PasskeyUnknown = 231, "PASSKEY_UNKNOWN";
+    PasskeyRefused = 232, "PASSKEY_REFUSED";
+    PasskeyCloned = 233, "PASSKEY_CLONED";
+    PasskeyExpired = 234, "PASSKEY_EXPIRED";
+    PasskeyNotAlone = 235, "PASSKEY_NOT_ALONE";
 }
 
 impl FaultCode {

@@ -187,6 +187,9 @@ pub struct Engine {
     pub accelerator_reason: String,
     /// Set when libvirt does not answer.
     pub fault: Option<Fault>,
+    /// Set when guests run with more rights than they need: as root, or with every system call open to them.
+    #[serde(default)]
+    pub weakness: Option<Fault>,
 }
 
 /// A VM that was there before us.

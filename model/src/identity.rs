@@ -84,9 +84,8 @@ impl SourceConfig {
             (SourceConfig::Ldap(now), SourceConfig::Ldap(before)) => {
                 now.urls.iter().all(|url| before.urls.contains(url))
             }
-            (SourceConfig::Oidc(_), SourceConfig::Ldap(_)) | (SourceConfig::Ldap(_), SourceConfig::Oidc(_)) => {
-                false
-            }
+            (SourceConfig::Oidc(_), SourceConfig::Ldap(_))
+            | (SourceConfig::Ldap(_), SourceConfig::Oidc(_)) => false,
         }
     }
 }
@@ -172,7 +171,8 @@ mod tests {
 
     #[test]
     fn a_saved_secret_goes_only_where_it_went() {
-        let oidc = |url: &str| SourceConfig::Oidc(OidcConfig { issuer_url: url.into(), ..OidcConfig::default() });
+        let oidc =
+            |url: &str| SourceConfig::Oidc(OidcConfig { issuer_url: url.into(), ..OidcConfig::default() });
         let ldap = |urls: &[&str]| {
             let urls = urls.iter().map(|url| (*url).to_owned()).collect();
             SourceConfig::Ldap(LdapConfig { urls, ..LdapConfig::default() })

@@ -13,6 +13,8 @@ pub enum SortBy {
     Vcpus,
     /// Of a VM.
     Memory,
+    /// Of an alert.
+    Urgency,
 }
 
 /// In which order a list comes.

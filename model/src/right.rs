@@ -290,6 +290,11 @@ impl Rights {
     }
 }
 
+/// Why an action is not offered to somebody: the permission they lack, and on what.
+pub fn missing(permission: Permission, on: &str) -> String {
+    format!("You need {permission} on {on}. Who manages people can give it.")
+}
+
 /// The refusal of a call that needs a permission.
 pub fn refused(permission: Permission) -> Fault {
     Fault::new(

@@ -307,6 +307,9 @@ pub fn allowed_actions(phase: VmPhase, state: PowerState, busy: bool) -> Vec<All
         _ => Some("It is off: there is no screen."),
     });
     actions.push(AllowedAction { verb: "console".into(), reason_if_not: console.map(str::to_owned) });
+    let unknown = (state == PowerState::Unknown).then_some("Its host does not say what state it is in.");
+    let attach = blocked.or(unknown);
+    actions.push(AllowedAction { verb: "attach_volume".into(), reason_if_not: attach.map(str::to_owned) });
     let delete = match phase {
         _ if busy => Some("Another task is at work on it."),
         VmPhase::Creating => Some("It is still being created."),

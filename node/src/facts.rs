@@ -192,5 +192,6 @@ fn silent(cause: String) -> Engine {
             )
             .because(cause),
         ),
+        weakness: None,
     }
 }

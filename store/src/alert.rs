@@ -2,10 +2,13 @@
 
 use crate::connection::Store;
 use crate::error::StoreError;
-use crate::row::{self, Row, from_id, from_json_opt, from_word, to_json, to_ms, to_word};
+use crate::event::rank;
+use crate::page::{Key, Page, PageRequest};
+use crate::row::{self, Row, SortColumn, from_id, from_json_opt, from_word, to_json, to_ms, to_word};
 use quantix_model::alert::AlertRule;
 use quantix_model::event::Severity;
 use quantix_model::id::AlertId;
+use quantix_model::list::SortBy;
 use quantix_model::{Fault, UnixMs};
 use sea_orm::Condition;
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -37,6 +40,27 @@ pub struct AlertRecord {
     pub acknowledged_by: String,
 }
 
+/// Which alerts are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlertFilter {
+    /// This and worse.
+    pub severity: Option<Severity>,
+    /// Only those nobody looks after.
+    pub open: bool,
+}
+
+/// Room for a time in milliseconds below the more urgent things; it lasts for 557 years.
+const TIME_BITS: u32 = 44;
+
+impl AlertRecord {
+    /// One figure for the usual order, so that an index can have it: first what nobody looks after, then how bad it is, then
+    /// how new.
+    fn urgency(&self) -> i64 {
+        let open = i64::from(self.acknowledged_at.is_none()) * 4;
+        ((open + rank(self.severity)) << TIME_BITS) | self.raised_at.0.clamp(0, (1 << TIME_BITS) - 1)
+    }
+}
+
 pub(crate) mod table {
     use sea_orm::entity::prelude::*;
 
@@ -55,6 +79,10 @@ pub(crate) mod table {
         pub raised_at: i64,
         pub acknowledged_at: Option<i64>,
         pub acknowledged_by: String,
+        pub severity_rank: i64,
+        pub urgency: i64,
+        /// What a search looks at, in lower case.
+        pub name_key: String,
     }
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
@@ -66,6 +94,11 @@ impl Row for AlertRecord {
     type Entity = table::Entity;
     type Model = table::Model;
     type Active = table::ActiveModel;
+    const ORDERS: &'static [SortColumn<AlertRecord>] = &[
+        (SortBy::Urgency, "urgency", |alert| Key::Int(alert.urgency())),
+        (SortBy::Created, "raised_at", |alert| Key::Int(alert.raised_at.0)),
+    ];
+    const USUALLY_DESCENDING: bool = true;
 
     fn id_text(&self) -> String {
         self.id.to_string()
@@ -86,6 +119,9 @@ impl Row for AlertRecord {
             raised_at: self.raised_at.0,
             acknowledged_at: to_ms(self.acknowledged_at),
             acknowledged_by: self.acknowledged_by.clone(),
+            severity_rank: rank(self.severity),
+            urgency: self.urgency(),
+            name_key: row::name_key(&format!("{} {}", self.message, self.object_name)),
         }
     }
     fn from_model(m: table::Model) -> Result<AlertRecord, StoreError> {
@@ -111,6 +147,29 @@ impl Store {
         row::all(self.reader(), Condition::all()).await
     }
 
+    /// Those nobody looks after first, of these the worst, then the newest, unless another order is asked for; the request's
+    /// filter is looked for in sentence and name.
+    pub async fn alert_page(
+        &self,
+        request: &PageRequest,
+        filter: AlertFilter,
+    ) -> Result<Page<AlertRecord>, StoreError> {
+        let mut wanted = Condition::all();
+        if let Some(severity) = filter.severity {
+            wanted = wanted.add(Expr::col("severity_rank").gte(rank(severity)));
+        }
+        if filter.open {
+            wanted = wanted.add(Expr::col("acknowledged_at").is_null());
+        }
+        row::page(self.reader(), request, wanted).await
+    }
+
+    /// How many somebody looks after.
+    pub async fn alert_count_looked_after(&self) -> Result<u64, StoreError> {
+        let looked_after = Condition::all().add(Expr::col("acknowledged_at").is_not_null());
+        row::count::<AlertRecord>(self.reader(), looked_after).await
+    }
+
     /// Those of one object.
     pub async fn alert_of(&self, object_id: &str) -> Result<Vec<AlertRecord>, StoreError> {
         row::all(self.reader(), Condition::all().add(Expr::col("object_id").eq(object_id))).await
@@ -122,13 +181,26 @@ impl Store {
     }
 
     /// Writes alerts that are new or tell something else than before, and takes away those that are over; all or
-    /// nothing.
+    /// nothing. That somebody looks after one stays, whenever they said so, unless it is worse now than it was then.
     pub async fn alert_settle(&self, written: &[AlertRecord], over: &[AlertId]) -> Result<(), StoreError> {
         let tx = self.begin().await?;
         for alert in written {
-            match row::find::<AlertRecord>(&tx, &alert.id.to_string()).await? {
-                Some(_) => row::put(&tx, alert).await?,
-                None => row::insert(&tx, alert).await?,
+            if row::insert_if_absent(&tx, alert).await? {
+                continue;
+            }
+            let settle = |kept: &mut AlertRecord| {
+                let cared = (kept.severity >= alert.severity)
+                    .then(|| (kept.acknowledged_at, std::mem::take(&mut kept.acknowledged_by)));
+                *kept = alert.clone();
+                if let Some((at, by)) = cared {
+                    (kept.acknowledged_at, kept.acknowledged_by) = (at, by);
+                }
+                Ok::<(), StoreError>(())
+            };
+            match row::alter(&tx, &alert.id.to_string(), settle).await {
+                // Over at the same moment: whoever looks next finds what is.
+                Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                Err(err) => return Err(err),
             }
         }
         for id in over {

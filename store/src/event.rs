@@ -77,7 +77,8 @@ pub(crate) mod table {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-fn rank(severity: Severity) -> i64 {
+/// 1 to 3, so that "this and worse" can be asked for.
+pub(crate) fn rank(severity: Severity) -> i64 {
     match severity {
         Severity::Info => 1,
         Severity::Warning => 2,

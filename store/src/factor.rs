@@ -20,13 +20,13 @@ pub struct FactorRecord {
     pub kind: FactorKind,
     /// As its owner calls it.
     pub name: String,
-    /// App: its secret, sealed. Passkey: its public credential as JSON.
+    /// App: its secret, sealed. Passkey: its public key and the name it belongs to, as JSON.
     pub secret: String,
     /// Passkey: what it calls itself, base64url.
     pub credential_id: Option<String>,
     /// It worked once; before that it counts for nothing.
     pub confirmed: bool,
-    /// App: the time step of the code used last, so that none is used twice.
+    /// App: the time step of the code used last, so that none is used twice. Passkey: its counter when it was used last.
     pub last_step: i64,
     /// Made then.
     pub created_at: UnixMs,

@@ -6,13 +6,15 @@ use crate::row::{Row, select_all, select_page};
 use crate::user::table::Entity as UserEntity;
 use crate::{
     AlertRecord, ApiTokenRecord, AuditRecord, EventRecord, FactorRecord, GrantRecord, HostRecord,
-    IdentitySourceRecord, ImageRecord, JoinTokenRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord, PoolStatusRecord,
-    RecoveryCodeRecord, RoleRecord, SessionRecord, Store, TaskRecord, UploadRecord, UserRecord, VmRecord,
-    VolumeRecord,
+    IdentitySourceRecord, ImageRecord, JoinTokenRecord, PoolAssignmentRecord, PoolRecord, PoolReleaseRecord,
+    PoolStatusRecord, RecoveryCodeRecord, RoleRecord, SessionRecord, Store, TaskRecord, UploadRecord,
+    UserRecord, VmRecord, VolumeRecord,
 };
 use quantix_model::list::Order;
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryTrait, Select, Statement};
+use sea_orm::{
+    Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryTrait, Select, Statement,
+};
 
 async fn open(dir: &tempfile::TempDir) -> Store {
     Store::open_file(&dir.path().join("store.sqlite")).await.unwrap()
@@ -69,6 +71,9 @@ async fn every_list_has_an_index() {
     check_pages::<EventRecord>(&store, &is("severity_rank")).await;
     check(&store, crate::event::select_last("a", "host")).await;
     check(&store, select_all::<AlertRecord>(is("object_id"))).await;
+    check_pages::<AlertRecord>(&store, &all).await;
+    check_pages::<AlertRecord>(&store, &is("severity_rank")).await;
+    check_pages::<AlertRecord>(&store, &Condition::all().add(Expr::col("acknowledged_at").is_null())).await;
     let unfinished = Condition::all().add(Expr::col("is_final").eq(false));
     check(&store, select_all::<TaskRecord>(unfinished)).await;
     check_pages::<UserRecord>(&store, &all).await;

@@ -38,7 +38,7 @@ mod user;
 mod vm;
 mod volume;
 
-pub use alert::AlertRecord;
+pub use alert::{AlertFilter, AlertRecord};
 pub use api_token::ApiTokenRecord;
 pub use audit::{AuditFilter, AuditMark, AuditRecord};
 pub use bulk::Bulk;

@@ -511,7 +511,8 @@ impl Store {
         let tx = self.begin().await?;
         for status in reports {
             let key = status.id_text();
-            if row::find::<PoolAssignmentRecord>(&tx, &key).await?.is_none() {
+            // Held, so that nobody takes the assignment away and leaves the report behind.
+            if row::find_locked::<PoolAssignmentRecord>(&tx, &key).await?.is_none() {
                 continue;
             }
             match row::find::<PoolStatusRecord>(&tx, &key).await? {

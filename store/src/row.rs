@@ -5,10 +5,10 @@ use crate::error::{StoreError, write_error};
 use crate::page::{Key, Mark, Page, PageRequest, token};
 use quantix_model::UnixMs;
 use quantix_model::list::SortBy;
-use sea_orm::sea_query::{Expr, ExprTrait, Func, LikeExpr};
+use sea_orm::sea_query::{Expr, ExprTrait, Func, LikeExpr, OnConflict};
 use sea_orm::{
-    ActiveModelBehavior, ActiveModelTrait, Condition, ConnectionTrait, EntityTrait, IntoActiveModel, Order,
-    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ActiveModelBehavior, ActiveModelTrait, Condition, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel,
+    Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -62,6 +62,20 @@ pub(crate) async fn insert<R: Row>(db: &impl ConnectionTrait, record: &R) -> Res
         .map_err(|err| write_error(R::KIND, &record.id_text(), record.title(), err))
 }
 
+/// Adds the row unless one with its id is there; whether it was added. Of two at the same moment one adds.
+pub(crate) async fn insert_if_absent<R: Row>(
+    db: &impl ConnectionTrait,
+    record: &R,
+) -> Result<bool, StoreError> {
+    let active = record.to_model().into_active_model().reset_all();
+    let keep = OnConflict::column("id").do_nothing().to_owned();
+    match R::Entity::insert(active).on_conflict(keep).exec_without_returning(db).await {
+        Ok(rows) => Ok(rows > 0),
+        Err(DbErr::RecordNotInserted) => Ok(false),
+        Err(err) => Err(write_error(R::KIND, &record.id_text(), record.title(), err)),
+    }
+}
+
 /// The row, if it is there.
 pub(crate) async fn find<R: Row>(db: &impl ConnectionTrait, id: &str) -> Result<Option<R>, StoreError> {
     R::Entity::find().filter(Expr::col("id").eq(id)).one(db).await?.map(R::from_model).transpose()
@@ -74,11 +88,17 @@ pub(crate) async fn get<R: Row>(db: &impl ConnectionTrait, id: &str) -> Result<R
 
 /// The row, held against other writers until the transaction ends.
 pub(crate) async fn get_locked<R: Row>(db: &impl ConnectionTrait, id: &str) -> Result<R, StoreError> {
+    let found = find_locked(db, id).await?;
+    found.ok_or_else(|| StoreError::NotFound { kind: R::KIND, id: id.to_owned() })
+}
+
+/// The row, if it is there, held likewise.
+pub(crate) async fn find_locked<R: Row>(
+    db: &impl ConnectionTrait,
+    id: &str,
+) -> Result<Option<R>, StoreError> {
     let found = R::Entity::find().filter(Expr::col("id").eq(id)).lock_exclusive().one(db).await?;
-    match found {
-        Some(model) => R::from_model(model),
-        None => Err(StoreError::NotFound { kind: R::KIND, id: id.to_owned() }),
-    }
+    found.map(R::from_model).transpose()
 }
 
 /// Overwrites the row.

@@ -200,4 +200,18 @@ impl Store {
         tx.commit().await?;
         Ok(user)
     }
+
+    /// Keeps the same password under another hash, unless it was changed meanwhile.
+    pub async fn user_renew_hash(&self, id: UserId, old: &str, new: &str) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        row::alter(&tx, &id.to_string(), |user: &mut UserRecord| {
+            if user.password_hash == old {
+                user.password_hash = new.to_owned();
+            }
+            Ok::<(), StoreError>(())
+        })
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
 }

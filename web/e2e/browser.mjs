@@ -63,3 +63,13 @@ export class Browser {
     await this.page.getByRole("heading", { name: place, level: 1 }).waitFor();
   }
 }
+
+/** Takes from a field that searches: the first that can be had and has `part` in its name. */
+export async function choose(dialog, label, part = "") {
+  const field = dialog.getByRole("combobox", { name: label, exact: true });
+  await field.click();
+  if (part) await field.fill(part);
+  const list = dialog.page().getByRole("listbox", { name: label, exact: true });
+  await list.getByRole("option").filter({ hasText: part }).and(dialog.page().locator(":not([aria-disabled=true])")).first().click();
+  await list.waitFor({ state: "detached" });
+}

@@ -55,10 +55,12 @@ await timed("filter of VMs", async () => {
 await b.page.waitForTimeout(1_000);
 await b.look("fleet-vms-filtered");
 
-// The pool and the host that an alert is about: the reason must be readable by a person who knows nothing.
-for (const [what, path] of [["pool", "/pools/"], ["host", "/hosts/"]]) {
+// The pools and the host that an alert is about: the reason must be readable by a person who knows nothing. A pool of a rack
+// is shared by many hosts, and one of them cannot use it.
+for (const [what, path, name] of [["pool", "/pools/", /./], ["shared-pool", "/pools/", /^rack-/], ["host", "/hosts/", /./]]) {
   await go("Alerts");
-  const link = b.page.locator(`main a[href*="${path}"]`).first();
+  const link = b.page.locator(`main a[href*="${path}"]`).filter({ hasText: name }).first();
+  await link.waitFor({ timeout: SLOW_MS }).catch(() => undefined);
   if ((await link.count()) === 0) {
     console.log(`no alert tells of a ${what}`);
     continue;
@@ -69,6 +71,10 @@ for (const [what, path] of [["pool", "/pools/"], ["host", "/hosts/"]]) {
   });
   await b.page.waitForTimeout(1_500);
   await b.look(`fleet-${what}-in-trouble`);
+  if (path !== "/pools/") continue;
+  await b.page.getByRole("tab", { name: /^Hosts/ }).click();
+  await b.page.waitForTimeout(1_500);
+  await b.look(`fleet-${what}-in-trouble-hosts`);
 }
 await b.browser.close();
 for (const problem of b.problems) console.error(problem);

@@ -1,5 +1,5 @@
 // Many VMs at once, and everything taken down again: pool off its host, pool deleted, host removed.
-import { SLOW_MS } from "./browser.mjs";
+import { choose, SLOW_MS } from "./browser.mjs";
 
 const row = (b, name) => b.page.getByRole("row").filter({ hasText: name });
 
@@ -85,7 +85,7 @@ export async function leaveSteps(b, step) {
     await b.look("pool-on-no-host");
     await b.button("Assign to a host").click();
     const again = await question(b, 'Assign pool "main"');
-    await again.getByLabel("Host").selectOption({ label: "host-1" });
+    await choose(again, "Host", "host-1");
     await again.getByRole("button", { name: "Assign pool" }).click();
     await row(b, "host-1").getByText("Healthy", { exact: true }).waitFor({ timeout: SLOW_MS });
   });

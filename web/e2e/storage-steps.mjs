@@ -1,7 +1,7 @@
 // Storage as an administrator uses it: a volume's life, a disk for a running guest, and files in a pool.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { SLOW_MS } from "./browser.mjs";
+import { choose, SLOW_MS } from "./browser.mjs";
 
 /** Fills the open dialog and sends it; it must close again. */
 async function dialog(b, title, verb, fill) {
@@ -59,10 +59,7 @@ export async function storageSteps(b, rig, step) {
     await page.waitForTimeout(12_000);
     await tab(b, "Disks");
     await b.button("Attach volume").click();
-    await dialog(b, 'Attach a volume to "web-1"', "Attach volume", async (d) => {
-      const copy = await d.getByLabel("Volume").locator("option", { hasText: "copy-1" }).getAttribute("value");
-      await d.getByLabel("Volume").selectOption(copy);
-    });
+    await dialog(b, 'Attach a volume to "web-1"', "Attach volume", (d) => choose(d, "Volume", "copy-1"));
     await row(b, "copy-1").waitFor({ timeout: SLOW_MS });
     await b.look("vm-disks");
     await row(b, "copy-1").getByRole("button", { name: "Grow" }).click();

@@ -19,11 +19,12 @@ import { FaultPanel } from "./ui/fault";
 
 /** What a page may keep in its address. */
 const TEXTS = ["q", "sort", "tab", "severity", "path", "object", "actor", "from", "to"] as const;
-const FLAGS = ["new", "failed", "everybody"] as const;
+const FLAGS = ["new", "failed", "everybody", "open"] as const;
 
 /**
  * `severity`: events this bad and worse. `path`: folder in a pool's files. `object` and `actor`: ids, only rows of these.
- * `from` and `to`: days, as 2026-11-21. `new`: the create dialog is open.
+ * `from` and `to`: days, as 2026-11-21. `new`: the create dialog is open. `open`: only alerts that
+ * nobody looks after.
  */
 export type PageSearch = Partial<Record<(typeof TEXTS)[number], string> & Record<(typeof FLAGS)[number], boolean>>;
 
@@ -57,7 +58,10 @@ function buildRoutes(api: Api) {
     getParentRoute: () => root,
     path: "/login",
     component: lazyRouteComponent(() => import("./pages/session/login-page"), "LoginPage"),
-    validateSearch: (raw: Record<string, unknown>): { next?: string } => ({ next: raw["next"] ? safeNext(raw["next"]) : undefined }),
+    validateSearch: (raw: Record<string, unknown>): { next?: string; fault?: string } => ({
+      next: raw["next"] ? safeNext(raw["next"]) : undefined,
+      fault: typeof raw["fault"] === "string" && raw["fault"] !== "" ? raw["fault"] : undefined,
+    }),
   });
   const change = createRoute({
     getParentRoute: () => root,
@@ -107,6 +111,7 @@ function buildRoutes(api: Api) {
       page("/certificates", lazyRouteComponent(() => import("./pages/certificate/certificates-page"), "CertificatesPage")),
       page("/alerts", lazyRouteComponent(() => import("./pages/event/alerts-page"), "AlertsPage")),
       page("/events", lazyRouteComponent(() => import("./pages/event/events-page"), "EventsPage")),
+      page("/sign-in", lazyRouteComponent(() => import("./pages/identity/identity-page"), "IdentityPage")),
       page("/users", lazyRouteComponent(() => import("./pages/user/users-page"), "UsersPage")),
       page("/account", lazyRouteComponent(() => import("./pages/account/account-page"), "AccountPage")),
       page("/roles", lazyRouteComponent(() => import("./pages/role/roles-page"), "RolesPage")),

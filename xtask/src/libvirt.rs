@@ -214,7 +214,7 @@ fn prepare(options: &Options) -> Result<File> {
     // a second namespace per guest would try to move our cover of /dev/kvm.
     write(
         &dir.join("etc/qemu.conf"),
-        "cgroup_controllers = [ ]\nsecurity_driver = \"none\"\nnamespaces = [ ]\n",
+        "cgroup_controllers = [ ]\nsecurity_driver = \"none\"\nnamespaces = [ ]\nseccomp_sandbox = 1\n",
     )?;
     for stale in ["run/libvirt-sock", "run/libvirt-sock-ro", "run/libvirtd.pid", "run/virtlogd.pid"] {
         let _ = fs::remove_file(dir.join(stale));

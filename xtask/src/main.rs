@@ -20,11 +20,14 @@ const HELP: &str = "\
 ./x up [--dir D] [--port P] [--api-port P] [--host-port P] [--libvirt-uri U] [--reset [--yes]]
                      builds and starts vDC and node daemon here, and follows their logs
 ./x test [tier…]     runs tidy, fmt, web, clippy, unit, lab and e2e, or those named
-./x bench [what…]    measures start, memory, vm, upload, stall, storage and web, or those named
+./x bench [what…]    measures start, memory, vm, upload, stall, storage, login, rights, renew and web, or those named
 ./x bench fleet [--hosts N] [--pools P] [--vms-per-host V] [--store sqlite|postgresql] [--seconds S]
                      measures a vDC under a whole fleet of simulated hosts
 ./x fleet [--hosts N] [--vms V] [--pools P] [--seed S] [--silent H] [--flapping H] [--lost-answers H] …
                      runs a vDC with a simulated fleet, to look at, until Ctrl-C
+./x fuzz [--seconds N] [--seed S] [--case N]
+                     sends what no client would send to everything that answers strangers; a finding is repeated by
+                     its seed and case
 ./x tidy             checks what a reviewer would otherwise have to say
 ./x libvirt --dir D [--cache D] [--stop-guests]
                      runs a libvirt of its own in D and prints READY once it answers
@@ -60,6 +63,7 @@ fn dispatch(mut words: impl Iterator<Item = String>) -> Result<()> {
         "test" => test::task(words, &root()),
         "bench" => bench::task(words, &root()),
         "fleet" => bench::fleet(words, &root()),
+        "fuzz" => fuzz(words),
         "tidy" => {
             Args::new("tidy", words).done()?;
             tidy::run(&root())
@@ -72,10 +76,19 @@ fn dispatch(mut words: impl Iterator<Item = String>) -> Result<()> {
     }
 }
 
+/// The lab's own program asks both daemons what no client would ask.
+fn fuzz(words: impl Iterator<Item = String>) -> Result<()> {
+    lab_program("quantix-fuzz", words)
+}
+
 /// The lab's Ceph cluster, which is not ours to know: the lab's own program starts it.
 fn ceph(words: impl Iterator<Item = String>) -> Result<()> {
+    lab_program("quantix-lab-ceph", words)
+}
+
+fn lab_program(name: &str, words: impl Iterator<Item = String>) -> Result<()> {
     let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).args(["run", "-q", "-p", "quantix-lab", "--bin", "quantix-lab-ceph", "--"]);
+    cargo.current_dir(root()).args(["run", "-q", "-p", "quantix-lab", "--bin", name, "--"]);
     child::run(cargo.args(words))
 }
 

@@ -11,6 +11,8 @@ use crate::{guest, labvm, tidy};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 struct Tier {
@@ -42,7 +44,11 @@ pub fn task(words: impl Iterator<Item = String>, root: &Path) -> Result<()> {
     let house = House::new(root)?;
     let began = Instant::now();
     let mut rows = Vec::new();
-    for tier in TIERS.iter().filter(|tier| named.is_empty() || named.iter().any(|name| name == tier.name)) {
+    let wanted = |tier: &&Tier| named.is_empty() || named.iter().any(|name| name == tier.name);
+    if TIERS.iter().filter(wanted).any(|tier| ["unit", "lab"].contains(&tier.name)) {
+        house.begin_lab_vm();
+    }
+    for tier in TIERS.iter().filter(wanted) {
         eprintln!("\n── {}: {}", tier.name, tier.what);
         let began = Instant::now();
         let outcome = (tier.run)(&house);
@@ -68,13 +74,32 @@ fn report(rows: &[(&str, Duration, bool)], whole: Duration) -> Result<()> {
 struct House {
     root: PathBuf,
     artefacts: PathBuf,
+    /// Being made beside the tiers that need none.
+    lab_vm: Mutex<Option<JoinHandle<Result<PathBuf>>>>,
 }
 
 impl House {
     fn new(root: &Path) -> Result<Self> {
         let artefacts = root.join("target/artefacts");
         fs::create_dir_all(&artefacts).doing(artefacts.display())?;
-        Ok(Self { root: root.to_path_buf(), artefacts })
+        Ok(Self { root: root.to_path_buf(), artefacts, lab_vm: Mutex::default() })
+    }
+
+    /// Begins to make the lab VM, which takes minutes and mostly waits.
+    fn begin_lab_vm(&self) {
+        let root = self.root.clone();
+        let making = std::thread::spawn(move || labvm::build(&root));
+        *self.lab_vm.lock().unwrap_or_else(PoisonError::into_inner) = Some(making);
+    }
+
+    /// The lab VM is there.
+    fn lab_vm(&self) -> Result<()> {
+        let making = self.lab_vm.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match making.map(JoinHandle::join) {
+            Some(Ok(Ok(_))) => Ok(()),
+            // Beside everything else it may have missed a deadline.
+            _ => labvm::build(&self.root).map(drop),
+        }
     }
 
     fn cargo(&self, words: &[&str]) -> Command {
@@ -116,9 +141,10 @@ impl House {
     }
 
     fn unit(&self) -> Result<()> {
-        labvm::build(&self.root)?;
+        self.lab_vm()?;
         guest::build(&self.root.join("target/guest"))?;
         build::web(&self.root)?;
+        build::packages(&self.root.join("lab/oidc"))?;
         let mut nextest = self.cargo(&["nextest", "run", "--workspace", "--locked", "--profile", "house"]);
         let outcome = run(nextest.envs(self.env()?));
         let report = self.root.join("target/nextest/house/junit.xml");
@@ -127,6 +153,7 @@ impl House {
     }
 
     fn lab(&self) -> Result<()> {
+        self.lab_vm()?;
         let inside = labvm::inside::all(&self.root, None, &[], false);
         // Whoever runs the tier wants to know of both.
         let around = labvm::inside::servers(&self.root, &[], false);

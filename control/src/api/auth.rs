@@ -183,6 +183,14 @@ pub fn sight(context: &RequestContext, permission: Permission) -> Result<Sight, 
     }
 }
 
+/// What the caller may do; nobody may nothing.
+pub fn rights(context: &RequestContext) -> Arc<Rights> {
+    match context.extensions().get::<Caller>() {
+        Some(Caller::Person(person)) => person.rights.clone(),
+        _ => Arc::default(),
+    }
+}
+
 /// Refuses what another site's page sends.
 pub fn check_origin(headers: &HeaderMap, authority: Option<&str>) -> Result<(), Fault> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };

@@ -1,8 +1,7 @@
 //! Certificates on the wire.
 
-use crate::api::Assembly;
-use crate::api::auth;
 use crate::api::error::reply;
+use crate::api::{Assembly, auth, reach};
 use crate::services::{App, certificate};
 use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::certificate::v1 as wire;
@@ -29,10 +28,11 @@ impl Api {
 impl wire::CertificateService for Api {
     async fn get_certificates(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         _request: ServiceRequest<'_, wire::GetCertificatesRequest>,
     ) -> ServiceResult<wire::Certificates> {
-        reply(certificate::get(&self.0).await)
+        let found = certificate::get(&self.0).await;
+        reply(found.map(|found| reach::limit(&auth::rights(&context), found)))
     }
 
     async fn upload_certificate(

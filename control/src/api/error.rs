@@ -44,7 +44,8 @@ pub fn json_response(fault: &Fault) -> Response {
     response
 }
 
-fn note(fault: &Fault) {
+/// Tells the audit log and the trace of a fault that is answered.
+pub(crate) fn note(fault: &Fault) {
     crate::services::audit::failed(fault);
     match fault.code {
         FaultCode::Internal => tracing::error!(cause = fault.cause, "a mistake of ours"),

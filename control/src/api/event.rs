@@ -11,7 +11,7 @@ use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_contract::twin;
 use quantix_model::Fault;
 use quantix_model::right::{Permission, refused};
-use quantix_store::{EventFilter, PageRequest};
+use quantix_store::{AlertFilter, EventFilter, PageRequest};
 use std::sync::Arc;
 
 struct Events(Arc<App>);
@@ -74,10 +74,7 @@ impl events::EventService for Events {
         let person = auth::person(&context)?;
         let work = async {
             self.check(person, request.object_id).await?;
-            let severity = match request.severity.to_i32() {
-                0 => None,
-                _ => Some(twin::read("severity", request.severity)?),
-            };
+            let severity = twin::read_opt("severity", request.severity)?;
             let filter = EventFilter { object_id: request.object_id.to_owned(), severity };
             self.list(page(request.filter, request.page_size, request.page_token, None)?, filter).await
         };
@@ -89,10 +86,16 @@ impl alerts::AlertService for Alerts {
     async fn list_alerts(
         &self,
         _context: RequestContext,
-        _request: ServiceRequest<'_, alerts::ListAlertsRequest>,
+        request: ServiceRequest<'_, alerts::ListAlertsRequest>,
     ) -> ServiceResult<alerts::ListAlertsResponse> {
-        let all = alert::list(&self.0).await;
-        reply(all.map(|alerts| alerts::ListAlertsResponse { alerts, ..Default::default() }))
+        let asked = request.to_owned_message();
+        let work = async {
+            let order = asked.order.as_option();
+            let request = page(&asked.filter, asked.page_size, &asked.page_token, order)?;
+            let severity = twin::read_opt("severity", asked.severity)?;
+            alert::list(&self.0, &request, AlertFilter { severity, open: asked.open }).await
+        };
+        reply(work.await)
     }
 
     async fn acknowledge_alert(

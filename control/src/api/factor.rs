@@ -1,10 +1,11 @@
 //! The caller's second factors on the wire.
 
 use crate::api::error::reply;
-use crate::api::session::address;
+use crate::api::session::{address, site};
 use crate::api::{Assembly, Person, auth};
-use crate::services::factor;
 use crate::services::session::Sessions;
+use crate::services::site::Site;
+use crate::services::{factor, passkey};
 use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::factor::v1 as wire;
 use quantix_model::Fault;
@@ -20,13 +21,15 @@ pub fn mount(assembly: &mut Assembly, sessions: Arc<Sessions>) {
 }
 
 impl Api {
-    async fn list(&self, caller: &Person) -> Result<wire::ListFactorsResponse, Fault> {
+    async fn list(&self, caller: &Person, here: Option<&Site>) -> Result<wire::ListFactorsResponse, Fault> {
         let store = &self.0.core.store;
         let user = store.user_get(caller.user_id).await?;
         let factors = factor::confirmed(&self.0.core, user.id).await?;
         let left = store.recovery_code_count(user.id).await?;
+        let refusal = passkey::check_may_add(&self.0.core, &user, here).err();
         Ok(wire::ListFactorsResponse {
-            factors: factors.iter().map(factor::view).collect(),
+            factors: factors.iter().map(|factor| factor::view(factor, here)).collect(),
+            passkey_reason_if_not: refusal.map(|f| format!("{} {}", f.message, f.remedy)).unwrap_or_default(),
             recovery_codes_left: u32::try_from(left).unwrap_or(u32::MAX),
             needs_password: user.source != UserSource::Oidc,
             ..Default::default()
@@ -55,13 +58,45 @@ impl Api {
         caller: &Person,
         asked: wire::RemoveFactorRequest,
         from: IpAddr,
+        here: Option<&Site>,
     ) -> Result<wire::ListFactorsResponse, Fault> {
         let id = asked.factor_id.parse()?;
         let user = self.0.prove(caller, &asked.password, from).await?;
         if !self.0.core.store.factor_delete(user.id, id).await? {
             return Err(Fault::not_found("second factor of yours", id));
         }
-        self.list(caller).await
+        self.list(caller, here).await
+    }
+
+    async fn begin_passkey(
+        &self,
+        caller: &Person,
+        asked: wire::BeginPasskeyRequest,
+        from: IpAddr,
+        here: Option<&Site>,
+    ) -> Result<wire::BeginPasskeyResponse, Fault> {
+        let user = self.0.prove(caller, &asked.password, from).await?;
+        let begun = passkey::begin(&self.0, caller, &user, &asked.name, here).await?;
+        Ok(wire::BeginPasskeyResponse {
+            ceremony: begun.ceremony,
+            options_json: begun.options_json,
+            ..Default::default()
+        })
+    }
+
+    async fn confirm_passkey(
+        &self,
+        caller: &Person,
+        asked: wire::ConfirmPasskeyRequest,
+        here: Option<&Site>,
+    ) -> Result<wire::ConfirmFactorResponse, Fault> {
+        let answer = passkey::Answer { ceremony: &asked.ceremony, credential_json: &asked.credential_json };
+        let (factor, recovery_codes) = passkey::confirm(&self.0, caller, answer).await?;
+        Ok(wire::ConfirmFactorResponse {
+            factor: factor::view(&factor, here).into(),
+            recovery_codes,
+            ..Default::default()
+        })
     }
 
     async fn recovery_codes(
@@ -86,7 +121,7 @@ impl wire::FactorService for Api {
         context: RequestContext,
         _request: ServiceRequest<'_, wire::ListFactorsRequest>,
     ) -> ServiceResult<wire::ListFactorsResponse> {
-        reply(self.list(auth::person(&context)?).await)
+        reply(self.list(auth::person(&context)?, site(&context)).await)
     }
 
     async fn begin_totp(
@@ -108,7 +143,7 @@ impl wire::FactorService for Api {
             let id = request.factor_id.parse()?;
             let (factor, recovery_codes) = factor::confirm_totp(&self.0.core, user, id, request.code).await?;
             Ok(wire::ConfirmFactorResponse {
-                factor: factor::view(&factor).into(),
+                factor: factor::view(&factor, None).into(),
                 recovery_codes,
                 ..Default::default()
             })
@@ -122,7 +157,26 @@ impl wire::FactorService for Api {
         request: ServiceRequest<'_, wire::RemoveFactorRequest>,
     ) -> ServiceResult<wire::ListFactorsResponse> {
         let caller = auth::person(&context)?;
-        reply(self.remove(caller, request.to_owned_message(), address(&context)).await)
+        let asked = request.to_owned_message();
+        reply(self.remove(caller, asked, address(&context), site(&context)).await)
+    }
+
+    async fn begin_passkey(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::BeginPasskeyRequest>,
+    ) -> ServiceResult<wire::BeginPasskeyResponse> {
+        let (caller, asked) = (auth::person(&context)?, request.to_owned_message());
+        reply(self.begin_passkey(caller, asked, address(&context), site(&context)).await)
+    }
+
+    async fn confirm_passkey(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::ConfirmPasskeyRequest>,
+    ) -> ServiceResult<wire::ConfirmFactorResponse> {
+        let (caller, asked) = (auth::person(&context)?, request.to_owned_message());
+        reply(self.confirm_passkey(caller, asked, site(&context)).await)
     }
 
     async fn make_recovery_codes(

@@ -5,6 +5,7 @@
 use crate::api::Assembly;
 use crate::api::auth::{self, Caller};
 use crate::api::error::{json_response, reply, rpc};
+use crate::api::reach;
 use crate::bus::Thing;
 use crate::services::{App, audit, file, file_upload, file_work};
 use axum::body::Body;
@@ -55,7 +56,11 @@ impl wire::FileService for Api {
         request: ServiceRequest<'_, wire::GetFileRequest>,
     ) -> ServiceResult<wire::FileDetails> {
         self.check(&context, Permission::FileRead, request.pool_id.parse()).await?;
-        reply(async { file::get(&self.0, request.pool_id.parse()?, request.path).await }.await)
+        let mut found = async { file::get(&self.0, request.pool_id.parse()?, request.path).await }.await;
+        if let Some(file) = found.as_mut().ok().and_then(|details| details.file.as_option_mut()) {
+            reach::limit_file(&auth::rights(&context), request.pool_id, file);
+        }
+        reply(found)
     }
 
     async fn make_folder(

@@ -1,8 +1,8 @@
 //! Hosts on the wire.
 
 use crate::api::Assembly;
-use crate::api::auth;
 use crate::api::error::{reply, rpc};
+use crate::api::{auth, reach};
 use crate::bus::Thing;
 use crate::services::{App, audit, device, host, host_enrol, log};
 use connectrpc::{ConnectError, RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
@@ -62,10 +62,15 @@ impl Api {
 impl wire::HostService for Api {
     async fn list_hosts(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::ListHostsRequest>,
     ) -> ServiceResult<wire::ListHostsResponse> {
-        reply(self.list(request.to_owned_message()).await)
+        let asked = async {
+            let mut answer = self.list(request.to_owned_message()).await?;
+            answer.hosts = reach::limit_all(&auth::rights(&context), answer.hosts);
+            Ok(answer)
+        };
+        reply(asked.await)
     }
 
     async fn get_host(
@@ -74,7 +79,8 @@ impl wire::HostService for Api {
         request: ServiceRequest<'_, wire::GetHostRequest>,
     ) -> ServiceResult<wire::Host> {
         self.check(&context, Permission::HostView, request.id.parse()).await?;
-        reply(async { host::get(&self.0, request.id.parse()?).await }.await)
+        let host = async { host::get(&self.0, request.id.parse()?).await }.await;
+        reply(host.map(|host| reach::limit(&auth::rights(&context), host)))
     }
 
     async fn list_host_offers(
@@ -121,7 +127,12 @@ impl wire::HostService for Api {
         request: ServiceRequest<'_, wire::ListDevicesRequest>,
     ) -> ServiceResult<wire::ListDevicesResponse> {
         self.check(&context, Permission::HostView, request.host_id.parse()).await?;
-        reply(async { device::list(&self.0, request.host_id.parse()?).await }.await)
+        let asked = async {
+            let mut answer = device::list(&self.0, request.host_id.parse()?).await?;
+            answer.devices = reach::limit_all(&auth::rights(&context), answer.devices);
+            Ok(answer)
+        };
+        reply(asked.await)
     }
 
     async fn initialise_device(

@@ -19,7 +19,8 @@ pub fn mount(assembly: &mut Assembly, sessions: &Arc<Sessions>) {
 }
 
 fn wish(asked: Option<&wire::IdentitySourceWish>) -> Result<Wish, Fault> {
-    let asked = asked.ok_or_else(|| Fault::invalid("source", "The field source is missing.", "Fill it in."))?;
+    let asked =
+        asked.ok_or_else(|| Fault::invalid("source", "The field source is missing.", "Fill it in."))?;
     Ok(Wish {
         title: asked.title.clone(),
         enabled: asked.enabled,
@@ -99,9 +100,8 @@ impl wire::IdentityService for Api {
         request: ServiceRequest<'_, wire::DeleteIdentitySourceRequest>,
     ) -> ServiceResult<wire::DeleteIdentitySourceResponse> {
         let caller = auth::person(&context)?;
-        let work = async {
-            identity::delete(&self.0, caller, request.id.parse()?, request.delete_people).await
-        };
+        let work =
+            async { identity::delete(&self.0, caller, request.id.parse()?, request.delete_people).await };
         reply(work.await.map(|()| wire::DeleteIdentitySourceResponse::default()))
     }
 

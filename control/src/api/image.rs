@@ -3,6 +3,7 @@
 use crate::api::Assembly;
 use crate::api::auth::{self, Caller};
 use crate::api::error::{json_response, reply, rpc};
+use crate::api::reach;
 use crate::bus::Thing;
 use crate::services::upload::Offset;
 use crate::services::{App, audit, image, upload};
@@ -97,7 +98,9 @@ impl wire::ImageService for Api {
     ) -> ServiceResult<wire::ListImagesResponse> {
         let asked = async {
             let sight = auth::sight(&context, Permission::ImageView)?;
-            self.list(request.to_owned_message(), &sight).await
+            let mut answer = self.list(request.to_owned_message(), &sight).await?;
+            answer.images = reach::limit_all(&auth::rights(&context), answer.images);
+            Ok(answer)
         };
         reply(asked.await)
     }
@@ -108,7 +111,8 @@ impl wire::ImageService for Api {
         request: ServiceRequest<'_, wire::GetImageRequest>,
     ) -> ServiceResult<wire::Image> {
         self.check(&context, Permission::ImageView, request.id.parse()).await?;
-        reply(async { image::get(&self.0, request.id.parse()?).await }.await)
+        let image = async { image::get(&self.0, request.id.parse()?).await }.await;
+        reply(image.map(|image| reach::limit(&auth::rights(&context), image)))
     }
 
     async fn create_image(

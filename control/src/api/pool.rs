@@ -1,8 +1,8 @@
 //! Pools on the wire.
 
 use crate::api::Assembly;
-use crate::api::auth;
 use crate::api::error::{reply, rpc};
+use crate::api::{auth, reach};
 use crate::bus::Thing;
 use crate::services::{App, audit, explore, pool, pool_change};
 use connectrpc::{ConnectError, RequestContext, ServiceRequest, ServiceResult};
@@ -111,7 +111,9 @@ impl wire::PoolService for Api {
     ) -> ServiceResult<wire::ListPoolsResponse> {
         let asked = async {
             let sight = auth::sight(&context, Permission::PoolView)?;
-            self.list(request.to_owned_message(), &sight).await
+            let mut answer = self.list(request.to_owned_message(), &sight).await?;
+            answer.pools = reach::limit_all(&auth::rights(&context), answer.pools);
+            Ok(answer)
         };
         reply(asked.await)
     }
@@ -122,7 +124,8 @@ impl wire::PoolService for Api {
         request: ServiceRequest<'_, wire::GetPoolRequest>,
     ) -> ServiceResult<wire::Pool> {
         self.check(&context, Permission::PoolView, request.id.parse()).await?;
-        reply(async { pool::get(&self.0, request.id.parse()?).await }.await)
+        let pool = async { pool::get(&self.0, request.id.parse()?).await }.await;
+        reply(pool.map(|pool| reach::limit(&auth::rights(&context), pool)))
     }
 
     async fn create_pool(
@@ -222,6 +225,11 @@ impl wire::PoolService for Api {
         request: ServiceRequest<'_, wire::ListFilesRequest>,
     ) -> ServiceResult<wire::ListFilesResponse> {
         self.check(&context, Permission::FileRead, request.pool_id.parse()).await?;
-        reply(pool::list_files(&self.0, request.to_owned_message()).await)
+        let mut answer = pool::list_files(&self.0, request.to_owned_message()).await;
+        if let Ok(answer) = &mut answer {
+            let rights = auth::rights(&context);
+            answer.files.iter_mut().for_each(|file| reach::limit_file(&rights, request.pool_id, file));
+        }
+        reply(answer)
     }
 }

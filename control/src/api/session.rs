@@ -4,7 +4,8 @@ use crate::api::auth::{self, COOKIE, Line};
 use crate::api::error::{reply, rpc};
 use crate::api::{Assembly, Person};
 use crate::services::session::{Proof, Sessions, SignedIn, Step, Visitor};
-use crate::services::{audit, browser, role};
+use crate::services::site::Site;
+use crate::services::{audit, browser, passkey, role};
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
 use quantix_contract::quantix::session::v1 as wire;
 use quantix_contract::time::to_proto;
@@ -66,9 +67,15 @@ pub(crate) fn address(context: &RequestContext) -> IpAddr {
     context.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |a| a.ip())
 }
 
+/// By which address the vDC was reached.
+pub(crate) fn site(context: &RequestContext) -> Option<&Site> {
+    context.extensions().get::<Site>()
+}
+
 fn visitor(context: &RequestContext) -> Visitor {
     let agent = context.header("user-agent").and_then(|value| value.to_str().ok());
-    Visitor { address: address(context), browser: browser::in_words(agent.unwrap_or_default()) }
+    let browser = browser::in_words(agent.unwrap_or_default());
+    Visitor { address: address(context), browser, site: site(context).cloned() }
 }
 
 /// Browsers say so themselves, in headers that scripts cannot set.
@@ -129,6 +136,7 @@ impl wire::SessionService for Api {
                     totp: needed.totp,
                     passkey: needed.passkey,
                     recovery_code: needed.recovery_code,
+                    passkey_reason_if_not: needed.passkey_reason_if_not,
                     ..Default::default()
                 };
                 Response::ok(wire::LoginResponse {
@@ -137,6 +145,19 @@ impl wire::SessionService for Api {
                 })
             }
         }
+    }
+
+    async fn begin_passkey_login(
+        &self,
+        context: RequestContext,
+        request: ServiceRequest<'_, wire::BeginPasskeyLoginRequest>,
+    ) -> ServiceResult<wire::BeginPasskeyLoginResponse> {
+        let begun = passkey::begin_sign_in(&self.0, request.challenge, &visitor(&context)).await;
+        reply(begun.map(|begun| wire::BeginPasskeyLoginResponse {
+            ceremony: begun.ceremony,
+            options_json: begun.options_json,
+            ..Default::default()
+        }))
     }
 
     async fn confirm_login(
@@ -149,12 +170,22 @@ impl wire::SessionService for Api {
         let proof = match &asked.proof {
             Some(Wire::TotpCode(code)) => Proof::Totp(code),
             Some(Wire::RecoveryCode(code)) => Proof::RecoveryCode(code),
+            Some(Wire::Passkey(shown)) => Proof::Passkey(passkey::Answer {
+                ceremony: &shown.ceremony,
+                credential_json: &shown.credential_json,
+            }),
             None => {
-                let fault = Fault::invalid("proof", "No proof was given.", "Give a code.");
+                let fault = Fault::invalid("proof", "No proof was given.", "Give a code or a passkey.");
                 return Err(rpc(&fault));
             }
         };
-        let done = self.0.confirm(&asked.challenge, proof, &visitor(&context)).await;
+        let visitor = visitor(&context);
+        let done = match proof {
+            Proof::Passkey(answer) if asked.challenge.is_empty() => {
+                passkey::sign_in(&self.0, answer, &visitor).await
+            }
+            proof => self.0.confirm(&asked.challenge, proof, &visitor).await,
+        };
         self.welcome(&context, &done.map_err(|f| rpc(&f))?).await
     }
 

@@ -42,6 +42,8 @@ pub enum Audit {
 const READS: Audit = Audit::Refusals("it only reads");
 /// What a host reports is an event when it means something.
 const REPORT: Audit = Audit::No("a report of a host; what it changes stands in the events");
+/// Each sign-in page asks for one when it is opened.
+const ASKS: Audit = Audit::No("it opens nothing; who came in with it stands with ConfirmLogin");
 /// The connection says nothing of its own.
 const STREAM: Audit = Audit::No("it follows what is on a screen; each thing is checked");
 
@@ -52,6 +54,7 @@ use Permission as P;
 #[rustfmt::skip]
 pub const RPCS: &[(&str, Need, Audit)] = &[
     ("/quantix.session.v1.SessionService/Login", Public, Audit::Yes),
+    ("/quantix.session.v1.SessionService/BeginPasskeyLogin", Public, ASKS),
     ("/quantix.session.v1.SessionService/ConfirmLogin", Public, Audit::Yes),
     ("/quantix.session.v1.SessionService/Logout", Newcomer, Audit::Yes),
     ("/quantix.session.v1.SessionService/GetSession", Newcomer, READS),
@@ -62,6 +65,8 @@ pub const RPCS: &[(&str, Need, Audit)] = &[
     ("/quantix.factor.v1.FactorService/ListFactors", Own, READS),
     ("/quantix.factor.v1.FactorService/BeginTotp", Own, Audit::Yes),
     ("/quantix.factor.v1.FactorService/ConfirmTotp", Own, Audit::Yes),
+    ("/quantix.factor.v1.FactorService/BeginPasskey", Own, Audit::Yes),
+    ("/quantix.factor.v1.FactorService/ConfirmPasskey", Own, Audit::Yes),
     ("/quantix.factor.v1.FactorService/RemoveFactor", Own, Audit::Yes),
     ("/quantix.factor.v1.FactorService/MakeRecoveryCodes", Own, Audit::Yes),
     ("/quantix.user.v1.UserService/ListUsers", Right(P::PeopleView), READS),
@@ -74,8 +79,8 @@ pub const RPCS: &[(&str, Need, Audit)] = &[
     ("/quantix.user.v1.UserService/DeleteUser", Right(P::PeopleManage), Audit::Yes),
     ("/quantix.user.v1.UserService/ListUserSessions", Right(P::PeopleView), READS),
     ("/quantix.user.v1.UserService/RevokeUserSessions", Right(P::PeopleManage), Audit::Yes),
-    ("/quantix.identity.v1.IdentityService/ListSignInWays", Public, Audit::No("what the sign-in page shows to anybody")),
-    ("/quantix.identity.v1.IdentityService/GetSignInFault", Public, Audit::No("what the sign-in page shows; the sign-in itself is written down")),
+    ("/quantix.identity.v1.IdentityService/ListSignInWays", Public, READS),
+    ("/quantix.identity.v1.IdentityService/GetSignInFault", Public, READS),
     ("/quantix.identity.v1.IdentityService/ListIdentitySources", Right(P::PeopleView), READS),
     ("/quantix.identity.v1.IdentityService/CreateIdentitySource", Right(P::PeopleManage), Audit::Yes),
     ("/quantix.identity.v1.IdentityService/UpdateIdentitySource", Right(P::PeopleManage), Audit::Yes),
@@ -180,6 +185,9 @@ pub type RouteRow = (&'static [Method], &'static str, Need, Audit);
 pub const ROUTES: &[RouteRow] = &[
     (&[Method::GET], "/healthz", Public, Audit::No("it tells nothing")),
     (&[Method::GET], "/readyz", Public, Audit::No("it tells only whether work is taken")),
+    // Whoever comes to these has no session yet. What came of it is written down when they come back.
+    (&[Method::GET], "/api/v1/sign-in/oidc/callback", Public, Audit::Yes),
+    (&[Method::GET], "/api/v1/sign-in/oidc/{source_id}", Public, Audit::Refusals("it only begins")),
     (&[Method::GET], "/api/v1/openapi.json", Need::Person, READS),
     (
         &[Method::HEAD, Method::PATCH, Method::OPTIONS],

@@ -1,7 +1,7 @@
 //! People on the wire.
 
 use crate::api::error::reply;
-use crate::api::{Assembly, Person, auth, page};
+use crate::api::{Assembly, Person, auth, page, reach};
 use crate::services::session::Sessions;
 use crate::services::user;
 use connectrpc::{RequestContext, ServiceRequest, ServiceResult};
@@ -28,7 +28,7 @@ impl Api {
         let request = page(&asked.filter, asked.page_size, &asked.page_token, order)?;
         let page = user::list(&self.0, caller, &request).await?;
         Ok(wire::ListUsersResponse {
-            users: page.rows,
+            users: reach::limit_all(&caller.rights, page.rows),
             next_page_token: page.next_token,
             total: page.total,
             ..Default::default()
@@ -70,7 +70,8 @@ impl wire::UserService for Api {
         request: ServiceRequest<'_, wire::GetUserRequest>,
     ) -> ServiceResult<wire::User> {
         let caller = auth::person(&context)?;
-        reply(async { user::get(&self.0, caller, request.id.parse()?).await }.await)
+        let user = async { user::get(&self.0, caller, request.id.parse()?).await }.await;
+        reply(user.map(|user| reach::limit(&caller.rights, user)))
     }
 
     async fn create_user(

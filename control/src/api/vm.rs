@@ -1,8 +1,8 @@
 //! Virtual machines on the wire.
 
 use crate::api::Assembly;
-use crate::api::auth;
 use crate::api::error::{reply, rpc};
+use crate::api::{auth, reach};
 use crate::bus::Thing;
 use crate::services::vm_create::{DiskWish, Wish};
 use crate::services::{App, audit, console, vm, vm_adopt, vm_create, volume};
@@ -122,7 +122,9 @@ impl wire::VmService for Api {
     ) -> ServiceResult<wire::ListVmsResponse> {
         let asked = async {
             let sight = auth::sight(&context, Permission::VmView)?;
-            self.list(request.to_owned_message(), &sight).await
+            let mut answer = self.list(request.to_owned_message(), &sight).await?;
+            answer.vms = reach::limit_all(&auth::rights(&context), answer.vms);
+            Ok(answer)
         };
         reply(asked.await)
     }
@@ -133,7 +135,8 @@ impl wire::VmService for Api {
         request: ServiceRequest<'_, wire::GetVmRequest>,
     ) -> ServiceResult<wire::Vm> {
         self.check(&context, Permission::VmView, request.id.parse()).await?;
-        reply(async { vm::get(&self.0, request.id.parse()?).await }.await)
+        let vm = async { vm::get(&self.0, request.id.parse()?).await }.await;
+        reply(vm.map(|vm| reach::limit(&auth::rights(&context), vm)))
     }
 
     async fn list_placements(
@@ -186,10 +189,15 @@ impl wire::VmService for Api {
 
     async fn list_discovered_vms(
         &self,
-        _context: RequestContext,
+        context: RequestContext,
         request: ServiceRequest<'_, wire::ListDiscoveredVmsRequest>,
     ) -> ServiceResult<wire::ListDiscoveredVmsResponse> {
-        reply(async { vm_adopt::list(&self.0, request.host_id.parse()?).await }.await)
+        let found = async {
+            let mut answer = vm_adopt::list(&self.0, request.host_id.parse()?).await?;
+            answer.vms = reach::limit_all(&auth::rights(&context), answer.vms);
+            Ok(answer)
+        };
+        reply(found.await)
     }
 
     async fn adopt_vm(

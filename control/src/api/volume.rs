@@ -1,8 +1,8 @@
 //! Volumes on the wire.
 
 use crate::api::Assembly;
-use crate::api::auth;
 use crate::api::error::{reply, rpc};
+use crate::api::{auth, reach};
 use crate::bus::Thing;
 use crate::services::snapshot::What;
 use crate::services::{App, audit, orphan, snapshot, volume, volume_change, volume_flatten};
@@ -128,7 +128,9 @@ impl wire::VolumeService for Api {
     ) -> ServiceResult<wire::ListVolumesResponse> {
         let asked = async {
             let sight = auth::sight(&context, Permission::VolumeView)?;
-            self.list(request.to_owned_message(), &sight).await
+            let mut answer = self.list(request.to_owned_message(), &sight).await?;
+            answer.volumes = reach::limit_all(&auth::rights(&context), answer.volumes);
+            Ok(answer)
         };
         reply(asked.await)
     }
@@ -139,7 +141,8 @@ impl wire::VolumeService for Api {
         request: ServiceRequest<'_, wire::GetVolumeRequest>,
     ) -> ServiceResult<wire::Volume> {
         self.check(&context, Permission::VolumeView, request.id.parse()).await?;
-        reply(async { volume::get(&self.0, request.id.parse()?).await }.await)
+        let volume = async { volume::get(&self.0, request.id.parse()?).await }.await;
+        reply(volume.map(|volume| reach::limit(&auth::rights(&context), volume)))
     }
 
     async fn create_volume(

@@ -21,7 +21,7 @@ pub use issue::LEAF_LIFE;
 pub use own::Own;
 
 use crate::clock::Clock;
-use crate::seal::Seal;
+use crate::seal::{Seal, is_sealed};
 use quantix_client::tls::{self, CertificateFacts, Identity, VDC_NAME, host_name};
 use quantix_model::UnixMs;
 use quantix_model::fault::{Fault, FaultCode};
@@ -31,12 +31,16 @@ use rustls::{ClientConfig, ServerConfig};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 const AUTHORITIES: &str = "authorities.json";
 const BUNDLE: &str = "ca.pem";
 /// Where a release that knew one authority kept its key, in clear.
 const LEGACY_KEY: &str = "ca.key";
+/// Sealed; releases before kept it in clear.
 const VDC_KEY: &str = "vdc.key";
+/// What the sealed key is good for.
+const VDC_KEY_PURPOSE: &str = "the vDC's certificate";
 const VDC_PEM: &str = "vdc.pem";
 /// `quantix-vdc rotate-ca` leaves this for the vDC that runs, or will.
 const WANTED: &str = "rotate.wanted";
@@ -62,7 +66,7 @@ impl Bundle {
 struct Held {
     authorities: Authorities,
     bundle: Arc<Bundle>,
-    vdc_key_pem: String,
+    vdc_key_pem: Zeroizing<String>,
     vdc_pem: String,
     own: Option<Own>,
 }
@@ -104,7 +108,8 @@ impl Pki {
         let authorities = load(&folder, seal, now)?;
         let bundle = Bundle::of(&authorities)?;
         let own = Own::load(&folder)?;
-        let held = Held { authorities, bundle, vdc_key_pem: String::new(), vdc_pem: String::new(), own };
+        let held =
+            Held { authorities, bundle, vdc_key_pem: Zeroizing::default(), vdc_pem: String::new(), own };
         let pki = Pki {
             folder,
             clock: clock.clone(),
@@ -114,7 +119,7 @@ impl Pki {
             changing: Mutex::new(()),
             epoch: watch::channel(0).0,
         };
-        let key = file::read(&pki.folder, VDC_KEY)?.unwrap_or_default();
+        let key = pki.take_over_key()?;
         let pem = file::read(&pki.folder, VDC_PEM)?.unwrap_or_default();
         let mut held = Held::clone(&pki.held());
         (held.vdc_key_pem, held.vdc_pem) = (key, pem);
@@ -122,6 +127,26 @@ impl Pki {
         file::write(&pki.folder, BUNDLE, &held.bundle.pem)?;
         pki.hold(held);
         Ok(pki)
+    }
+
+    /// The vDC's key, sealed from now on when it was not. What cannot be opened is made anew, with its certificate.
+    fn take_over_key(&self) -> Result<Zeroizing<String>, Fault> {
+        let Some(text) = file::read(&self.folder, VDC_KEY)?.map(Zeroizing::new) else {
+            return Ok(Zeroizing::default());
+        };
+        if !is_sealed(&text) {
+            self.write_key(&text)?;
+            tracing::info!("the key of the vDC's certificate was sealed");
+            return Ok(text);
+        }
+        Ok(self.seal.open_text(VDC_KEY_PURPOSE, &text).unwrap_or_else(|fault| {
+            tracing::warn!(%fault, "the vDC's certificate is made anew");
+            Zeroizing::default()
+        }))
+    }
+
+    fn write_key(&self, pem: &str) -> Result<(), Fault> {
+        file::write(&self.folder, VDC_KEY, &self.seal.close(VDC_KEY_PURPOSE, pem.as_bytes())?)
     }
 
     fn held(&self) -> Arc<Held> {
@@ -144,10 +169,11 @@ impl Pki {
         let (leaf, _) = issue::sign(issuer, &issuer.key(&self.seal)?, &key, &self.names, "Quantix-vDC", now)?;
         // With the authority behind it: a host that joins knows only that one's fingerprint.
         let pem = leaf + &issuer.certificate_pem;
-        file::write(&self.folder, VDC_KEY, &key.serialize_pem())?;
+        let key_pem = Zeroizing::new(key.serialize_pem());
+        self.write_key(&key_pem)?;
         file::write(&self.folder, VDC_PEM, &pem)?;
         tracing::info!("made a new certificate for the vDC");
-        (held.vdc_key_pem, held.vdc_pem) = (key.serialize_pem(), pem);
+        (held.vdc_key_pem, held.vdc_pem) = (key_pem, pem);
         Ok(true)
     }
 
@@ -307,6 +333,14 @@ pub fn want_rotation(data_dir: &Path) -> Result<(), Fault> {
         ));
     }
     file::write(&folder, WANTED, "")
+}
+
+/// The vDC's key and certificate as they stand in its data folder, for tools that act for it.
+pub fn stored_identity(data_dir: &Path, seal: &Seal) -> Result<Identity, Fault> {
+    let folder = data_dir.join(crate::backup::PKI);
+    let key = file::read(&folder, VDC_KEY)?.unwrap_or_default();
+    let pem = file::read(&folder, VDC_PEM)?.unwrap_or_default();
+    Identity::from_pem(&pem, &seal.open_text(VDC_KEY_PURPOSE, &key)?)
 }
 
 fn load(folder: &Path, seal: &Seal, now: UnixMs) -> Result<Authorities, Fault> {

@@ -35,6 +35,31 @@ fn made_once_private_and_renewed_in_time() {
 }
 
 #[test]
+fn no_private_key_stands_in_clear_and_one_of_an_older_release_is_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::system();
+    let seal = Seal::open(&dir.path().join("seal.key"), true).unwrap();
+    let was = open(&dir, &[], &clock).unwrap().vdc_facts().unwrap();
+    let path = dir.path().join("pki/vdc.key");
+    let sealed = std::fs::read_to_string(&path).unwrap();
+    assert!(is_sealed(&sealed) && !sealed.contains("PRIVATE KEY"), "{sealed}");
+    assert!(stored_identity(dir.path(), &seal).is_ok());
+
+    // As an older release, or a backup by one, left it.
+    let pem = seal.open_text(VDC_KEY_PURPOSE, &sealed).unwrap();
+    std::fs::write(&path, pem.as_bytes()).unwrap();
+    let pki = open(&dir, &[], &clock).unwrap();
+    assert_eq!(pki.vdc_facts().unwrap(), was, "it is the same key");
+    assert!(is_sealed(&std::fs::read_to_string(&path).unwrap()));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+    // What nobody can open is made anew: its authority is there.
+    std::fs::write(&path, "qs1.00000000.AAAA").unwrap();
+    assert_ne!(open(&dir, &[], &clock).unwrap().vdc_facts().unwrap(), was);
+    assert!(stored_identity(dir.path(), &seal).is_ok());
+}
+
+#[test]
 fn the_vdc_renews_its_own_certificate_while_it_runs() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::system();

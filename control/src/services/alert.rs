@@ -10,8 +10,7 @@ use quantix_model::Fault;
 use quantix_model::alert::{AlertRule, Finding};
 use quantix_model::event::{EventKind, Severity};
 use quantix_model::id::AlertId;
-use quantix_store::{AlertRecord, StoreError};
-use std::cmp::Reverse;
+use quantix_store::{AlertFilter, AlertRecord, PageRequest, StoreError};
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
@@ -47,11 +46,20 @@ fn id_of(rule: AlertRule, object: Uuid) -> AlertId {
     AlertId(Uuid::new_v5(&object, rule.as_str().as_bytes()))
 }
 
-/// All there are, worst first, then newest first.
-pub async fn list(app: &App) -> Result<Vec<wire::Alert>, Fault> {
-    let mut all = app.core.store.alert_all().await?;
-    all.sort_by_key(|alert| (alert.acknowledged_at.is_some(), Reverse((alert.severity, alert.raised_at))));
-    Ok(all.iter().map(view).collect())
+/// A page of them: those nobody looks after first, of these the worst, then the newest.
+pub async fn list(
+    app: &App,
+    request: &PageRequest,
+    filter: AlertFilter,
+) -> Result<wire::ListAlertsResponse, Fault> {
+    let page = app.core.store.alert_page(request, filter).await?;
+    Ok(wire::ListAlertsResponse {
+        alerts: page.rows.iter().map(view).collect(),
+        next_page_token: page.next_token,
+        total: page.total,
+        looked_after: app.core.store.alert_count_looked_after().await?,
+        ..Default::default()
+    })
 }
 
 /// An alert as shown.

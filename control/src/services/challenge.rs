@@ -98,6 +98,14 @@ impl Challenges {
         Ok((found.user, found.password_set_at))
     }
 
+    /// Whose challenge it is, for what asks more before it answers; counts as no try.
+    pub fn owner(&self, text: &str, address: IpAddr) -> Result<UserId, Fault> {
+        let (now, hash) = (self.clock.now(), sha256(text.as_bytes()));
+        let pending = self.lock();
+        let found = pending.get(&hash).filter(|p| p.made_at.age(now) < LIFE && p.address == address);
+        found.map(|p| p.user).ok_or_else(gone)
+    }
+
     /// Uses the challenge up; refuses when somebody else did in between.
     pub fn finish(&self, text: &str) -> Result<(), Fault> {
         self.lock().remove(&sha256(text.as_bytes())).map(drop).ok_or_else(gone)

@@ -3,6 +3,7 @@
 //! What was told last of each thing is kept in memory, so that looking at what did not change costs no reading.
 
 use crate::bus::Thing;
+use crate::core::Core;
 use crate::ids;
 use crate::services::{App, alert, certificate, host, pool, pool_unknown, vm};
 use quantix_contract::quantix::event::v1 as wire;
@@ -13,7 +14,7 @@ use quantix_model::id::{EventId, HostId, PoolId, TaskId, VmId};
 use quantix_model::pool::capacity;
 use quantix_model::vm::{PowerState, VmPhase};
 use quantix_model::{Fault, FaultCode, UnixMs};
-use quantix_store::{AlertRecord, EventFilter, EventRecord, Page, PageRequest, StoreError};
+use quantix_store::{AlertRecord, EventFilter, EventRecord, Page, PageRequest, StoreError, UserRecord};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -164,6 +165,7 @@ async fn look_host(app: &App, id: HostId) -> Result<(), Fault> {
         phase,
         fault,
         unknown_pools: pool_unknown::fault(app, id).await?,
+        weakness: app.live.get(id).and_then(|live| live.engine.as_ref()?.weakness.clone()),
         clock_skew_ms: app.live.get(id).map_or(0, |live| live.clock_skew_ms),
         certificate_expires_at,
         certificate_fault,
@@ -290,6 +292,27 @@ pub async fn store_failed(app: &App, lasted: Duration, fault: Fault) -> Result<(
     let object = ("vdc".to_owned(), String::new());
     let record = record(app, ids::event(), object, telling, kind.severity());
     write(app, vec![record]).await
+}
+
+/// Writes that a passkey may have been copied.
+pub async fn passkey_cloned(core: &Core, user: &UserRecord, fault: &Fault) -> Result<(), Fault> {
+    let kind = EventKind::PasskeyCloned;
+    let event = EventRecord {
+        id: ids::event(),
+        at: core.clock.now(),
+        kind,
+        severity: kind.severity(),
+        object_kind: "user".to_owned(),
+        object_id: user.id.to_string(),
+        object_name: user.name.clone(),
+        host: String::new(),
+        user_name: user.name.clone(),
+        message: kind.sentence(&user.name),
+        fault: Some(fault.clone()),
+    };
+    core.store.event_insert(std::slice::from_ref(&event)).await?;
+    core.bus.changed(Thing::Event(event.id));
+    Ok(())
 }
 
 fn record(

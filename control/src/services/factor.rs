@@ -5,8 +5,9 @@
 
 use crate::core::Core;
 use crate::ids;
-use crate::services::password;
 use crate::services::session::sha256;
+use crate::services::site::Site;
+use crate::services::{passkey, password};
 use qrcode::QrCode;
 use qrcode::render::svg;
 use quantix_contract::quantix::factor::v1 as wire;
@@ -58,9 +59,12 @@ fn totp(secret: Vec<u8>, account: &str) -> Result<Totp, Fault> {
         .map_err(Fault::internal)
 }
 
-/// The wire's view of a factor.
-pub fn view(factor: &FactorRecord) -> wire::Factor {
+/// The wire's view of a factor, for who opened the page by this address.
+pub fn view(factor: &FactorRecord, here: Option<&Site>) -> wire::Factor {
+    let (site, reason_if_not_here) = passkey::place(factor, here);
     wire::Factor {
+        site,
+        reason_if_not_here,
         id: factor.id.to_string(),
         kind: twin::write(factor.kind),
         name: factor.name.clone(),

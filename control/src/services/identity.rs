@@ -288,7 +288,11 @@ pub async fn delete(
 
 /// Refuses to change a source whose people or rules may do what the caller may not: whoever says where people prove
 /// themselves can be any of them.
-async fn check_reach(sessions: &Sessions, caller: &Person, source: &IdentitySourceRecord) -> Result<(), Fault> {
+async fn check_reach(
+    sessions: &Sessions,
+    caller: &Person,
+    source: &IdentitySourceRecord,
+) -> Result<(), Fault> {
     check_roles(sessions, caller, &source.rules, &source.default_role, false).await?;
     let core = &sessions.core;
     for user in core.store.identity_source_people(source.id).await? {

@@ -9,9 +9,9 @@ use crate::services::identity_check::http_url;
 use crate::services::oidc_token::{self, Exchange};
 use futures::StreamExt as _;
 use openidconnect::core::{
-    CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType,
-    CoreJsonWebKey, CoreJsonWebKeySet, CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm,
-    CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType,
+    CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey,
+    CoreJsonWebKeySet, CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode,
+    CoreResponseType, CoreSubjectIdentifierType,
 };
 use openidconnect::{
     AdditionalProviderMetadata, DiscoveryError, HttpRequest, HttpResponse, IssuerUrl, ProviderMetadata,
@@ -75,7 +75,9 @@ impl Resolve for Resolver {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             let (bad, good): (Vec<_>, Vec<_>) = found.into_iter().partition(|a| is_forbidden(a.ip()));
             if let (true, Some(address)) = (good.is_empty(), bad.first()) {
-                return Err(format!("the name leads to {}, which is link-local or reserved", address.ip()).into());
+                return Err(
+                    format!("the name leads to {}, which is link-local or reserved", address.ip()).into()
+                );
             }
             Ok(Box::new(good.into_iter()) as Addrs)
         })
@@ -124,7 +126,8 @@ impl Door {
             .user_agent(concat!("quantix-vdc/", env!("CARGO_PKG_VERSION")));
         if !config.ca_pem.is_empty() {
             let unread = |err: reqwest::Error| {
-                Fault::invalid("oidc.ca_pem", "The certificates cannot be read.", "Paste them again.").because(err)
+                Fault::invalid("oidc.ca_pem", "The certificates cannot be read.", "Paste them again.")
+                    .because(err)
             };
             let roots = reqwest::Certificate::from_pem_bundle(config.ca_pem.as_bytes()).map_err(unread)?;
             builder = builder.tls_certs_only(roots);
@@ -217,7 +220,10 @@ fn not_discovered(url: &str, err: DiscoveryError<Failed>) -> Fault {
         DiscoveryError::Response(status, body, why) => {
             let start = words(&String::from_utf8_lossy(&body[..body.len().min(WORDS_MAX)]));
             let why = if status.is_success() { why } else { format!("HTTP {}", status.as_u16()) };
-            unusable(format!("What answers at {} is no identity provider.", words(url)), format!("{why}: {start}"))
+            unusable(
+                format!("What answers at {} is no identity provider.", words(url)),
+                format!("{why}: {start}"),
+            )
         }
         DiscoveryError::Parse(err) => {
             unusable(format!("What answers at {} is no identity provider.", words(url)), err)
@@ -245,19 +251,21 @@ pub async fn test(
     }
     facts.push(format!("It shows {keys} key{} to check its tokens with.", if keys == 1 { "" } else { "s" }));
     if let Some(known) = metadata.scopes_supported() {
-        for scope in config.scopes.iter().filter(|scope| !known.iter().any(|k| k.as_str() == scope.as_str())) {
+        for scope in config.scopes.iter().filter(|scope| !known.iter().any(|k| k.as_str() == scope.as_str()))
+        {
             facts.push(format!("It does not list the scope {scope}: it may ignore or refuse it."));
         }
     }
     if let Some(known) = metadata.claims_supported() {
         let wanted = [&config.name_claim, &config.groups_claim];
-        for claim in wanted.into_iter().filter(|c| !c.is_empty() && !known.iter().any(|k| k.as_str() == c.as_str())) {
+        for claim in
+            wanted.into_iter().filter(|c| !c.is_empty() && !known.iter().any(|k| k.as_str() == c.as_str()))
+        {
             facts.push(format!("It does not list the claim {claim}: sign in once to see whether it comes."));
         }
     }
     let redirect_uri = core.redirect_uri();
-    let exchange =
-        Exchange { door: &door, metadata: &metadata, config, secret, redirect_uri: &redirect_uri };
+    let exchange = Exchange { door: &door, metadata: &metadata, config, secret, redirect_uri: &redirect_uri };
     facts.push(match oidc_token::try_client(&exchange).await? {
         true => "It takes the client id and its secret.".into(),
         false => "Whether it takes the client id and its secret shows at the first sign-in.".into(),

@@ -15,8 +15,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header;
 use openidconnect::core::{
-    CoreClientAuthMethod, CoreGenderClaim, CoreJsonWebKeySet, CoreJweContentEncryptionAlgorithm,
-    CoreJwsSigningAlgorithm, CoreIdTokenVerifier,
+    CoreClientAuthMethod, CoreGenderClaim, CoreIdTokenVerifier, CoreJsonWebKeySet,
+    CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm,
 };
 use openidconnect::url::form_urlencoded;
 use openidconnect::{
@@ -151,7 +151,10 @@ impl Exchange<'_> {
         let answer: Answer = serde_json::from_slice(response.body()).map_err(|err| {
             // Without the body: what cannot be read may still hold a token.
             let text = "The identity provider's answer to the code cannot be read.";
-            unusable(text, format!("HTTP {}: {:?} at column {}", status.as_u16(), err.classify(), err.column()))
+            unusable(
+                text,
+                format!("HTTP {}: {:?} at column {}", status.as_u16(), err.classify(), err.column()),
+            )
         })?;
         if let Some(error) = answer.error {
             return Err(refused(&error, &answer.error_description.unwrap_or_default()));
@@ -178,7 +181,10 @@ impl Exchange<'_> {
         let (token, access) = self.redeem(code, verifier).await?;
         let claims = self.verify(core, &token, nonce, keys).await?;
         let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if subject.is_empty() || subject.chars().count() > SUBJECT_MAX || subject.chars().any(char::is_control) {
+        if subject.is_empty()
+            || subject.chars().count() > SUBJECT_MAX
+            || subject.chars().any(char::is_control)
+        {
             return Err(unusable("The ID token says nothing usable of who it is about.", "claim sub"));
         }
         let mut name = text(&claims, &self.config.name_claim);
@@ -220,9 +226,9 @@ impl Exchange<'_> {
                         _ => Err(Fault::internal("claims are an object")),
                     };
                 }
-                Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) => {
-                    keys.renewed(self.door, self.metadata).await?
-                }
+                Err(ClaimsVerificationError::SignatureVerification(
+                    SignatureVerificationError::NoMatchingKey,
+                )) => keys.renewed(self.door, self.metadata).await?,
                 Err(err) => return Err(not_verified(&err)),
             };
             known = again.ok_or_else(|| {
@@ -246,7 +252,8 @@ impl Exchange<'_> {
     async fn userinfo(&self, access: &Secret, subject: &str) -> Result<Map<String, Value>, Fault> {
         let Some(endpoint) = self.metadata.userinfo_endpoint() else { return Ok(Map::new()) };
         let bearer = header::HeaderValue::try_from(format!("Bearer {}", access.expose()));
-        let mut bearer = bearer.map_err(|_| unusable("The access token cannot be sent.", "it is no header value"))?;
+        let mut bearer =
+            bearer.map_err(|_| unusable("The access token cannot be sent.", "it is no header value"))?;
         bearer.set_sensitive(true);
         let request: HttpRequest = http::Request::get(endpoint.as_str())
             .header(header::ACCEPT, "application/json")

@@ -203,6 +203,7 @@ fn actions(
     let one_host =
         || (!pool.spec.is_shared() && hosts > 0).then(|| "A local pool is on one host only.".to_owned());
     let no_host = || (hosts == 0).then(|| "It is on no host.".to_owned());
+    let no_files = || can.is_some_and(|can| !can.files).then(|| "It has no files to browse.".to_owned());
     let no_images = || can.is_some_and(|can| !can.images).then(|| "It cannot keep images.".to_owned());
     let line = |verb: &str, reason: Option<String>| AllowedAction {
         verb: verb.to_owned(),
@@ -215,7 +216,9 @@ fn actions(
         line("assign", going.clone().or_else(one_host)),
         line("unassign", going.clone().or_else(no_host)),
         line("upload_image", going.clone().or_else(unusable).or_else(no_images)),
-        line("create_volume", going.or_else(unusable)),
+        line("create_volume", going.clone().or_else(unusable)),
+        line("write_files", going.clone().or_else(unusable).or_else(no_files)),
+        line("retry", going),
         line("delete", full()),
     ]
 }

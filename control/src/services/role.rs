@@ -243,6 +243,20 @@ pub async fn grants(app: &App, user: Option<UserId>) -> Result<Vec<wire::GrantVi
     Ok(views)
 }
 
+/// Says in the audit log who gets or loses which role on what: in names, and of the object with its id, since another may
+/// have its name later.
+async fn note(app: &App, user: UserId, name: &str, role: &str, scope: Scope) {
+    let store = &app.core.store;
+    let title = match own_role(role) {
+        Ok(id) => store.role_get(id).await.map_or_else(|_| role.to_owned(), |own| own.name),
+        Err(_) => role.to_owned(),
+    };
+    let object = scope_view(app, scope).await.map(|view| view.name).unwrap_or_default();
+    let on = [scope.kind(), object.as_str(), scope.id_text().as_str()].join(" ");
+    let on = on.split_whitespace().collect::<Vec<_>>().join(" ");
+    audit::about("user", user, &format!("{name} ({title} on {on})"));
+}
+
 /// Gives a role.
 pub async fn grant(
     app: &App,
@@ -253,7 +267,7 @@ pub async fn grant(
 ) -> Result<Vec<wire::GrantView>, Fault> {
     let store = &app.core.store;
     let to = store.user_get(user).await?;
-    audit::about("user", user, &format!("{} ({role} on {} {})", to.name, scope.kind(), scope.id_text()));
+    note(app, user, &to.name, role, scope).await;
     if built_in(role).is_none() {
         store.role_get(own_role(role)?).await?;
     }
@@ -288,7 +302,7 @@ pub async fn revoke(
 ) -> Result<Vec<wire::GrantView>, Fault> {
     let store = &app.core.store;
     let from = store.user_get(user).await?;
-    audit::about("user", user, &format!("{} ({role} on {} {})", from.name, scope.kind(), scope.id_text()));
+    note(app, user, &from.name, role, scope).await;
     covered(person, right::permissions(store, role).await?, scope)?;
     // Two at once must not each leave the other as the last.
     let _turn = app.granting.lock().await;

@@ -16,9 +16,11 @@ use crate::core::Core;
 use crate::ids;
 use crate::services::challenge::Challenges;
 use crate::services::ldap_sign_in::{self, Directories};
-use crate::services::password::{DECOY, Passwords, check_new, one_time_password};
+use crate::services::passkey::{self, Passkeys};
+use crate::services::password::{Checked, Passwords, check_new, one_time_password};
 use crate::services::sign_in::{InForce, Settings};
 use crate::services::sign_in_fault::SignInFaults;
+use crate::services::site::Site;
 use crate::services::throttle::Throttle;
 use crate::services::{factor, identity, identity_admit, user};
 use base64::Engine as _;
@@ -53,8 +55,12 @@ pub struct Sessions {
     pub core: Arc<Core>,
     /// Hashing.
     pub passwords: Passwords,
-    throttle: Throttle,
-    challenges: Challenges,
+    /// Slows down those who guess.
+    pub throttle: Throttle,
+    /// Sign-ins between their two steps.
+    pub challenges: Challenges,
+    /// Questions to passkeys.
+    pub passkeys: Passkeys,
     /// How people may sign in.
     pub settings_in_force: InForce,
     /// Held to read while somebody of an identity source is let in, to write while a source is changed.
@@ -74,6 +80,8 @@ pub struct Visitor {
     pub address: IpAddr,
     /// With what, in words.
     pub browser: String,
+    /// By which address of the vDC.
+    pub site: Option<Site>,
 }
 
 /// A new session, with the token that is shown once.
@@ -104,6 +112,8 @@ pub struct SecondFactor {
     pub totp: bool,
     /// A passkey may answer.
     pub passkey: bool,
+    /// Why the person's passkeys may not, if there are any.
+    pub passkey_reason_if_not: String,
     /// A recovery code may answer.
     pub recovery_code: bool,
 }
@@ -115,15 +125,18 @@ pub enum Proof<'a> {
     Totp(&'a str),
     /// One of ten.
     RecoveryCode(&'a str),
+    /// What a browser made of a question.
+    Passkey(passkey::Answer<'a>),
 }
 
 impl Sessions {
     /// The service over its ground.
     pub fn new(core: Arc<Core>) -> Sessions {
         Sessions {
-            passwords: Passwords::default(),
+            passwords: Passwords::new(core.config.password_cost()),
             throttle: Throttle::new(core.clock.clone()),
             challenges: Challenges::new(core.clock.clone()),
+            passkeys: Passkeys::new(&core),
             settings_in_force: InForce::default(),
             sources: tokio::sync::RwLock::default(),
             directories: Directories::default(),
@@ -171,11 +184,13 @@ impl Sessions {
             self.throttle.forgive(name, visitor.address);
             return Ok(Step::Session(Box::new(self.begin(user, visitor, SessionProof::Password).await?)));
         }
-        let has = |kind| factors.iter().any(|f| f.kind == kind);
+        let (passkey, passkey_reason_if_not) =
+            passkey::second_step(&self.core, &factors, visitor.site.as_ref());
         Ok(Step::SecondFactor(SecondFactor {
             challenge: self.challenges.make(&user, visitor.address)?,
-            totp: has(FactorKind::Totp),
-            passkey: has(FactorKind::Passkey),
+            totp: factors.iter().any(|f| f.kind == FactorKind::Totp),
+            passkey,
+            passkey_reason_if_not,
             recovery_code: self.core.store.recovery_code_count(user.id).await? > 0,
         }))
     }
@@ -187,9 +202,16 @@ impl Sessions {
         password: &str,
     ) -> Result<Option<UserRecord>, Fault> {
         let local = user.filter(|user| user.source == UserSource::Local);
-        let hash = local.as_ref().map_or(DECOY, |user| user.password_hash.as_str());
-        let right = self.passwords.check(password, hash).await?;
-        Ok(local.filter(|_| right))
+        let hash = local.as_ref().map(|user| user.password_hash.as_str());
+        let checked = self.passwords.check(password, hash).await?;
+        let Some(user) = local.filter(|_| checked != Checked::Wrong) else { return Ok(None) };
+        if let Checked::Renewed(new) = checked
+            && let Err(err) = self.core.store.user_renew_hash(user.id, &user.password_hash, &new).await
+        {
+            // The one that is there goes on opening.
+            tracing::warn!(%err, "the hash of a password could not be renewed");
+        }
+        Ok(Some(user))
     }
 
     /// The second step.
@@ -213,6 +235,10 @@ impl Sessions {
             Proof::RecoveryCode(code) => {
                 (factor::use_recovery_code(&self.core, id, code).await?, SessionProof::RecoveryCode)
             }
+            Proof::Passkey(answer) => {
+                passkey::use_second(self, &user, challenge, answer).await?;
+                (true, SessionProof::Passkey)
+            }
         };
         if !right {
             return Err(factor::wrong());
@@ -223,7 +249,7 @@ impl Sessions {
     }
 
     /// Begins a session for somebody who has proved themselves.
-    pub(super) async fn begin(
+    pub async fn begin(
         &self,
         user: UserRecord,
         visitor: &Visitor,
@@ -404,12 +430,12 @@ impl Sessions {
 }
 
 /// A local person who was never here, with the password that is to be told them.
-pub async fn new_user(name: &str, now: UnixMs) -> Result<(UserRecord, String), Fault> {
+pub async fn new_user(passwords: &Passwords, name: &str, now: UnixMs) -> Result<(UserRecord, String), Fault> {
     let one_time = one_time_password();
     let user = UserRecord {
         id: ids::user(),
         name: name.to_owned(),
-        password_hash: Passwords::default().hash(&one_time).await?,
+        password_hash: passwords.hash(&one_time).await?,
         must_change_password: true,
         created_at: now,
         password_set_at: now,
@@ -422,11 +448,11 @@ pub async fn new_user(name: &str, now: UnixMs) -> Result<(UserRecord, String), F
 }
 
 /// Makes the first admin when nobody is there; answers the one-time password then.
-pub async fn first_admin(store: &Store, now: UnixMs) -> Result<Option<String>, Fault> {
+pub async fn first_admin(store: &Store, passwords: &Passwords, now: UnixMs) -> Result<Option<String>, Fault> {
     if store.user_count().await? > 0 {
         return Ok(None);
     }
-    let (admin, password) = new_user(FIRST, now).await?;
+    let (admin, password) = new_user(passwords, FIRST, now).await?;
     store.user_insert(&admin).await?;
     // Cut here, the next start finds a user and no grant: `reset` mends that, too.
     store.grant_put(&all_rights(admin.id, now)).await?;
@@ -435,16 +461,22 @@ pub async fn first_admin(store: &Store, now: UnixMs) -> Result<Option<String>, F
 
 /// Gives a local person a new one-time password and ends all their sessions, for root on this machine: lets them in
 /// again, too. With `clear_mfa` their second factors go.
-pub async fn reset(store: &Store, name: &str, clear_mfa: bool, now: UnixMs) -> Result<String, Fault> {
+pub async fn reset(
+    store: &Store,
+    passwords: &Passwords,
+    name: &str,
+    clear_mfa: bool,
+    now: UnixMs,
+) -> Result<String, Fault> {
     if name == FIRST
-        && let Some(password) = first_admin(store, now).await?
+        && let Some(password) = first_admin(store, passwords, now).await?
     {
         return Ok(password);
     }
     let user = store.user_find(name).await?.ok_or_else(|| Fault::not_found("user", name))?;
     user::check_local(&user)?;
     let password = one_time_password();
-    let hash = Passwords::default().hash(&password).await?;
+    let hash = passwords.hash(&password).await?;
     store.user_set_password(user.id, &hash, true, now, None).await?;
     store.user_set_disabled(user.id, false).await?;
     if clear_mfa {
@@ -476,7 +508,8 @@ fn wrong_credentials() -> Fault {
     )
 }
 
-pub(super) fn disabled() -> Fault {
+/// The fault for people who are turned off.
+pub fn disabled() -> Fault {
     Fault::new(
         FaultCode::UserDisabled,
         "You may not sign in at present: an administrator turned this account off.",

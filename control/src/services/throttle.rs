@@ -2,9 +2,10 @@
 //! nothing; right ones are forgiven afterwards.
 //!
 //! - per name and address: five are free, then each waits twice as long as the one before, five minutes at most;
-//! - per address alone, whatever the names: thirty in hand, one back every ten seconds.
+//! - per address alone, whatever the names: thirty in hand, one back every ten seconds;
+//! - questions to passkeys, of which every sign-in page asks one: a hundred per address, one back every second.
 //!
-//! Both tables are bounded. A full table means an attack from many addresses: those known go on, everybody new waits.
+//! All tables are bounded. A full table means an attack from many addresses: those known go on, everybody new waits.
 
 use crate::clock::Clock;
 use quantix_model::UnixMs;
@@ -26,6 +27,10 @@ const ATTEMPTS_MAX: usize = 10_000;
 const ADDRESS_BURST: u64 = 30;
 /// One comes back so often.
 const ADDRESS_REFILL: Duration = Duration::from_secs(10);
+/// Questions to passkeys that one address has in hand: a whole office may stand behind it.
+const BEGINS_BURST: u64 = 100;
+/// One comes back so often.
+const BEGINS_REFILL: Duration = Duration::from_secs(1);
 /// Letters of a name that are looked at.
 const NAME_CHARS: usize = 128;
 
@@ -44,11 +49,42 @@ pub struct Throttle {
     tables: Mutex<Tables>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tables {
     names: HashMap<Name, Attempts>,
-    /// Until when an address has less than everything in hand.
-    addresses: HashMap<IpAddr, UnixMs>,
+    addresses: Bucket,
+}
+
+/// What each address has in hand of something.
+#[derive(Debug)]
+struct Bucket {
+    burst: u64,
+    refill: Duration,
+    /// Until when an address has less than everything.
+    until: HashMap<IpAddr, UnixMs>,
+}
+
+/// Counts questions to passkeys that people without a name ask for.
+#[derive(Debug)]
+pub struct Begins {
+    clock: Clock,
+    bucket: Mutex<Bucket>,
+}
+
+impl Begins {
+    /// Nothing counted yet.
+    pub fn new(clock: Clock) -> Begins {
+        Begins { clock, bucket: Mutex::new(Bucket::new(BEGINS_BURST, BEGINS_REFILL)) }
+    }
+
+    /// Counts one; refuses an address that has none in hand.
+    pub fn count(&self, address: IpAddr) -> Result<(), Fault> {
+        let (now, address) = (self.clock.now(), owner(address));
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = bucket.wait(address, now)?;
+        bucket.until.insert(address, until);
+        Ok(())
+    }
 }
 
 /// Who owns one address of IPv6 owns 2^64 of them (RFC 6177).
@@ -76,7 +112,8 @@ fn refuse(wait: Duration) -> Fault {
 impl Throttle {
     /// Nothing counted yet.
     pub fn new(clock: Clock) -> Throttle {
-        Throttle { clock, tables: Mutex::default() }
+        let addresses = Bucket::new(ADDRESS_BURST, ADDRESS_REFILL);
+        Throttle { clock, tables: Mutex::new(Tables { names: HashMap::new(), addresses }) }
     }
 
     fn key(name: &str, address: IpAddr) -> Name {
@@ -88,21 +125,35 @@ impl Throttle {
         let (now, key) = (self.clock.now(), Throttle::key(name, address));
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let attempts = tables.name_wait(&key, now)?;
-        let until = tables.address_wait(key.1, now)?;
-        tables.addresses.insert(key.1, until);
+        let until = tables.addresses.wait(key.1, now)?;
+        tables.addresses.until.insert(key.1, until);
         tables.names.insert(key, attempts);
         Ok(())
     }
 
-    /// An attempt that was right does not count.
-    pub fn forgive(&self, name: &str, address: IpAddr) {
-        let key = Throttle::key(name, address);
+    /// Counts an attempt that names nobody yet.
+    pub fn count_address(&self, address: IpAddr) -> Result<(), Fault> {
+        let (now, owner) = (self.clock.now(), owner(address));
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        // What others tried from the same address stays counted.
-        if let Some(until) = tables.addresses.get_mut(&key.1) {
+        let until = tables.addresses.wait(owner, now)?;
+        tables.addresses.until.insert(owner, until);
+        Ok(())
+    }
+
+    /// One that named nobody was right.
+    pub fn forgive_address(&self, address: IpAddr) {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = tables.addresses.until.get_mut(&owner(address)) {
             until.0 = until.0.saturating_sub(ms(ADDRESS_REFILL));
         }
-        tables.names.remove(&key);
+    }
+
+    /// An attempt that was right does not count.
+    pub fn forgive(&self, name: &str, address: IpAddr) {
+        // What others tried from the same address stays counted.
+        self.forgive_address(address);
+        let key = Throttle::key(name, address);
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).names.remove(&key);
     }
 }
 
@@ -126,18 +177,24 @@ impl Tables {
         }
         Ok(Attempts { count: before.count + 1, last: now })
     }
+}
 
-    fn address_wait(&mut self, address: IpAddr, now: UnixMs) -> Result<UnixMs, Fault> {
-        if self.addresses.len() >= ATTEMPTS_MAX {
-            self.addresses.retain(|_, until| *until > now);
+impl Bucket {
+    fn new(burst: u64, refill: Duration) -> Bucket {
+        Bucket { burst, refill, until: HashMap::new() }
+    }
+
+    fn wait(&mut self, address: IpAddr, now: UnixMs) -> Result<UnixMs, Fault> {
+        if self.until.len() >= ATTEMPTS_MAX {
+            self.until.retain(|_, until| *until > now);
         }
-        let known = self.addresses.get(&address).copied();
-        if known.is_none() && self.addresses.len() >= ATTEMPTS_MAX {
+        let known = self.until.get(&address).copied();
+        if known.is_none() && self.until.len() >= ATTEMPTS_MAX {
             return Err(refuse(Duration::ZERO));
         }
-        let until =
-            UnixMs(known.map_or(now.0, |until| until.0.max(now.0)).saturating_add(ms(ADDRESS_REFILL)));
-        let over = until.0 - now.0 - ms(ADDRESS_REFILL) * i64::try_from(ADDRESS_BURST).unwrap_or(i64::MAX);
+        let refill = ms(self.refill);
+        let until = UnixMs(known.map_or(now.0, |until| until.0.max(now.0)).saturating_add(refill));
+        let over = until.0 - now.0 - refill * i64::try_from(self.burst).unwrap_or(i64::MAX);
         match u64::try_from(over) {
             Ok(over) if over > 0 => Err(refuse(Duration::from_millis(over))),
             _ => Ok(until),

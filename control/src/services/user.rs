@@ -36,7 +36,7 @@ pub async fn get(sessions: &Sessions, caller: &Person, id: UserId) -> Result<wir
 /// Makes a local person; answers the one-time password.
 pub async fn create(sessions: &Sessions, caller: &Person, name: &str) -> Result<(wire::User, String), Fault> {
     check_user_name("name", name)?;
-    let (user, password) = session::new_user(name, sessions.core.clock.now()).await?;
+    let (user, password) = session::new_user(&sessions.passwords, name, sessions.core.clock.now()).await?;
     sessions.core.store.user_insert(&user).await?;
     audit::about("user", user.id, &user.name);
     Ok((view(sessions, caller, &user).await?, password))

@@ -147,12 +147,14 @@ async fn a_challenge_ends_with_time_tries_and_a_new_password() {
     house.clock.advance(Duration::from_secs(900));
     let before = challenge(&house).await;
     let now = house.clock.now();
-    let fresh = session::reset(&house.vdc.core().store, "admin", false, now).await.unwrap();
+    let fresh =
+        session::reset(&house.vdc.core().store, &house.passwords(), "admin", false, now).await.unwrap();
     let late = confirm(&house, &before, "totpCode", &code(&house, &secret, 0)).await;
     assert_eq!(late.code(), FaultCode::WrongCredentials, "the password is another one now");
     let still = house.login(&fresh).await;
     assert!(still.body["secondFactor"]["totp"].as_bool().unwrap(), "{}", still.body);
-    let fresh = session::reset(&house.vdc.core().store, "admin", true, now).await.unwrap();
+    let fresh =
+        session::reset(&house.vdc.core().store, &house.passwords(), "admin", true, now).await.unwrap();
     token(&house.login(&fresh).await);
     house.vdc.stop().await;
 }

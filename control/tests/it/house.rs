@@ -1,6 +1,7 @@
 //! A vDC to test against, and how to talk to it.
 
 use quantix_control::clock::Clock;
+use quantix_control::services::password::Passwords;
 use quantix_control::{Config, Vdc, VdcHandle, VdcOptions};
 use quantix_model::{Fault, FaultCode};
 use serde_json::{Value, json};
@@ -42,26 +43,51 @@ impl Answer {
     }
 }
 
-fn options(dir: &tempfile::TempDir, clock: &Clock) -> VdcOptions {
+fn options(dir: &tempfile::TempDir, clock: &Clock, names: &[&str]) -> VdcOptions {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let config = Config { listen: any, dev_listen: Some(any), ..Config::new(dir.path().join("vdc")) };
+    let config = Config {
+        listen: any,
+        dev_listen: Some(any),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        // As cheap as is taken: tests sign in over and over.
+        password_hash_mib: 19,
+        password_hash_passes: 2,
+        ..Config::new(dir.path().join("vdc"))
+    };
     VdcOptions { config, clock: clock.clone() }
 }
 
 impl House {
     /// A vDC at its first start.
     pub async fn new() -> House {
+        House::with_names(&[]).await
+    }
+
+    /// One that is called so, too.
+    pub async fn with_names(names: &[&str]) -> House {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::system());
-        let vdc = Vdc::start(options(&dir, &clock)).await.unwrap();
+        let vdc = Vdc::start(options(&dir, &clock, names)).await.unwrap();
         House { dir, clock, vdc, http: reqwest::Client::new() }
     }
 
     /// The same vDC after a stop and a start.
     pub async fn restart(self) -> House {
+        self.restart_with(|_| ()).await
+    }
+
+    /// The same with other settings.
+    pub async fn restart_with(self, change: impl FnOnce(&mut Config)) -> House {
         self.vdc.stop().await;
-        let vdc = Vdc::start(options(&self.dir, &self.clock)).await.unwrap();
+        let mut options = options(&self.dir, &self.clock, &[]);
+        change(&mut options.config);
+        let vdc = Vdc::start(options).await.unwrap();
         House { vdc, ..self }
+    }
+
+    /// Hashing as this vDC does it.
+    pub fn passwords(&self) -> Passwords {
+        Passwords::new(self.vdc.core().config.password_cost())
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -1,12 +1,12 @@
 //! Identity sources: what may be made of them, by whom, and what hangs on them.
 
 use crate::house::{House, token};
+use quantix_control::services::identity_admit::{self, Asked};
+use quantix_control::services::session::{Sessions, Visitor};
 use quantix_model::FaultCode;
 use quantix_model::id::{IdentitySourceId, UserId};
 use quantix_model::identity::{Told, external_id};
 use quantix_model::user::SessionProof;
-use quantix_control::services::identity_admit::{self, Asked};
-use quantix_control::services::session::{Sessions, Visitor};
 use serde_json::{Value, json};
 
 const SERVICE: &str = "identity.v1.IdentityService";
@@ -50,7 +50,13 @@ async fn a_source_is_made_changed_and_taken_away() {
     assert_eq!(made["hasSecret"], json!(true));
     assert_eq!(made["oidc"]["nameClaim"], json!("preferred_username"));
     assert_eq!(made["generation"], json!("1"));
-    let twice = house.call(&call("CreateIdentitySource"), json!({"source": with(wish(), json!({"title": "WORKS"}))}), &admin).await;
+    let twice = house
+        .call(
+            &call("CreateIdentitySource"),
+            json!({"source": with(wish(), json!({"title": "WORKS"}))}),
+            &admin,
+        )
+        .await;
     assert_eq!((twice.code(), twice.fault().field.as_str()), (FaultCode::NameTaken, "title"));
 
     let ways = house.call(&call("ListSignInWays"), json!({}), "").await;
@@ -60,7 +66,9 @@ async fn a_source_is_made_changed_and_taken_away() {
     let listed = house.call(&call("ListIdentitySources"), json!({}), &admin).await;
     assert!(!listed.body.to_string().contains("Canary"), "{}", listed.body);
     let redirect = listed.body["redirectUri"].as_str().unwrap();
-    assert!(redirect.starts_with("https://127.0.0.1:") && redirect.ends_with("/api/v1/sign-in/oidc/callback"));
+    assert!(
+        redirect.starts_with("https://127.0.0.1:") && redirect.ends_with("/api/v1/sign-in/oidc/callback")
+    );
 
     let update = async |generation: u64, wish: Value| {
         let body = json!({"id": id, "generation": generation.to_string(), "source": wish});
@@ -168,7 +176,8 @@ async fn admitted(house: &House, source: &Value, subject: &str, name: &str, grou
     let groups = groups.iter().map(|g| (*g).to_owned()).collect();
     let told = Told { subject: subject.into(), name: name.into(), groups };
     let visitor = Visitor { address: "127.0.0.1".parse().unwrap(), browser: String::new() };
-    let signed_in = identity_admit::sign_in(&sessions(house), &asked, &told, &visitor, SessionProof::Oidc).await;
+    let signed_in =
+        identity_admit::sign_in(&sessions(house), &asked, &told, &visitor, SessionProof::Oidc).await;
     signed_in.unwrap().user.id
 }
 
@@ -247,4 +256,3 @@ async fn session_limits_are_changed_within_bounds_and_count_at_once() {
     assert_eq!(kept["idleMinutes"], json!(10), "{kept}");
     house.vdc.stop().await;
 }
-

@@ -65,6 +65,45 @@ async fn a_viewer_sees_and_changes_nothing() {
     house.vdc.stop().await;
 }
 
+/// The verbs a pool offers, and what is said of those it does not.
+async fn offered(house: &House, pool: &str, token: &str) -> (Vec<String>, Vec<String>) {
+    let view = ask(house, "pool.v1.PoolService/GetPool", json!({"id": pool}), token).await.unwrap();
+    let listed = ask(house, "pool.v1.PoolService/ListPools", json!({}), token).await.unwrap();
+    assert_eq!(listed["pools"][0]["allowedActions"], view["allowedActions"], "both say the same");
+    let (mut verbs, mut reasons) = (Vec::new(), Vec::new());
+    for action in view["allowedActions"].as_array().unwrap() {
+        let verb = action["verb"].as_str().unwrap();
+        match action["allowed"].as_bool() {
+            Some(true) => verbs.push(verb.to_owned()),
+            _ => reasons.push(format!("{verb}: {}", action["reasonIfNot"].as_str().unwrap_or_default())),
+        }
+    }
+    (verbs, reasons)
+}
+
+#[tokio::test]
+async fn what_is_offered_is_what_is_let_through() {
+    let house = House::new().await;
+    let admin = house.signed_in().await;
+    let body = json!({"name": "nfs", "spec": {"nfs": {"server": "192.0.2.1", "export": "/srv"}}});
+    let made = ask(&house, "pool.v1.PoolService/CreatePool", body, &admin).await.unwrap();
+    let pool = made["pool"]["id"].as_str().unwrap().to_owned();
+    let (verbs, _) = offered(&house, &pool, &admin).await;
+    assert!(verbs.contains(&"update".into()) && verbs.contains(&"delete".into()), "{verbs:?}");
+    let (_, viewer) = somebody(&house, "vera", "viewer", Scope::Everything).await;
+    let (verbs, reasons) = offered(&house, &pool, &viewer).await;
+    assert!(verbs.is_empty(), "{verbs:?}");
+    let said = "update: You need pool.manage on everything. Who manages people can give it.".to_owned();
+    assert!(reasons.contains(&said), "{reasons:?}");
+    // Of their own pool they may change what is in it: what the pool's state allows is said then, not the right.
+    let scope = Scope::Pool(pool.parse::<PoolId>().unwrap());
+    let (_, tenant) = somebody(&house, "tim", "operator", scope).await;
+    let (verbs, reasons) = offered(&house, &pool, &tenant).await;
+    assert!(!verbs.contains(&"update".into()), "{verbs:?}");
+    assert!(reasons.contains(&"create_volume: It is not ready.".into()), "{reasons:?}");
+    house.vdc.stop().await;
+}
+
 #[tokio::test]
 async fn whoever_may_one_thing_only_gets_at_no_other() {
     let house = House::new().await;

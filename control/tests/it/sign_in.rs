@@ -78,6 +78,26 @@ async fn guessing_is_slowed_down_and_forgotten_after_a_while() {
 }
 
 #[tokio::test]
+async fn a_hash_is_renewed_at_the_next_right_sign_in_when_it_should_cost_something_else() {
+    let house = House::new().await;
+    let session = house.signed_in().await;
+    let admin = async |house: &House| house.vdc.core().store.user_find("admin").await.unwrap().unwrap();
+    let before = admin(&house).await;
+    assert!(before.password_hash.contains("m=19456,t=2,p=1"), "{}", before.password_hash);
+    let house = house.restart_with(|config| config.password_hash_passes = 3).await;
+    assert_eq!(house.login("a wrong password").await.code(), FaultCode::WrongCredentials);
+    assert!(admin(&house).await == before, "only who knows the password can renew it");
+    token(&house.login(PASSWORD).await);
+    let after = admin(&house).await;
+    assert!(after.password_hash.contains("m=19456,t=3,p=1"), "{}", after.password_hash);
+    assert_eq!(after.password_set_at, before.password_set_at, "it is the same password");
+    assert_eq!(house.call(GET, json!({}), &session).await.status, 200, "and ends no session");
+    token(&house.login(PASSWORD).await);
+    assert!(admin(&house).await == after);
+    house.vdc.stop().await;
+}
+
+#[tokio::test]
 async fn sessions_end_when_idle_and_when_old() {
     let house = House::new().await;
     let signed_in = house.signed_in().await;
@@ -135,7 +155,8 @@ async fn a_lost_password_can_be_reset_on_the_machine() {
     let house = House::new().await;
     let signed_in = house.signed_in().await;
     let now = house.clock.now();
-    let fresh = session::reset(&house.vdc.core().store, "admin", false, now).await.unwrap();
+    let fresh =
+        session::reset(&house.vdc.core().store, &house.passwords(), "admin", false, now).await.unwrap();
     assert_eq!(house.call(GET, json!({}), &signed_in).await.code(), FaultCode::NotSignedIn);
     assert_eq!(house.login(PASSWORD).await.code(), FaultCode::WrongCredentials);
     assert_eq!(house.login(&fresh).await.body["session"]["mustChangePassword"], json!(true));

@@ -184,9 +184,9 @@ async fn root_lets_anybody_in_again() {
     let (eva_id, _) = house.user(&admin, "eva").await;
     user(&house, "SetUserDisabled", json!({"id": eva_id, "disabled": true}), &admin).await;
     let (store, now) = (&house.vdc.core().store, house.clock.now());
-    let fresh = session::reset(store, "EVA", true, now).await.unwrap();
+    let fresh = session::reset(store, &house.passwords(), "EVA", true, now).await.unwrap();
     assert_eq!(house.login_as("eva", &fresh).await.body["session"]["mustChangePassword"], json!(true));
-    let nobody = session::reset(store, "nobody", false, now).await.unwrap_err();
+    let nobody = session::reset(store, &house.passwords(), "nobody", false, now).await.unwrap_err();
     assert_eq!(nobody.code, FaultCode::NotFound);
     house.vdc.stop().await;
 }

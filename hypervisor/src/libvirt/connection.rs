@@ -11,6 +11,7 @@
 //! Callers never open anything: while it is down they are told so at once, with the last cause. When it is lost
 //! and when it returns, every machine known is announced as changed, for nobody heard what happened meanwhile.
 
+use super::confinement;
 use super::ffi::{self, Listening};
 use super::words;
 use crate::driver::{LOST, MachineEvent, RETURNED, Result};
@@ -45,6 +46,8 @@ pub(super) struct Link {
     /// Why libvirt's QEMU cannot use KVM, in its words; `None` when it can. It runs as a user of its own, which
     /// may lack what we have.
     pub kvm_refusal: Option<String>,
+    /// Whom libvirt runs QEMU as; `None` when it does not say.
+    pub qemu_user: Option<u32>,
 }
 
 #[derive(Clone)]
@@ -139,12 +142,13 @@ impl Link {
                 .get_domain_capabilities(None, Some("x86_64"), Some("q35"), Some("kvm"), 0)
                 .err()
                 .map(|error| error.message().to_owned());
-            Ok((ffi::listen(&conn, listener)?, libvirt_version, qemu_version, kvm_refusal))
+            let qemu_user = conn.get_capabilities().ok().and_then(|xml| confinement::qemu_user(&xml));
+            Ok((ffi::listen(&conn, listener)?, libvirt_version, qemu_version, kvm_refusal, qemu_user))
         })();
         match opened {
-            Ok((listening, libvirt_version, qemu_version, kvm_refusal)) => {
+            Ok((listening, libvirt_version, qemu_version, kvm_refusal, qemu_user)) => {
                 let listening = Mutex::new(Some(listening));
-                Ok(Link { conn, listening, libvirt_version, qemu_version, kvm_refusal })
+                Ok(Link { conn, listening, libvirt_version, qemu_version, kvm_refusal, qemu_user })
             }
             Err(error) => {
                 let _ = conn.close();

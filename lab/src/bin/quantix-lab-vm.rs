@@ -4,13 +4,16 @@
 //!
 //! Every program gets the same absolute path in the VM as it has here, so that a test finds its helpers where the
 //! compiler said. Each test runs as a process of its own; one that does not end in time costs the VM, and the next
-//! test gets a new one. `./x lab` and `./x test lab` build the programs and call this.
+//! test gets a new one. Two VMs share the work, unless the output is shown as it comes. `./x lab` and `./x test lab`
+//! build the programs and call this.
 
 use quantix_lab::labvm::{LabVm, SHARE};
+use std::collections::VecDeque;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Emulated, and beside other work.
@@ -26,6 +29,9 @@ struct Order {
     shown: bool,
 }
 
+/// A program and the name of one of its tests.
+type Case<'a> = (&'a PathBuf, String);
+
 struct Row {
     test: String,
     result: &'static str,
@@ -35,24 +41,45 @@ struct Row {
 
 fn main() -> ExitCode {
     let order = read(std::env::args().skip(1));
-    let mut vm = equipped(&order);
-    let mut rows = Vec::new();
-    for program in &order.tests {
-        for test in tests(&vm, program, &order.only) {
-            let mut row = one(&vm, program, &test, order.shown);
-            eprintln!("{:>6}  {:>6.1} s  {}", row.result, row.took.as_secs_f64(), row.test);
-            if row.result != "passed" {
-                // What it left behind must not fail the next one; and an emulated machine on a busy one misses
-                // deadlines that mean nothing. The table tells who needed a second try.
-                vm = equipped(&order);
-                if one(&vm, program, &test, order.shown).result == "passed" {
-                    row.result = "AGAIN";
-                }
-            }
-            rows.push(row);
+    let first = equipped(&order);
+    let queue: VecDeque<Case> = order
+        .tests
+        .iter()
+        .flat_map(|program| tests(&first, program, &order.only).into_iter().map(move |test| (program, test)))
+        .collect();
+    // What is shown as it comes can be read only when one speaks.
+    let beside = !order.shown && queue.len() > 1;
+    let queue = Mutex::new(queue);
+    let mut rows = std::thread::scope(|scope| {
+        let other = beside.then(|| scope.spawn(|| work(&order, &queue, equipped(&order))));
+        let mut rows = work(&order, &queue, first);
+        if let Some(other) = other {
+            rows.extend(other.join().expect("the second VM went through its tests"));
         }
-    }
+        rows
+    });
+    rows.sort_by(|a, b| a.test.cmp(&b.test));
     if report(&rows, order.shown) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs tests from the queue in one VM after the other, until there are none.
+fn work(order: &Order, queue: &Mutex<VecDeque<Case>>, mut vm: LabVm) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    while let Some((program, test)) = next() {
+        let mut row = one(&vm, program, &test, order.shown);
+        eprintln!("{:>6}  {:>6.1} s  {}", row.result, row.took.as_secs_f64(), row.test);
+        if row.result != "passed" {
+            // What it left behind must not fail the next one; and an emulated machine on a busy one misses
+            // deadlines that mean nothing. The table tells who needed a second try.
+            vm = equipped(order);
+            if one(&vm, program, &test, order.shown).result == "passed" {
+                row.result = "AGAIN";
+            }
+        }
+        rows.push(row);
+    }
+    rows
 }
 
 fn read(mut words: impl Iterator<Item = String>) -> Order {

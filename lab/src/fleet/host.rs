@@ -238,6 +238,7 @@ fn engine() -> Engine {
         accelerator: Accelerator::Kvm,
         accelerator_reason: "simulated".into(),
         fault: None,
+        weakness: None,
     }
 }
 

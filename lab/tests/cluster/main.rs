@@ -11,6 +11,7 @@ mod event;
 mod explore;
 mod file;
 mod fleet;
+mod fuzz;
 mod hold;
 mod join;
 mod kill;
@@ -19,6 +20,7 @@ mod ldap_sign_in;
 mod log;
 mod main_job;
 mod metrics;
+mod oidc;
 mod pool_change;
 #[path = "../../../store/tests/it/postgres.rs"]
 mod postgres;

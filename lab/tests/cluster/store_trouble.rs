@@ -2,7 +2,7 @@
 //! said, no healthy host is called silent, nothing is unmounted, and all goes on by itself.
 
 use crate::blank_volume;
-use crate::hold::Hold;
+use crate::hold::{Crowd, Hold};
 use crate::postgres::Postgres;
 use quantix_contract::quantix::event::v1 as event;
 use quantix_contract::quantix::host::v1 as host;
@@ -10,10 +10,11 @@ use quantix_contract::quantix::pool::v1 as pool;
 use quantix_contract::quantix::system::v1 as system;
 use quantix_contract::quantix::volume::v1 as volume;
 use quantix_lab::cluster::{Cluster, DEADLINE};
-use quantix_lab::mount::Tmpfs;
+use quantix_lab::mount::{Ext4, Tmpfs};
 use quantix_lab::rig::until;
 use quantix_model::{Fault, FaultCode};
 use std::io::Write as _;
+use std::path::PathBuf;
 
 async fn names(cluster: &Cluster) -> Vec<String> {
     let list = cluster.client.volumes().list_volumes(volume::ListVolumesRequest::default()).await;
@@ -113,15 +114,7 @@ async fn a_store_that_somebody_else_holds() {
 async fn a_store_whose_disk_is_full() {
     let mut cluster = Cluster::start().await;
     let pool_id = yard(&cluster).await;
-    // Its folder moves to a small disk.
-    cluster.kill_vdc();
-    let (folder, aside) = (cluster.vdc_dir(), cluster.folder().join("aside"));
-    until("the vDC let go of its folder", DEADLINE, async || {
-        let lock = std::fs::File::options().write(true).open(folder.join("lock")).ok()?;
-        lock.try_lock().ok()
-    })
-    .await;
-    std::fs::rename(&folder, &aside).expect("both are ours");
+    let (folder, aside) = set_aside(&mut cluster).await;
     let disk = Tmpfs::mount(&folder, 16 << 20);
     copy(&aside, disk.path());
     cluster.start_vdc().await;
@@ -160,6 +153,24 @@ async fn a_store_whose_disk_is_full() {
     cluster.kill_vdc();
 }
 
+async fn stopped(cluster: &mut Cluster) {
+    cluster.kill_vdc();
+    let folder = cluster.vdc_dir();
+    until("the vDC let go of its folder", DEADLINE, async || {
+        let lock = std::fs::File::open(folder.join("lock")).ok()?;
+        lock.try_lock().ok()
+    })
+    .await;
+}
+
+/// Ends the vDC and makes room for its folder to stand on another disk; answers where it should and where it now is.
+async fn set_aside(cluster: &mut Cluster) -> (PathBuf, PathBuf) {
+    stopped(cluster).await;
+    let (folder, aside) = (cluster.vdc_dir(), cluster.folder().join("aside"));
+    std::fs::rename(&folder, &aside).expect("both are ours");
+    (folder, aside)
+}
+
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     for entry in std::fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry")) {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
@@ -168,6 +179,8 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
             copy(&from, &to);
         } else {
             std::fs::copy(&from, &to).expect("there is room");
+            // Durable as the vDC's own writes are.
+            std::fs::File::open(&to).and_then(|file| file.sync_all()).expect("it is there");
         }
     }
 }
@@ -179,6 +192,32 @@ fn fill(path: &std::path::Path) {
         let block = vec![1; size];
         while file.write_all(&block).is_ok() {}
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_folder_that_goes_read_only() {
+    let mut cluster = Cluster::start().await;
+    let pool_id = yard(&cluster).await;
+    let (folder, aside) = set_aside(&mut cluster).await;
+    let disk = Ext4::mount(&cluster.folder().join("disk.img"), &folder, 64 << 20);
+    copy(&aside, &folder);
+    cluster.start_vdc().await;
+    cluster.host_ready().await;
+    disk.fail();
+    change_is_refused(&cluster, &pool_id, FaultCode::StoreUnavailable).await;
+    unready(&cluster, FaultCode::StoreUnavailable).await;
+    host_is_not_forgotten(&cluster, &pool_id).await;
+    assert_eq!(names(&cluster).await, ["before"], "what is there can be looked at");
+    // Such a file system has to be mended with nobody using it.
+    stopped(&mut cluster).await;
+    disk.mend();
+    cluster.start_vdc().await;
+    cluster.host_ready().await;
+    cluster.pool_in(&pool_id, pool::PoolPhase::POOL_PHASE_READY).await;
+    let made = cluster.ok(cluster.client.volumes().create_volume(blank_volume("after", &pool_id)).await);
+    cluster.task_done(&made.into_owned().task_id).await;
+    assert_eq!(names(&cluster).await, ["after", "before"]);
+    stopped(&mut cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -199,5 +238,22 @@ async fn a_database_server_that_is_stopped_for_a_while() {
     let events = cluster.client.events().list_events(event::ListEventsRequest::default()).await;
     let events = cluster.ok(events).into_owned().events;
     assert!(!events.iter().any(|event| event.kind == "host.disconnected"), "{events:?}");
+    assert!(cluster.shelf(&pool_id).let_go().is_empty(), "nothing is unmounted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_server_with_no_connection_left() {
+    let server = Postgres::start();
+    let cluster = Cluster::start_on(Some(server.url())).await;
+    let pool_id = yard(&cluster).await;
+    let crowd = Crowd::at(&server.url()).await;
+    let volumes = cluster.client.volumes();
+    let call = volumes.create_volume(blank_volume("refused", &pool_id));
+    let fault = cluster.refused(tokio::time::timeout(DEADLINE, call).await.expect("an answer comes"));
+    assert_eq!(fault.code, FaultCode::StoreUnavailable, "{fault:?}");
+    assert!(!fault.cause.is_empty() && fault.remedy.contains("database server"), "{fault:?}");
+    unready(&cluster, FaultCode::StoreUnavailable).await;
+    crowd.leave().await;
+    recovers(&cluster, &pool_id, FaultCode::StoreUnavailable).await;
     assert!(cluster.shelf(&pool_id).let_go().is_empty(), "nothing is unmounted");
 }

@@ -74,4 +74,5 @@ pub fn app(daemon: Arc<Daemon>) -> Router {
         .method_not_allowed_fallback(rest::unknown_method)
         .fallback(rest::unknown_path)
         .with_state(shared)
+        .layer(axum::middleware::from_fn(rest::whole_or_refused))
 }

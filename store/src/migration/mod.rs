@@ -1,5 +1,6 @@
 //! How the tables came to be. One set for both engines; a step once released is never edited.
 
+mod m2026_11_alerts;
 mod m2026_11_events;
 mod m2026_11_first;
 mod m2026_11_identity;
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m2026_11_rights::Migration),
             Box::new(m2026_11_join::Migration),
             Box::new(m2026_11_people::Migration),
+            Box::new(m2026_11_alerts::Migration),
             Box::new(m2026_11_identity::Migration),
         ]
     }

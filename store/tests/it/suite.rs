@@ -7,7 +7,9 @@ use quantix_model::list::{Order, SortBy};
 use quantix_model::task::TaskState;
 use quantix_model::vm::{Cdrom, PowerState, VmPhase};
 use quantix_model::volume::VolumePhase;
-use quantix_store::{EventFilter, JoinUse, PageRequest, PoolStatusRecord, Store, StoreError};
+use quantix_store::{
+    AlertFilter, AlertRecord, EventFilter, JoinUse, PageRequest, PoolStatusRecord, Store, StoreError,
+};
 
 /// Every check, on an empty store.
 pub async fn run(store: &Store) {
@@ -422,9 +424,61 @@ async fn alerts(store: &Store) {
         .await
         .unwrap();
     assert_eq!(store.alert_get(a.id).await.unwrap(), seen);
-    let worse = quantix_store::AlertRecord { severity: Severity::Error, ..seen };
-    store.alert_settle(std::slice::from_ref(&worse), &[b.id]).await.unwrap();
-    assert_eq!(store.alert_all().await.unwrap(), vec![worse]);
+    // A rule that read it before somebody said so, and writes after: they still look after it.
+    let renamed = AlertRecord { object_name: "q".into(), ..a.clone() };
+    store.alert_settle(std::slice::from_ref(&renamed), &[]).await.unwrap();
+    let kept = AlertRecord { object_name: "q".into(), ..seen.clone() };
+    assert_eq!(store.alert_get(a.id).await.unwrap(), kept);
+    // Worse than what they said it of is news to them, too.
+    let worse = AlertRecord { severity: Severity::Error, ..a };
+    let over = [b.id];
+    let (one, two) = tokio::join!(
+        store.alert_settle(std::slice::from_ref(&worse), &over),
+        store.alert_settle(std::slice::from_ref(&worse), &[]),
+    );
+    assert_eq!((one, two), (Ok(()), Ok(())));
+    assert_eq!(store.alert_all().await.unwrap(), vec![worse.clone()]);
+    // Found by two at the same moment it is one.
+    let fresh = make::alert("p3");
+    let (one, two) = tokio::join!(
+        store.alert_settle(std::slice::from_ref(&fresh), &[]),
+        store.alert_settle(std::slice::from_ref(&fresh), &[]),
+    );
+    assert_eq!((one, two), (Ok(()), Ok(())));
+    assert_eq!(store.alert_of("p3").await.unwrap(), vec![fresh.clone()]);
+    store.alert_settle(&[], &[fresh.id]).await.unwrap();
+    let kept = store.alert_update(worse.id, |alert| {
+        (alert.acknowledged_at, alert.acknowledged_by) = (Some(UnixMs(9)), "admin".into());
+        Ok::<(), StoreError>(())
+    });
+    alert_pages(store, kept.await.unwrap()).await;
+}
+
+/// `kept` is an error that somebody looks after.
+async fn alert_pages(store: &Store, kept: AlertRecord) {
+    let (old, new) = (make::alert("p3"), AlertRecord { raised_at: UnixMs(8), ..make::alert("p4") });
+    let bad = AlertRecord {
+        severity: Severity::Error,
+        message: "Host RACK-7 is silent.".into(),
+        raised_at: UnixMs(1),
+        ..make::alert("h1")
+    };
+    store.alert_settle(&[old.clone(), new.clone(), bad.clone()], &[]).await.unwrap();
+    let all = AlertFilter::default();
+    let first = PageRequest { limit: 3, ..PageRequest::default() };
+    let page = store.alert_page(&first, all).await.unwrap();
+    assert_eq!((page.rows, page.total), (vec![bad.clone(), new.clone(), old.clone()], 4));
+    let next = PageRequest { token: page.next_token, ..first };
+    let page = store.alert_page(&next, all).await.unwrap();
+    assert_eq!((page.rows, page.next_token.as_str()), (vec![kept.clone()], ""));
+    let oldest = Some(Order { by: SortBy::Created, descending: false });
+    let page = store.alert_page(&PageRequest { order: oldest, ..PageRequest::default() }, all).await.unwrap();
+    assert_eq!(page.rows.first(), Some(&bad));
+    let errors = AlertFilter { severity: Some(Severity::Error), open: true };
+    assert_eq!(store.alert_page(&PageRequest::default(), errors).await.unwrap().rows, vec![bad.clone()]);
+    let found = PageRequest { filter: "rack-7 IS".into(), ..PageRequest::default() };
+    assert_eq!(store.alert_page(&found, all).await.unwrap().rows, vec![bad]);
+    assert_eq!(store.alert_count_looked_after().await.unwrap(), 1);
 }
 
 async fn join_tokens(store: &Store) {

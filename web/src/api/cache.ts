@@ -3,6 +3,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { createConnectQueryKey } from "@connectrpc/connect-query";
 import type { InfiniteData, QueryClient } from "@tanstack/react-query";
 import { AlertService } from "./gen/quantix/alert/v1/alert_pb";
+import { CertificateService } from "./gen/quantix/certificate/v1/certificate_pb";
 import { EventService } from "./gen/quantix/event/v1/event_pb";
 import { HostService } from "./gen/quantix/host/v1/host_pb";
 import { ImageService } from "./gen/quantix/image/v1/image_pb";
@@ -141,6 +142,7 @@ export class CachePatcher {
   #elsewhere(kind: string): void {
     if (kind === "event") this.#soon(EventService.method.listEvents);
     if (kind === "alert") this.#soon(AlertService.method.listAlerts);
+    if (kind === "certificate") this.#soon(CertificateService.method.getCertificates);
     const noun = NOUNS[kind];
     if (!noun) return;
     this.#soon(noun.list);

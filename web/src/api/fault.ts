@@ -3,6 +3,13 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { FaultCode, FaultDetailSchema, type FaultDetail } from "./gen/quantix/fault/v1/fault_pb";
 import type { FaultView } from "../ui/fault";
 
+/** Something that this page itself found, already in words. */
+export class Stated extends Error {
+  constructor(readonly fault: FaultView) {
+    super(fault.message);
+  }
+}
+
 /** The fault a host or the vDC stated, ready to show. */
 export function viewOf(detail: FaultDetail): FaultView {
   return {
@@ -25,6 +32,7 @@ export function viewOf(detail: FaultDetail): FaultView {
 
 /** What to show for an error of any origin. An error without a typed detail says what the transport saw. */
 export function faultOf(error: unknown): FaultView {
+  if (error instanceof Stated) return error.fault;
   const connect = ConnectError.from(error);
   const detail = connect.findDetails(FaultDetailSchema)[0];
   if (detail) return viewOf(detail);
@@ -47,6 +55,6 @@ export function faultOf(error: unknown): FaultView {
 
 /** The stable code of an error, or empty when it carries none. */
 export function codeOf(error: unknown): FaultCode | undefined {
-  if (error === null || error === undefined) return undefined;
+  if (error === null || error === undefined || error instanceof Stated) return undefined;
   return ConnectError.from(error).findDetails(FaultDetailSchema)[0]?.code;
 }

@@ -25,7 +25,11 @@ export const ORDERS = {
   volumes: { ...NAMED, size: SortBy.SIZE },
   vms: { ...NAMED, vcpus: SortBy.VCPUS, memory: SortBy.MEMORY },
   tasks: { created: SortBy.CREATED },
+  alerts: { urgency: SortBy.URGENCY, created: SortBy.CREATED },
 } satisfies Record<string, Orders>;
+
+/** Alerts that the dashboard has room for. */
+const ALERTS_SHOWN = 6;
 
 /** What a page asks a list for. */
 export interface Wish {
@@ -98,6 +102,7 @@ const pickVolumes = (a: AnswerOf<typeof VolumeService.method.listVolumes>) => a.
 const pickVms = (a: AnswerOf<typeof VmService.method.listVms>) => a.vms;
 const pickTasks = (a: AnswerOf<typeof TaskService.method.listTasks>) => a.tasks;
 const pickEvents = (a: AnswerOf<typeof EventService.method.listEvents>) => a.events;
+const pickAlerts = (a: AnswerOf<typeof AlertService.method.listAlerts>) => a.alerts;
 const pickFiles = (a: AnswerOf<typeof PoolService.method.listFiles>) => a.files;
 
 export const useHosts = (wish: Wish = {}) => useList(HostService.method.listHosts, asked(ORDERS.hosts, wish), pickHosts, wish.enabled);
@@ -105,14 +110,16 @@ export const usePools = (wish: Wish & { hostId?: string } = {}) =>
   useList(PoolService.method.listPools, { ...asked(ORDERS.pools, wish), hostId: wish.hostId ?? "" }, pickPools, wish.enabled);
 export const useImages = (wish: Wish = {}) => useList(ImageService.method.listImages, asked(ORDERS.images, wish), pickImages, wish.enabled);
 export const useVolumes = (wish: Wish & { poolId?: string } = {}) =>
-  useList(VolumeService.method.listVolumes, { ...asked(ORDERS.volumes, wish), poolId: wish.poolId ?? "" }, pickVolumes);
+  useList(VolumeService.method.listVolumes, { ...asked(ORDERS.volumes, wish), poolId: wish.poolId ?? "" }, pickVolumes, wish.enabled);
 export const useVms = (wish: Wish & { hostId?: string } = {}) =>
   useList(VmService.method.listVms, { ...asked(ORDERS.vms, wish), hostId: wish.hostId ?? "" }, pickVms, wish.enabled);
 export const useTasks = (wish: Wish & { objectId?: string } = {}) =>
   useList(TaskService.method.listTasks, { ...asked(ORDERS.tasks, wish), objectId: wish.objectId ?? "" }, pickTasks);
 export const useEvents = (filter = "", objectId = "", severity = Severity.UNSPECIFIED) =>
   useList(EventService.method.listEvents, { filter, objectId, severity }, pickEvents);
-/** All alerts: there are never many. */
-export const useAlerts = () => useQuery(AlertService.method.listAlerts, {});
+export const useAlerts = (wish: Wish & { severity?: Severity; open?: boolean } = {}) =>
+  useList(AlertService.method.listAlerts, { ...asked(ORDERS.alerts, wish), severity: wish.severity ?? Severity.UNSPECIFIED, open: wish.open ?? false }, pickAlerts);
+/** The worst alerts that nobody looks after, and in `total` how many there are: for what shows only their beginning. */
+export const useOpenAlerts = () => useQuery(AlertService.method.listAlerts, { open: true, pageSize: ALERTS_SHOWN });
 export const useFiles = (input: MessageInitShape<typeof PoolService.method.listFiles.input> & Partial<ListFilesRequest>) =>
   useList(PoolService.method.listFiles, { ...input }, pickFiles);

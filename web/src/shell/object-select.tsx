@@ -1,34 +1,65 @@
-// Fields that search hosts, pools and VMs by part of their name, as the vDC finds them.
+// Fields that search hosts, pools, images, volumes and VMs by part of their name, as the vDC finds them.
 import { useState } from "react";
 import { faultOf } from "../api/fault";
-import { useHosts, usePools, useVms, type List } from "../api/lists";
-import { SearchSelect, SHUT, type Choice, type Found, type SelectProps } from "../ui/search-select";
+import type { Host } from "../api/gen/quantix/host/v1/host_pb";
+import type { Image } from "../api/gen/quantix/image/v1/image_pb";
+import type { Pool } from "../api/gen/quantix/pool/v1/pool_pb";
+import type { Vm } from "../api/gen/quantix/vm/v1/vm_pb";
+import type { Volume } from "../api/gen/quantix/volume/v1/volume_pb";
+import { useHosts, useImages, usePools, useVms, useVolumes, type List } from "../api/lists";
+import { SearchSelect, SHUT, type Choice, type Found, type Search, type SelectProps } from "../ui/search-select";
 
 interface Named {
   id: string;
   name: string;
 }
 
-/** `note` says beside a name what tells it from others. */
-function foundIn<Row extends Named>(list: List<Row, unknown>, note?: (row: Row) => string): Found {
-  const rows = list.rows?.map((row): Choice => ({ id: row.id, name: row.name, note: note?.(row) }));
-  return { rows, total: list.total, fault: list.error ? faultOf(list.error) : undefined, again: list.again };
+export interface ObjectSelectProps<Row> extends Omit<SelectProps, "onChange"> {
+  /** With all that is known of the object, once one is chosen. */
+  onChange: (value: Choice | undefined, row: Row | undefined) => void;
+  /** What tells it from others, beside its name. */
+  note?: (row: Row) => string;
+  /** Why it cannot be had here; undefined where it can. */
+  unless?: (row: Row) => string | undefined;
 }
 
-export function HostSelect(props: SelectProps) {
-  const [search, setSearch] = useState(SHUT);
-  const found = foundIn(useHosts({ filter: search.text, enabled: search.isOpen }));
-  return <SearchSelect {...props} search={search} onSearch={setSearch} found={found} none="There is no host yet." />;
+/** The field around what a list found. */
+function select<Row extends Named>(props: ObjectSelectProps<Row>, list: List<Row, unknown>, asked: { search: Search; onSearch: (search: Search) => void; none: string }) {
+  const { note, unless, onChange, ...field } = props;
+  const rows = list.rows?.map((row): Choice => {
+    const refused = unless?.(row);
+    return { id: row.id, name: row.name, note: refused ?? note?.(row), disabled: refused !== undefined };
+  });
+  const found: Found = { rows, total: list.total, fault: list.error ? faultOf(list.error) : undefined, again: list.again };
+  const choose = (choice: Choice | undefined) => onChange(choice, list.rows?.find((row) => row.id === choice?.id));
+  return <SearchSelect {...field} {...asked} onChange={choose} found={found} />;
 }
 
-export function PoolSelect(props: SelectProps) {
-  const [search, setSearch] = useState(SHUT);
-  const found = foundIn(usePools({ filter: search.text, enabled: search.isOpen }));
-  return <SearchSelect {...props} search={search} onSearch={setSearch} found={found} none="There is no pool yet." />;
+const wishOf = (search: Search) => ({ filter: search.text, enabled: search.isOpen });
+
+export function HostSelect(props: ObjectSelectProps<Host>) {
+  const [search, onSearch] = useState(SHUT);
+  return select(props, useHosts(wishOf(search)), { search, onSearch, none: "There is no host yet." });
 }
 
-export function VmSelect(props: SelectProps) {
-  const [search, setSearch] = useState(SHUT);
-  const found = foundIn(useVms({ filter: search.text, enabled: search.isOpen }), (vm) => (vm.host ? `on ${vm.host}` : ""));
-  return <SearchSelect {...props} search={search} onSearch={setSearch} found={found} none="There is no VM yet." />;
+export function PoolSelect(props: ObjectSelectProps<Pool>) {
+  const [search, onSearch] = useState(SHUT);
+  return select(props, usePools(wishOf(search)), { search, onSearch, none: "There is no pool yet." });
+}
+
+export function ImageSelect(props: ObjectSelectProps<Image>) {
+  const [search, onSearch] = useState(SHUT);
+  return select(props, useImages(wishOf(search)), { search, onSearch, none: "There is no image yet." });
+}
+
+export function VolumeSelect(props: ObjectSelectProps<Volume>) {
+  const [search, onSearch] = useState(SHUT);
+  return select(props, useVolumes(wishOf(search)), { search, onSearch, none: "There is no volume yet." });
+}
+
+const whereVm = (vm: Vm) => (vm.host ? `on ${vm.host}` : "");
+
+export function VmSelect(props: ObjectSelectProps<Vm>) {
+  const [search, onSearch] = useState(SHUT);
+  return select({ note: whereVm, ...props }, useVms(wishOf(search)), { search, onSearch, none: "There is no VM yet." });
 }

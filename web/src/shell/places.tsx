@@ -11,6 +11,7 @@ import ListIcon from "@patternfly/react-icons/dist/esm/icons/list-icon";
 import TasksIcon from "@patternfly/react-icons/dist/esm/icons/tasks-icon";
 import KeyIcon from "@patternfly/react-icons/dist/esm/icons/key-icon";
 import HistoryIcon from "@patternfly/react-icons/dist/esm/icons/history-icon";
+import SignInIcon from "@patternfly/react-icons/dist/esm/icons/sign-in-alt-icon";
 import UsersIcon from "@patternfly/react-icons/dist/esm/icons/users-icon";
 import type { ReactNode } from "react";
 import type { May } from "../api/session";
@@ -37,6 +38,7 @@ export const PLACES: readonly Place[] = [
   { to: "/events", label: "Events", icon: <ListIcon />, needs: "system.view" },
   { to: "/certificates", label: "Certificates", icon: <CertificateIcon />, needs: "certificate.view", group: "administration" },
   { to: "/users", label: "Users", icon: <UsersIcon />, needs: "people.view", group: "administration" },
+  { to: "/sign-in", label: "Sign-in", icon: <SignInIcon />, needs: "people.view", group: "administration" },
   { to: "/roles", label: "Roles", icon: <KeyIcon />, needs: "people.view", group: "administration" },
   { to: "/audit", label: "Audit log", icon: <HistoryIcon />, needs: "audit.view", group: "administration" },
 ];

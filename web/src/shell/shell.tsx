@@ -5,7 +5,7 @@ import { Button } from "@patternfly/react-core";
 import { lazy, Suspense, useEffect, useRef, useState } from "react";
 import { useApi, useLine } from "../api/context";
 import { Severity } from "../api/gen/quantix/event/v1/event_pb";
-import { useAlerts } from "../api/lists";
+import { useOpenAlerts } from "../api/lists";
 import { formatDuration, useNow } from "../ui/time";
 import { StatusIcon } from "../ui/status";
 import { Wordmark } from "../ui/wordmark";
@@ -18,6 +18,8 @@ import { TasksBar } from "./tasks-bar";
 const Palette = lazy(() => import("./palette").then((m) => ({ default: m.Palette })));
 
 const NAV_KEY = "quantix.nav";
+/** More do not fit into the navigation. */
+const COUNT_MAX = 999n;
 
 export function Shell() {
   const { watch } = useApi();
@@ -106,12 +108,14 @@ function Places({ places, narrow, heading }: { places: readonly Place[]; narrow:
 
 /** How many alerts nobody looks after yet. */
 function OpenAlerts() {
-  const open = useAlerts().data?.alerts.filter((a) => !a.acknowledgedAt) ?? [];
-  if (open.length === 0) return null;
-  const isError = open.some((a) => a.severity === Severity.ERROR);
+  const { alerts, total } = useOpenAlerts().data ?? { alerts: [], total: 0n };
+  if (total === 0n) return null;
+  // The worst comes first.
+  const isError = alerts[0]?.severity === Severity.ERROR;
+  const count = total > COUNT_MAX ? `${COUNT_MAX}+` : String(total);
   return (
-    <span className={isError ? "q-nav__count q-nav__count--error" : "q-nav__count"} title={`${open.length} that nobody looks after`}>
-      {open.length}
+    <span className={isError ? "q-nav__count q-nav__count--error" : "q-nav__count"} title={`${total.toLocaleString("en")} that nobody looks after`}>
+      {count}
     </span>
   );
 }

@@ -29,6 +29,10 @@ export class FakePeople {
   ownPassword = "my password";
   /** What an authenticator app shows. */
   code = "123456";
+  /** Why no passkey can be used under this page's address. */
+  noPasskeys = "";
+  /** What browsers answered to questions for passkeys. */
+  shown: string[] = [];
   /** What was asked, in words. */
   done: string[] = [];
 
@@ -39,6 +43,17 @@ export class FakePeople {
     const changed = { ...user, ...part };
     this.users = this.users.map((u) => (u.id === id ? changed : u));
     return changed;
+  }
+
+  #checkAddress() {
+    if (this.noPasskeys) throw refusal(Code.FailedPrecondition, { code: FaultCode.PASSKEY_WRONG_ADDRESS, message: this.noPasskeys, remedy: "Open it by its name." });
+  }
+
+  /** Lets in whoever shows what a known device makes. */
+  checkPasskey(proof: { ceremony: string; credentialJson: string }) {
+    this.shown.push(proof.credentialJson);
+    const { id } = JSON.parse(proof.credentialJson) as { id: string };
+    if (!this.factors.some((f) => f.kind === FactorKind.PASSKEY && f.id === id)) throw refusal(Code.Unauthenticated, { code: FaultCode.PASSKEY_UNKNOWN, message: "This passkey is not known here.", remedy: "Choose another passkey." });
   }
 
   #prove(password: string) {
@@ -80,7 +95,20 @@ export class FakePeople {
 
   factor() {
     return {
-      listFactors: () => ({ factors: this.factors, recoveryCodesLeft: this.codesLeft, needsPassword: true }),
+      listFactors: () => ({ factors: this.factors, recoveryCodesLeft: this.codesLeft, needsPassword: true, passkeyReasonIfNot: this.noPasskeys }),
+      beginPasskey: (r: { name: string; password: string }) => {
+        this.#prove(r.password);
+        this.#checkAddress();
+        return { ceremony: r.name, optionsJson: JSON.stringify({ challenge: "AQID", user: { id: "BAUG", name: "admin", displayName: "admin" }, timeout: 300_000, excludeCredentials: [{ type: "public-key", id: "_-8" }] }) };
+      },
+      confirmPasskey: (r: { ceremony: string; credentialJson: string }) => {
+        this.shown.push(r.credentialJson);
+        const { id } = JSON.parse(r.credentialJson) as { id: string };
+        const factor = create(FactorSchema, { id, kind: FactorKind.PASSKEY, name: r.ceremony, site: "localhost", createdAt: timestampFromMs(Date.now()) });
+        this.factors.push(factor);
+        this.codesLeft = 10;
+        return { factor, recoveryCodes: this.factors.length === 1 ? ["one-code"] : [] };
+      },
       beginTotp: (r: { name: string; password: string }) => {
         this.#prove(r.password);
         return { factorId: r.name, url: "otpauth://totp/x", secret: "JBSWY3DP", qrSvg: "<svg/>" };
@@ -106,6 +134,10 @@ export class FakePeople {
 
   session() {
     return {
+      beginPasskeyLogin: (r: { challenge: string }) => {
+        this.#checkAddress();
+        return { ceremony: `for ${r.challenge}`, optionsJson: JSON.stringify({ challenge: "AQID", rpId: "localhost", timeout: 300_000, allowCredentials: r.challenge ? [{ type: "public-key", id: "_-8" }] : [] }) };
+      },
       listSessions: () => ({ sessions: this.sessions }),
       revokeSession: (r: { id: string }) => {
         this.sessions = this.sessions.filter((s) => s.id !== r.id);

@@ -11,7 +11,7 @@ import { ImageService, type Image } from "../api/gen/quantix/image/v1/image_pb";
 import { JoinTokenSchema, JoinTokenService, JoinTokenState, type CreateJoinTokenRequest, type JoinToken } from "../api/gen/quantix/join_token/v1/join_token_pb";
 import { CreatePoolRequestSchema, PoolSchema, PoolService, type CreatePoolRequest, type Pool, type File as PoolFile, type UnassignPoolRequest, type UpdatePoolRequest } from "../api/gen/quantix/pool/v1/pool_pb";
 import { LogLevel, type ListLogsRequest, type LogRecord } from "../api/gen/quantix/log/v1/log_pb";
-import { SessionService } from "../api/gen/quantix/session/v1/session_pb";
+import { SessionService, type ConfirmLoginRequest } from "../api/gen/quantix/session/v1/session_pb";
 import { SystemService } from "../api/gen/quantix/system/v1/system_pb";
 import { TaskService, type ListTasksRequest, type Task } from "../api/gen/quantix/task/v1/task_pb";
 import { CreateVmRequestSchema, VmSchema, VmService, type CreateVmRequest, type Placement, type PowerVmRequest, type Vm } from "../api/gen/quantix/vm/v1/vm_pb";
@@ -23,6 +23,8 @@ import { RoleService } from "../api/gen/quantix/role/v1/role_pb";
 import { ApiTokenService } from "../api/gen/quantix/token/v1/token_pb";
 import { AuditService } from "../api/gen/quantix/audit/v1/audit_pb";
 import { sessionInterceptor } from "../api/transport";
+import { IdentityService } from "../api/gen/quantix/identity/v1/identity_pb";
+import { FakeIdentity } from "./fake-identity";
 import { FakePeople } from "./fake-people";
 import { FakeRights } from "./fake-rights";
 import { refusal } from "./refusal";
@@ -35,8 +37,12 @@ export class FakeVdc {
   mustChange = true;
   /** A second step is needed to sign in. */
   needsCode = false;
+  /** What can be the second step, beside code and recovery code. */
+  secondFactor: { passkey?: boolean; totp?: boolean; recoveryCode?: boolean; passkeyReasonIfNot?: string } = {};
   people = new FakePeople();
   hosts: Host[] = [];
+  /** Nobody may see hosts. */
+  refuseHosts: ConnectError | undefined;
   pools: Pool[] = [];
   images: Image[] = [];
   volumes: Volume[] = [];
@@ -75,6 +81,8 @@ export class FakeVdc {
   createdVms: CreateVmRequest[] = [];
   /** Permissions, roles, tokens and the audit log. */
   rights = new FakeRights((answer) => this.#guard(answer));
+  /** Providers and directories. */
+  identity = new FakeIdentity((answer) => this.#guard(answer));
   watchers = 0;
   epoch = "epoch-1";
   /** What the client said last that it looks at. */
@@ -126,11 +134,12 @@ export class FakeVdc {
         });
         service(EventService, { listEvents: (r) => this.#guard(() => this.#events(r)) });
         service(AlertService, {
-          listAlerts: () => this.#guard(() => ({ alerts: this.alerts })),
+          listAlerts: (r) => this.#guard(() => this.#alerts(r)),
           acknowledgeAlert: (r) => this.#guard(() => this.#acknowledge(r.id, r.undo)),
         });
         service(CertificateService, this.#certificate());
         service(JoinTokenService, this.#joinToken());
+        service(IdentityService, this.identity.service());
         service(RoleService, this.rights.role());
         service(ApiTokenService, this.rights.token());
         service(AuditService, this.rights.auditLog());
@@ -163,13 +172,15 @@ export class FakeVdc {
             remedy: "Check both; capital letters count.",
           });
         }
-        if (this.needsCode) return { secondFactor: { challenge: "challenge", totp: true, recoveryCode: true } };
+        if (this.needsCode) return { secondFactor: { challenge: "challenge", totp: true, recoveryCode: true, ...this.secondFactor } };
         this.signedIn = true;
         return { session: this.#sessionView(), token: "" };
       },
-      confirmLogin: (r: { challenge: string; proof: { value?: unknown } }) => {
-        if (r.challenge !== "challenge") throw refusal(Code.Unauthenticated, { code: FaultCode.CHALLENGE_EXPIRED, message: "The time is over.", remedy: "Sign in from the start." });
-        this.people.checkCode(String(r.proof.value));
+      confirmLogin: (r: ConfirmLoginRequest) => {
+        const alone = r.proof.case === "passkey" && r.challenge === "";
+        if (!alone && r.challenge !== "challenge") throw refusal(Code.Unauthenticated, { code: FaultCode.CHALLENGE_EXPIRED, message: "The time is over.", remedy: "Sign in from the start." });
+        if (r.proof.case === "passkey") this.people.checkPasskey(r.proof.value);
+        else this.people.checkCode(String(r.proof.value));
         this.signedIn = true;
         return { session: this.#sessionView(), token: "" };
       },
@@ -186,6 +197,14 @@ export class FakeVdc {
           return this.#sessionView();
         }),
     };
+  }
+
+  #alerts(r: { filter: string; severity: number; open: boolean; pageSize: number; pageToken: string }) {
+    const fits = this.alerts.filter((a) => (!r.open || !a.acknowledgedAt) && a.severity >= r.severity && `${a.message} ${a.objectName}`.toLowerCase().includes(r.filter.toLowerCase()));
+    const from = Number(r.pageToken || "0");
+    const alerts = fits.toSorted((a, b) => urgency(b) - urgency(a)).slice(from, from + r.pageSize);
+    const end = from + alerts.length;
+    return { alerts, nextPageToken: end < fits.length ? String(end) : "", total: BigInt(fits.length), lookedAfter: BigInt(this.alerts.filter((a) => a.acknowledgedAt).length) };
   }
 
   #events(r: { filter: string; objectId: string; severity: number }) {
@@ -222,6 +241,11 @@ export class FakeVdc {
     return changed;
   }
 
+  #seenHosts(): Host[] {
+    if (this.refuseHosts) throw this.refuseHosts;
+    return this.hosts;
+  }
+
   #summary() {
     return {
       version: "0.1.0",
@@ -248,8 +272,8 @@ export class FakeVdc {
       }
     };
     return {
-      listHosts: (r: { filter: string }) => this.#guard(() => counted("hosts", named(this.hosts, r.filter))),
-      getHost: (r: { id: string }) => this.#guard(() => found(this.hosts, r.id)),
+      listHosts: (r: { filter: string }) => this.#guard(() => counted("hosts", named(this.#seenHosts(), r.filter))),
+      getHost: (r: { id: string }) => this.#guard(() => found(this.#seenHosts(), r.id)),
       listDevices: () => this.#guard(() => ({ devices: this.devices, host: "host-1", observedAt: timestampFromMs(Date.now()) })),
       listLogs: (r: ListLogsRequest) =>
         this.#guard(() => {
@@ -418,6 +442,11 @@ function tally<K>(kinds: K[]): [K, number][] {
   const counts = new Map<K, number>();
   for (const kind of kinds) counts.set(kind, (counts.get(kind) ?? 0) + 1);
   return [...counts];
+}
+
+/** First what nobody looks after, of that the worst. */
+function urgency(a: Alert): number {
+  return Number(a.acknowledgedAt === undefined) * 4 + a.severity;
 }
 
 /** The whole list as one page. */

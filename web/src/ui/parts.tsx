@@ -96,19 +96,27 @@ export function allowedOf(actions: readonly Allowed[], verb: string): Allowed {
 
 export function ActionButton(props: {
   action: Allowed;
-  onClick: () => void;
+  /** A button that submits its form needs none. */
+  onClick?: () => void;
+  type?: "button" | "submit";
   children: ReactNode;
   variant?: "primary" | "secondary" | "danger" | "link";
   icon?: ReactNode;
   busy?: boolean;
+  /** As large as the one button of an empty page. */
+  isLarge?: boolean;
+  /** What it does to what, where the word alone does not say it. */
+  "aria-label"?: string;
 }) {
-  const { action, onClick, children, variant = "secondary", icon, busy } = props;
+  const { action, onClick, children, variant = "secondary", icon, busy, isLarge } = props;
   const button = (
     <Button
       variant={variant === "danger" ? "secondary" : variant}
       isDanger={variant === "danger"}
       icon={icon}
-      size="sm"
+      type={props.type}
+      size={isLarge ? "default" : "sm"}
+      aria-label={props["aria-label"]}
       isAriaDisabled={!action.allowed || busy}
       isLoading={busy}
       onClick={action.allowed && !busy ? onClick : undefined}

@@ -1,6 +1,8 @@
 // A choice from a list too long to show: one types, somebody else finds, arrows walk, Enter takes. The list lies over the
 // page at a place of its own, so that no dialog cuts it off and nothing moves while it opens.
 import { Button, TextInput } from "@patternfly/react-core";
+import CaretDownIcon from "@patternfly/react-icons/dist/esm/icons/caret-down-icon";
+import TimesIcon from "@patternfly/react-icons/dist/esm/icons/times-icon";
 import { useEffect, useLayoutEffect, useRef, useState, type CSSProperties, type KeyboardEvent } from "react";
 import type { FaultView } from "./fault";
 import { Field, type FieldProps } from "./field";
@@ -35,6 +37,8 @@ export interface SelectProps extends Omit<FieldProps, "children"> {
   value: Choice | undefined;
   onChange: (value: Choice | undefined) => void;
   autoFocus?: boolean;
+  /** What it means to choose nothing, where one may. */
+  empty?: string;
 }
 
 interface SearchSelectProps extends SelectProps {
@@ -50,7 +54,7 @@ const SETTLE_MS = 200;
 const ROOM_PX = 248;
 
 export function SearchSelect(props: SearchSelectProps) {
-  const { value, onChange, search, onSearch, found, none, autoFocus, ...field } = props;
+  const { value, onChange, search, onSearch, found, none, autoFocus, empty, ...field } = props;
   const [text, setText] = useState("");
   const [open, setOpen] = useState(false);
   const [walked, setWalked] = useState(0);
@@ -114,7 +118,7 @@ export function SearchSelect(props: SearchSelectProps) {
               autoComplete="off"
               spellCheck={false}
               autoFocus={autoFocus}
-              placeholder="Part of the name"
+              placeholder={empty && !open ? empty : "Part of the name"}
               value={open || !value ? text : value.name}
               onClick={() => setOpen(true)}
               onChange={(_, typed) => {
@@ -125,6 +129,24 @@ export function SearchSelect(props: SearchSelectProps) {
               }}
               onKeyDown={onKeyDown}
             />
+            {!(empty && value && !open) && (
+              <span className="q-select__caret" aria-hidden="true">
+                <CaretDownIcon />
+              </span>
+            )}
+            {empty && value && !open && (
+              <Button
+                variant="plain"
+                size="sm"
+                className="q-select__clear"
+                icon={<TimesIcon />}
+                aria-label={`${empty} for ${field.label}`}
+                onClick={() => {
+                  onChange(undefined);
+                  input.current?.focus();
+                }}
+              />
+            )}
             {open && <List id={list} label={field.label} input={input} found={found} active={active} asked={asked} none={none} onTake={take} />}
           </div>
         );

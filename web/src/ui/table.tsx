@@ -3,6 +3,7 @@ import { Button, Checkbox } from "@patternfly/react-core";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useMemo, useRef, type ReactNode } from "react";
 import { FaultPanel, type FaultView } from "./fault";
+import { Refused } from "./forbidden";
 import { PAGE_ROWS } from "./page";
 import { Loading } from "./parts";
 import { formatCount } from "./quantity";
@@ -101,7 +102,7 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
   }, [isVirtual, hasMore, to, shown.length, onMore]);
 
   if (rows === undefined) {
-    if (fault) return <FaultPanel fault={fault} onRetry={props.onRetry} />;
+    if (fault) return <Refused fault={fault} onRetry={props.onRetry} />;
     return <Loading label={label} lines={5} />;
   }
   if (rows.length === 0 && !fault) return <>{props.empty}</>;
@@ -151,7 +152,7 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
                     </td>
                   )}
                   {columns.map((c) => (
-                    <td key={c.id} className={c.numeric ? "q-table__number" : undefined} style={{ width: c.width }}>
+                    <td key={c.id} className={classOf(c)} style={{ width: c.width }}>
                       {c.cell(row)}
                     </td>
                   ))}
@@ -177,6 +178,12 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
   );
 }
 
+/** Figures end at one line, and so do actions: at the row's end. */
+function classOf<Row>(column: Column<Row>): string | undefined {
+  if (column.numeric) return "q-table__number";
+  return column.isHeaderHidden ? "q-table__actions" : undefined;
+}
+
 function Pad({ height, width }: { height: number; width: number }) {
   return (
     <tr aria-hidden="true">
@@ -188,7 +195,7 @@ function Pad({ height, width }: { height: number; width: number }) {
 function Head<Row>({ column, sort, onSort }: { column: Column<Row>; sort?: Sort; onSort?: (s: Sort) => void }) {
   const active = sort?.id === column.id;
   const order = active ? (sort.descending ? "descending" : "ascending") : "none";
-  const className = column.numeric ? "q-table__number" : undefined;
+  const className = classOf(column);
   if (!column.sort || !onSort) {
     return (
       <th scope="col" className={className}>

@@ -66,7 +66,7 @@ pub fn web(root: &Path) -> Result<()> {
     if web_is_fresh(root) {
         return Ok(());
     }
-    step(&web, "building the web app", &["run", "build"])?;
+    step(&web, "building", &["run", "build"])?;
     fs::write(built_stamp(root), web_inputs(root)).doing("noting what was built")
 }
 
@@ -84,22 +84,23 @@ fn web_inputs(root: &Path) -> String {
     hash_of(&[&root.join("web"), &root.join("contract/proto")])
 }
 
-/// `npm ci`, when the lock changed since the last one.
-pub fn packages(web: &Path) -> Result<()> {
-    let inputs = hash_of(&[&web.join("package.json"), &web.join("package-lock.json")]);
-    let stamp = web.join("node_modules/.quantix-inputs");
+/// `npm ci` in a folder, when its lock changed since the last one.
+pub fn packages(folder: &Path) -> Result<()> {
+    let inputs = hash_of(&[&folder.join("package.json"), &folder.join("package-lock.json")]);
+    let stamp = folder.join("node_modules/.quantix-inputs");
     if fs::read_to_string(&stamp).is_ok_and(|known| known == inputs) {
         return Ok(());
     }
-    step(web, "installing the web app's packages", &["ci", "--no-audit", "--no-fund"])?;
+    step(folder, "installing packages", &["ci", "--no-audit", "--no-fund"])?;
     fs::write(&stamp, inputs).doing(stamp.display())
 }
 
 /// One npm step: its name and time on one line, its words only when it fails.
-fn step(web: &Path, name: &str, words: &[&str]) -> Result<()> {
-    eprintln!("    web app: {name} …");
+fn step(folder: &Path, name: &str, words: &[&str]) -> Result<()> {
+    let of = folder.file_name().unwrap_or_default().display();
+    eprintln!("    {of}: {name} …");
     let began = Instant::now();
-    let output = capture(Command::new("npm").current_dir(web).args(words), NPM_WITHIN)?;
+    let output = capture(Command::new("npm").current_dir(folder).args(words), NPM_WITHIN)?;
     if !output.status.success() {
         let said =
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -110,7 +111,7 @@ fn step(web: &Path, name: &str, words: &[&str]) -> Result<()> {
             said.trim()
         )));
     }
-    eprintln!("    web app: {name}: done in {:.0} s", began.elapsed().as_secs_f64());
+    eprintln!("    {of}: {name}: done in {:.0} s", began.elapsed().as_secs_f64());
     Ok(())
 }
 

@@ -15,7 +15,7 @@ mod gaze;
 
 use crate::api::assembly::ViewFn;
 use crate::api::error::{reply, rpc};
-use crate::api::{Assembly, Person, auth, task};
+use crate::api::{Assembly, Person, auth, reach, task};
 use crate::bus::{Listener, Thing};
 use crate::core::Core;
 use crate::ids;
@@ -353,7 +353,10 @@ impl Watcher {
             }
         }
         let event = match view(thing).await {
-            Ok(Some(event)) => event,
+            Ok(Some(mut event)) => {
+                reach::limit_event(&self.person.rights, &mut event);
+                event
+            }
             Ok(None) => {
                 let (kind, id) = (thing.kind().to_owned(), thing.id().to_string());
                 Event::from(wire::Removed { kind, id, ..Default::default() })

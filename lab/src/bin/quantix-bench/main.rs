@@ -1,9 +1,12 @@
 //! Measures what the promises say, beside the bare tool where there is one. Prints figures; judges nothing.
 //!
-//! `quantix-bench [start] [memory] [vm] [upload] [stall] [rbd] [lvm] [weight]`, all when none is named, or
+//! `quantix-bench [start] [memory] [vm] [upload] [stall] [rbd] [lvm] [weight] [login] [rights] [renew]`, all when none is named, or
 //! `quantix-bench fleet …` by itself. `./x bench` builds and calls it.
 
 mod fleet;
+mod login;
+mod renew;
+mod rights;
 mod shared;
 mod stall;
 mod weight;
@@ -43,7 +46,8 @@ async fn measure(wanted: &[String]) {
     if wanted.first().is_some_and(|word| word == "fleet") {
         return fleet::fleet(&wanted[1..]).await;
     }
-    let all = ["start", "memory", "vm", "upload", "stall", "rbd", "lvm", "weight"];
+    let all =
+        ["start", "memory", "vm", "upload", "stall", "rbd", "lvm", "weight", "login", "rights", "renew"];
     if let Some(unknown) = wanted.iter().find(|word| !all.contains(&word.as_str())) {
         eprintln!("{unknown}: no such measurement; there are {}", all.join(", "));
         std::process::exit(2);
@@ -64,6 +68,15 @@ async fn measure(wanted: &[String]) {
     }
     if asked("weight") {
         weight::weight(&folder.path().join("weight")).await;
+    }
+    if asked("login") {
+        login::login(&folder.path().join("login")).await;
+    }
+    if asked("rights") {
+        rights::rights(&folder.path().join("rights")).await;
+    }
+    if asked("renew") {
+        renew::renew(&folder.path().join("renew")).await;
     }
     if !(asked("memory") || asked("vm") || asked("upload")) {
         return;

@@ -8,15 +8,17 @@ import { useClient } from "../../api/context";
 import { faultOf } from "../../api/fault";
 import { FactorKind, FactorService, type Factor } from "../../api/gen/quantix/factor/v1/factor_pb";
 import { SessionService } from "../../api/gen/quantix/session/v1/session_pb";
+import { whyNoPasskeys } from "../../api/passkey";
 import { useSession } from "../../api/session";
 import { FaultPanel } from "../../ui/fault";
-import { Card, Loading, PageTitle } from "../../ui/parts";
+import { ActionButton, Card, Loading, PageTitle } from "../../ui/parts";
 import { useRun } from "../../ui/run";
 import { Age } from "../../ui/time";
 import { SessionTable } from "../user/session-table";
 import { AddTotpDialog, MakeCodesDialog, RemoveFactorDialog } from "./factor-dialogs";
+import { AddPasskeyDialog } from "./passkey-dialog";
 
-type Open = { kind: "totp" } | { kind: "codes" } | { kind: "remove"; factor: Factor };
+type Open = { kind: "totp" } | { kind: "passkey" } | { kind: "codes" } | { kind: "remove"; factor: Factor };
 
 const KINDS: Record<FactorKind, string> = {
   [FactorKind.UNSPECIFIED]: "unknown",
@@ -54,24 +56,32 @@ function Factors() {
   const needsPassword = query.data?.needsPassword ?? true;
   const props = { needsPassword, onDone: () => void query.refetch(), onClose: () => setOpen(undefined) };
   const left = query.data?.recoveryCodesLeft ?? 0;
+  const noPasskeys = whyNoPasskeys() || (query.data?.passkeyReasonIfNot ?? "");
   return (
     <Card
       title="Second factors"
       aside={
-        <Button size="sm" variant="secondary" onClick={() => setOpen({ kind: "totp" })}>
-          Add authenticator app
-        </Button>
+        <div className="q-actions">
+          <ActionButton action={{ verb: "passkey", allowed: noPasskeys === "", reasonIfNot: noPasskeys }} onClick={() => setOpen({ kind: "passkey" })}>
+            Add passkey
+          </ActionButton>
+          <Button size="sm" variant="secondary" onClick={() => setOpen({ kind: "totp" })}>
+            Add authenticator app
+          </Button>
+        </div>
       }
     >
       {!query.data && <Loading label="second factors" lines={2} />}
-      {query.data && factors.length === 0 && <p>None. Your password alone opens everything here; an authenticator app makes a stolen password useless.</p>}
+      {query.data && factors.length === 0 && <p>None. Your password alone opens everything here; an authenticator app or a passkey makes a stolen password useless.</p>}
       {factors.length > 0 && (
         <ul className="q-plain" aria-label="Second factors">
           {factors.map((f) => (
             <li key={f.id}>
               <strong>{f.name}</strong>{" "}
               <span className="q-muted">
-                {KINDS[f.kind]} · last used <Age at={f.usedAt && timestampMs(f.usedAt)} />
+                {KINDS[f.kind]}
+                {f.reasonIfNotHere !== "" && ` made for ${f.site}`} · added <Age at={f.createdAt && timestampMs(f.createdAt)} /> · last used{" "}
+                {f.usedAt ? <Age at={timestampMs(f.usedAt)} /> : "never"}
               </span>{" "}
               <Button variant="link" isInline size="sm" aria-label={`Remove ${f.name}`} onClick={() => setOpen({ kind: "remove", factor: f })}>
                 Remove
@@ -89,6 +99,7 @@ function Factors() {
         </p>
       )}
       {open?.kind === "totp" && <AddTotpDialog {...props} />}
+      {open?.kind === "passkey" && <AddPasskeyDialog {...props} />}
       {open?.kind === "codes" && <MakeCodesDialog {...props} />}
       {open?.kind === "remove" && <RemoveFactorDialog factor={open.factor} {...props} />}
     </Card>

@@ -8,7 +8,7 @@ import { TextField } from "../../ui/field";
 import { Copyable } from "../../ui/parts";
 import { useRun } from "../../ui/run";
 
-interface Props {
+export interface FactorDialogProps {
   needsPassword: boolean;
   onDone: () => void;
   onClose: () => void;
@@ -35,7 +35,7 @@ export function RecoveryCodes({ codes, onClose }: { codes: string[]; onClose: ()
   );
 }
 
-export function AddTotpDialog({ needsPassword, onDone, onClose }: Props) {
+export function AddTotpDialog({ needsPassword, onDone, onClose }: FactorDialogProps) {
   const client = useClient(FactorService);
   const [name, setName] = useState("Authenticator app");
   const [password, setPassword] = useState("");
@@ -70,7 +70,7 @@ export function AddTotpDialog({ needsPassword, onDone, onClose }: Props) {
   );
 }
 
-export function RemoveFactorDialog({ factor, needsPassword, onDone, onClose }: Props & { factor: Factor }) {
+export function RemoveFactorDialog({ factor, needsPassword, onDone, onClose }: FactorDialogProps & { factor: Factor }) {
   const client = useClient(FactorService);
   const [password, setPassword] = useState("");
   const { busy, fault, run } = useRun(() => (onDone(), onClose()));
@@ -83,7 +83,7 @@ export function RemoveFactorDialog({ factor, needsPassword, onDone, onClose }: P
   );
 }
 
-export function MakeCodesDialog({ needsPassword, onDone, onClose }: Props) {
+export function MakeCodesDialog({ needsPassword, onDone, onClose }: FactorDialogProps) {
   const client = useClient(FactorService);
   const [password, setPassword] = useState("");
   const [codes, setCodes] = useState<string[]>();

@@ -9,13 +9,13 @@ const ACTIONS: Record<string, string> = {
   "audit.v1.AuditService/ListAudit": "Read audit log",
   "audit.v1.AuditService/VerifyAudit": "Check audit log",
 };
-const SPELLED: Record<string, string> = { vm: "VM", vms: "VMs", api: "API", cpu: "CPU", ca: "CA", tls: "TLS" };
+const SPELLED: Record<string, string> = { vm: "VM", vms: "VMs", api: "API", cpu: "CPU", ca: "CA", tls: "TLS", totp: "TOTP" };
 
 /** `vm.v1.VmService/PowerVm` as "Power VM"; what is no call stays as it is. */
 export function actionText(action: string): string {
   const known = ACTIONS[action];
   if (known) return known;
-  const verb = /^[a-z.\d]+\.[A-Za-z]+Service\/([A-Z][A-Za-z\d]*)$/.exec(action)?.[1];
+  const verb = /^[a-z_.\d]+\.[A-Za-z]+Service\/([A-Z][A-Za-z\d]*)$/.exec(action)?.[1];
   if (!verb) return action;
   const words = verb.split(/(?=[A-Z])/).map((word) => SPELLED[word.toLowerCase()] ?? word.toLowerCase());
   const text = words.join(" ");

@@ -1,13 +1,14 @@
 // Who vouches for whom: authorities, the vDC's certificates, and those of hosts by their end.
 import { useQuery } from "@connectrpc/connect-query";
-import { Button } from "@patternfly/react-core";
 import { Link } from "@tanstack/react-router";
 import { lazy, Suspense, useState } from "react";
 import { useClient } from "../../api/context";
 import { faultOf, viewOf } from "../../api/fault";
 import { CertificateService, type Authority, type Certificate, type Certificates, type HostCertificate } from "../../api/gen/quantix/certificate/v1/certificate_pb";
+import { useRight } from "../../api/session";
 import { Confirm } from "../../ui/dialog";
 import { FaultPanel } from "../../ui/fault";
+import { Refused } from "../../ui/forbidden";
 import { ActionButton, allowedOf, Card, Copyable, Empty, Facts, Loading, PageTitle } from "../../ui/parts";
 import { useRun } from "../../ui/run";
 import { Status } from "../../ui/status";
@@ -18,8 +19,10 @@ import { expiry, shortPrint, standing } from "./words";
 
 const UploadDialog = lazy(() => import("./upload-certificate").then((m) => ({ default: m.UploadDialog })));
 
-/** Nobody pushes what is told here; a rotation moves within seconds. */
-const AGAIN_MS = 5000;
+/** The vDC tells when a certificate of its own changes. Hosts renew theirs without a word, and now and then. */
+const AGAIN_MS = 60_000;
+/** While hosts take over a new authority, one after the other. */
+const PENDING_AGAIN_MS = 15_000;
 
 function Until({ at }: { at: number | undefined }) {
   const now = useNow();
@@ -35,7 +38,7 @@ const AUTHORITIES: Column<Authority>[] = [
     cell: (a) => (
       <>
         <Status {...standing(a.standing)} />
-        <div className="q-table__sub">{standing(a.standing).note}</div>
+        <div className="q-small">{standing(a.standing).note}</div>
       </>
     ),
   },
@@ -60,11 +63,15 @@ const HOSTS: Column<HostCertificate>[] = [
   { id: "fault", header: "Renewal", cell: (h) => (h.fault ? <FaultPanel fault={viewOf(h.fault)} /> : "by itself") },
 ];
 
+function isPending(data: Certificates | undefined): boolean {
+  return data !== undefined && (data.signsAt !== undefined || data.hostsBehind > 0);
+}
+
 export function CertificatesPage() {
-  const query = useQuery(CertificateService.method.getCertificates, {}, { refetchInterval: AGAIN_MS });
+  const query = useQuery(CertificateService.method.getCertificates, {}, { refetchInterval: ({ state }) => (isPending(state.data) ? PENDING_AGAIN_MS : AGAIN_MS) });
   const [open, setOpen] = useState<"upload" | "remove" | "rotate">();
   const data = query.data;
-  if (!data) return query.error ? <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} /> : <Loading label="certificates" />;
+  if (!data) return query.error ? <Refused fault={faultOf(query.error)} onRetry={() => void query.refetch()} /> : <Loading label="certificates" />;
   const close = () => {
     setOpen(undefined);
     void query.refetch();
@@ -81,22 +88,24 @@ export function CertificatesPage() {
         }
       />
       {query.error && <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} />}
-      <Served data={data} onUpload={() => setOpen("upload")} onRemove={() => setOpen("remove")} />
-      <Card title="Authorities">
-        <Waiting data={data} />
-        <DataTable label="Authorities" rows={data.authorities} columns={AUTHORITIES} rowId={(a) => a.fingerprint} rowName={(a) => shortPrint(a.fingerprint)} sortedByServer empty={null} />
-      </Card>
-      <Card title="Hosts" aside={<HostsShown data={data} />}>
-        <DataTable
-          label="Certificates of hosts"
-          rows={data.hosts}
-          columns={HOSTS}
-          rowId={(h) => h.hostId}
-          rowName={(h) => h.hostName}
-          sortedByServer
-          empty={<Empty title="No host yet">A host gets its certificate when it is added, and renews it by itself.</Empty>}
-        />
-      </Card>
+      <div className="q-stack">
+        <Served data={data} onUpload={() => setOpen("upload")} onRemove={() => setOpen("remove")} />
+        <Card title="Authorities">
+          <Waiting data={data} />
+          <DataTable label="Authorities" rows={data.authorities} columns={AUTHORITIES} rowId={(a) => a.fingerprint} rowName={(a) => shortPrint(a.fingerprint)} sortedByServer empty={null} />
+        </Card>
+        <Card title="Hosts" aside={<HostsShown data={data} />}>
+          <DataTable
+            label="Certificates of hosts"
+            rows={data.hosts}
+            columns={HOSTS}
+            rowId={(h) => h.hostId}
+            rowName={(h) => h.hostName}
+            sortedByServer
+            empty={<Empty title="No host yet">A host gets its certificate when it is added, and renews it by itself.</Empty>}
+          />
+        </Card>
+      </div>
       {open === "upload" && (
         <Suspense>
           <UploadDialog onClose={close} />
@@ -126,15 +135,16 @@ function Waiting({ data }: { data: Certificates }) {
 
 function Served({ data, onUpload, onRemove }: { data: Certificates; onUpload: () => void; onRemove: () => void }) {
   const { uploaded, vdc } = data;
+  const manage = useRight()("certificate.manage");
   const actions = (
     <div className="q-actions">
-      <Button variant="secondary" size="sm" onClick={onUpload}>
+      <ActionButton action={manage} onClick={onUpload}>
         {uploaded ? "Replace certificate" : "Upload certificate"}
-      </Button>
+      </ActionButton>
       {uploaded && (
-        <Button variant="secondary" isDanger size="sm" onClick={onRemove}>
+        <ActionButton variant="danger" action={manage} onClick={onRemove}>
           Remove certificate
-        </Button>
+        </ActionButton>
       )}
     </div>
   );

@@ -10,7 +10,8 @@ export function expiry(at: number | undefined, now: number): StatusView {
   if (at === undefined) return { tone: "unknown", label: "Not known" };
   const left = at - now;
   if (left <= 0) return { tone: "error", label: `Expired ${formatDuration(-left)} ago` };
-  const label = left > 2 * DAY ? `${Math.floor(left / DAY)} days left` : `${formatDuration(left)} left`;
+  const days = Math.floor(left / DAY);
+  const label = days >= 3 * 365 ? `${Math.floor(days / 365)} years left` : left > 2 * DAY ? `${days} days left` : `${formatDuration(left)} left`;
   return { tone: left < 3 * DAY ? "error" : left < 14 * DAY ? "warn" : "ok", label };
 }
 

@@ -6,7 +6,9 @@ import { faultOf, viewOf } from "../../api/fault";
 import { HostPhase, HostService } from "../../api/gen/quantix/host/v1/host_pb";
 import { SystemService, type Summary } from "../../api/gen/quantix/system/v1/system_pb";
 import { useHosts, usePools, useTasks } from "../../api/lists";
+import { useRight } from "../../api/session";
 import { FaultPanel } from "../../ui/fault";
+import { Refused } from "../../ui/forbidden";
 import { ActionButton, Card, Loading, Meter, PageTitle } from "../../ui/parts";
 import { formatBytes, formatCount } from "../../ui/quantity";
 import { Status, StatusIcon } from "../../ui/status";
@@ -20,7 +22,7 @@ export function DashboardPage() {
   const query = useQuery(SystemService.method.getSummary, {}, { refetchInterval: 30_000 });
   const s = query.data;
   if (!s) {
-    return query.error ? <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} /> : <Loading label="dashboard" />;
+    return query.error ? <Refused fault={faultOf(query.error)} onRetry={() => void query.refetch()} /> : <Loading label="dashboard" />;
   }
   const done = s.vmsTotal > 0;
   return (
@@ -37,13 +39,15 @@ export function DashboardPage() {
 }
 
 function FirstSteps({ summary: s }: { summary: Summary }) {
-  const offers = useQuery(HostService.method.listHostOffers, {}, { enabled: s.hostsTotal === 0 }).data?.offers ?? [];
+  const right = useRight();
+  const offers = useQuery(HostService.method.listHostOffers, {}, { enabled: s.hostsTotal === 0 && right("host.manage").allowed }).data?.offers ?? [];
   const navigate = useNavigate();
   const steps = [
     {
       to: "/hosts",
       title: "Add a host",
       verb: "Add host",
+      right: right("host.manage"),
       done: s.hostsTotal > 0,
       missing: "",
       note:
@@ -57,6 +61,7 @@ function FirstSteps({ summary: s }: { summary: Summary }) {
       to: "/pools",
       title: "Create a pool",
       verb: "Create pool",
+      right: right("pool.manage"),
       done: s.poolsTotal > 0,
       missing: s.hostsTotal > 0 ? "" : "A pool lies on a host: add one first.",
       note: s.poolsTotal > 0 ? `${formatCount(s.poolsTotal, "pool")} created` : "A place on a host for disks and images.",
@@ -65,6 +70,7 @@ function FirstSteps({ summary: s }: { summary: Summary }) {
       to: "/images",
       title: "Upload an image",
       verb: "Upload image",
+      right: right("image.manage", "a pool"),
       done: s.imagesTotal > 0,
       missing: s.poolsTotal > 0 ? "" : "An image lies in a pool: create one first.",
       note: s.imagesTotal > 0 ? `${formatCount(s.imagesTotal, "image")} in the library` : "An ISO or a disk image that VMs start from.",
@@ -73,6 +79,7 @@ function FirstSteps({ summary: s }: { summary: Summary }) {
       to: "/vms",
       title: "Create a VM",
       verb: "Create VM",
+      right: right("vm.manage"),
       done: s.vmsTotal > 0,
       missing: s.poolsTotal > 0 ? "" : "A VM needs a host and a pool: make those first.",
       note: s.vmsTotal > 0 ? `${formatCount(s.vmsTotal, "VM")} created` : "It starts at once, and its screen opens in the page.",
@@ -93,7 +100,7 @@ function FirstSteps({ summary: s }: { summary: Summary }) {
               {!step.done && (
                 <ActionButton
                   variant={i === current ? "primary" : "secondary"}
-                  action={{ verb: step.verb, allowed: step.missing === "", reasonIfNot: step.missing }}
+                  action={step.right.allowed ? { verb: step.verb, allowed: step.missing === "", reasonIfNot: step.missing } : step.right}
                   onClick={() => void navigate({ to: step.to, search: { new: true } })}
                 >
                   {step.verb}

@@ -2,7 +2,7 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Link } from "@tanstack/react-router";
 import { faultOf } from "../../api/fault";
-import { useAlerts, useEvents } from "../../api/lists";
+import { useEvents, useOpenAlerts } from "../../api/lists";
 import { FaultPanel } from "../../ui/fault";
 import { Card } from "../../ui/parts";
 import { Status } from "../../ui/status";
@@ -13,15 +13,16 @@ import { severityStatus } from "../event/words";
 const ROWS = 6;
 
 export function Alerts() {
-  const query = useAlerts();
-  const open = query.data?.alerts.filter((a) => a.acknowledgedAt === undefined) ?? [];
-  const kept = (query.data?.alerts.length ?? 0) - open.length;
+  const query = useOpenAlerts();
+  const open = query.data?.alerts ?? [];
+  const more = Number(query.data?.total ?? 0n) - open.length;
+  const kept = Number(query.data?.lookedAfter ?? 0n);
   return (
     <Card title="Alerts" aside={<Link to="/alerts">All alerts</Link>}>
       {query.error && <FaultPanel fault={faultOf(query.error)} />}
       {query.data && open.length === 0 && <Status tone="ok" label={kept > 0 ? `Nothing new; ${kept} looked after` : "None"} />}
       <ul className="q-list">
-        {open.slice(0, ROWS).map((a) => (
+        {open.map((a) => (
           <li key={a.id}>
             <Status {...severityStatus(a.severity)} />
             <span>{a.message}</span>
@@ -32,7 +33,7 @@ export function Alerts() {
           </li>
         ))}
       </ul>
-      {open.length > ROWS && <p className="q-muted">and {open.length - ROWS} more</p>}
+      {more > 0 && <p className="q-muted">and {more.toLocaleString("en")} more</p>}
     </Card>
   );
 }

@@ -7,9 +7,11 @@ import { useApi, useClient } from "../../api/context";
 import { faultOf, viewOf } from "../../api/fault";
 import { HostService, Phase, PhaseState, type ProbeHostResponse } from "../../api/gen/quantix/host/v1/host_pb";
 import { useHosts } from "../../api/lists";
+import { HostSelect } from "../../shell/object-select";
 import { Dialog } from "../../ui/dialog";
 import { FaultPanel, type FaultView } from "../../ui/fault";
-import { Field, SelectField } from "../../ui/field";
+import { Field } from "../../ui/field";
+import type { Choice } from "../../ui/search-select";
 import { Status, type StatusView } from "../../ui/status";
 import { DiscoveryFacts } from "./discovery";
 import { isSilent } from "./words";
@@ -34,9 +36,8 @@ export function AddHostDialog({ onClose }: { onClose: () => void }) {
   const [url, setUrl] = useState("");
   const [token, setToken] = useState("");
   const [name, setName] = useState("");
-  const [replaces, setReplaces] = useState("");
-  const hosts = useHosts().rows;
-  const replaced = hosts?.find((h) => h.id === replaces);
+  const [replaced, setReplaced] = useState<Choice>();
+  const hosts = useHosts();
   const [phases, setPhases] = useState<ReadonlyMap<Phase, PhaseView>>(new Map());
   const [found, setFound] = useState<ProbeHostResponse>();
   const [fault, setFault] = useState<FaultView>();
@@ -85,7 +86,8 @@ export function AddHostDialog({ onClose }: { onClose: () => void }) {
     }
   };
   const isKnown = (found?.knownHostId ?? "") !== "";
-  const silent = isKnown ? [] : (hosts ?? []).filter(isSilent);
+  // Of more hosts than a page some may be silent that are not read.
+  const mayReplace = !isKnown && (hosts.hasMore || (hosts.rows ?? []).some(isSilent));
   const failed = [...phases.values()].find((p) => p.fault);
   return (
     <Dialog
@@ -132,13 +134,14 @@ export function AddHostDialog({ onClose }: { onClose: () => void }) {
               This machine is registered already, as <strong>{found.knownHostName}</strong>. It stays that host with its pools and VMs, and gets a new certificate.
             </p>
           )}
-          {silent.length > 0 && (
-            <SelectField
-              label="Is it new?"
-              value={replaces}
-              onChange={setReplaces}
+          {mayReplace && (
+            <HostSelect
+              label="Replaces"
+              empty="Nothing: it is a new host"
+              value={replaced}
+              onChange={setReplaced}
+              unless={(h) => (isSilent(h) ? undefined : "reports: it is not silent")}
               help={replaced ? `It becomes ${replaced.name}, with its pools and VMs on record. The machine that was ${replaced.name} is refused from then on.` : "A machine that was installed anew takes the place of the silent host it was."}
-              options={[{ value: "", label: "Yes, a new host" }, ...silent.map((h) => ({ value: h.id, label: `No, it replaces ${h.name}` }))]}
             />
           )}
           {!isKnown && !replaced && (

@@ -35,6 +35,7 @@ export function DiscoveryFacts(props: { discovery: Discovery; version: string; c
           ["Clock", clockText(clockSkewMs)],
         ]}
       />
+      {engine?.weakness && <FaultPanel fault={viewOf(engine.weakness)} />}
       {engine?.fault && <FaultPanel fault={viewOf(engine.fault)} />}
     </>
   );

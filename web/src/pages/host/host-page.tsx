@@ -1,6 +1,5 @@
 // One host: what it is made of, how it does, what runs on it.
 import { useQuery } from "@connectrpc/connect-query";
-import { Button } from "@patternfly/react-core";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { lazy, Suspense, useState, type ReactNode } from "react";
 import { useClient } from "../../api/context";
@@ -8,10 +7,11 @@ import { faultOf, viewOf } from "../../api/fault";
 import { HostService, type Host } from "../../api/gen/quantix/host/v1/host_pb";
 import { usePools, useVms } from "../../api/lists";
 import { Crumbs } from "../../shell/crumbs";
+import { useRight } from "../../api/session";
 import { usePageState } from "../../shell/page-state";
 import { Confirm } from "../../ui/dialog";
 import { FaultPanel, type FaultView } from "../../ui/fault";
-import { allowedOf, Card, Copyable, Empty, Facts, Loading, Meter, PageTitle } from "../../ui/parts";
+import { ActionButton, allowedOf, Card, Copyable, Empty, Facts, Loading, Meter, PageTitle } from "../../ui/parts";
 import { formatBytes, formatCount, formatRatio } from "../../ui/quantity";
 import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
@@ -42,6 +42,7 @@ export function HostPage() {
   const page = usePageState();
   const query = useQuery(HostService.method.getHost, { id });
   const [removing, setRemoving] = useState(false);
+  const remove = useRight()("host.manage");
   const host = present(query);
   if (!host) return <Absent noun="host" id={id} query={query} to="/hosts" />;
   const tab = page.tab ?? "overview";
@@ -53,9 +54,9 @@ export function HostPage() {
         status={hostStatus(host)}
         note={<>seen <Age at={ms(host.observedAt)} /></>}
         actions={
-          <Button variant="secondary" isDanger size="sm" onClick={() => setRemoving(true)}>
+          <ActionButton variant="danger" action={remove} onClick={() => setRemoving(true)}>
             Remove host
-          </Button>
+          </ActionButton>
         }
       />
       {host.fault && (
@@ -134,6 +135,7 @@ function Overview({ host }: { host: Host }) {
             ["QEMU", engine?.qemuVersion],
           ]}
         />
+        {engine?.weakness && <FaultPanel fault={viewOf(engine.weakness)} />}
         {engine?.fault && engine.fault.code !== host.fault?.code && <FaultPanel fault={viewOf(engine.fault)} />}
       </Card>
       <Card title="Identity">

@@ -1,13 +1,13 @@
 // All hosts.
-import { Button } from "@patternfly/react-core";
 import { Link } from "@tanstack/react-router";
 import { lazy, Suspense } from "react";
 import { faultOf } from "../../api/fault";
 import type { Host } from "../../api/gen/quantix/host/v1/host_pb";
 import { ORDERS, useHosts } from "../../api/lists";
+import { useRight } from "../../api/session";
 import { usePageState } from "../../shell/page-state";
 import { Filter } from "../../ui/filter";
-import { Empty, Loading, Meter, PageTitle } from "../../ui/parts";
+import { ActionButton, Empty, Loading, Meter, PageTitle } from "../../ui/parts";
 import { formatBytes, formatRatio } from "../../ui/quantity";
 import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
@@ -87,10 +87,11 @@ const COLUMNS: Column<Host>[] = [
 export function HostsPage() {
   const page = usePageState();
   const tab = page.tab === "join-tokens" ? page.tab : "hosts";
+  const create = useRight()("host.manage");
   const add = (
-    <Button onClick={page.openCreate} size="sm">
+    <ActionButton variant="primary" action={create} onClick={page.openCreate}>
       {tab === "hosts" ? "Add host" : "Create join token"}
-    </Button>
+    </ActionButton>
   );
   return (
     <>
@@ -100,7 +101,7 @@ export function HostsPage() {
         <HostList />
       ) : (
         <Suspense fallback={<Loading label="join tokens" />}>
-          <JoinTokens isCreating={page.isCreating} onCreate={page.openCreate} onCreated={page.closeCreate} />
+          <JoinTokens isCreating={page.isCreating && create.allowed} onCreate={page.openCreate} onCreated={page.closeCreate} />
         </Suspense>
       )}
     </>
@@ -109,6 +110,7 @@ export function HostsPage() {
 
 function HostList() {
   const page = usePageState();
+  const create = useRight()("host.manage");
   const hosts = useHosts(page);
   return (
     <>
@@ -135,13 +137,13 @@ function HostList() {
           page.filter ? (
             <Empty title={`No host has "${page.filter}" in its name`} />
           ) : (
-            <Empty title="No host yet" action={<Button onClick={page.openCreate}>Add host</Button>}>
+            <Empty title="No host yet" action={<ActionButton isLarge variant="primary" action={create} onClick={page.openCreate}>Add host</ActionButton>}>
               A host is a machine that runs VMs. Add one with its address and the token it shows.
             </Empty>
           )
         }
       />
-      {page.isCreating && (
+      {page.isCreating && create.allowed && (
         <Suspense>
           <AddHostDialog onClose={page.closeCreate} />
         </Suspense>

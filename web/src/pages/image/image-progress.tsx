@@ -1,11 +1,10 @@
 // How far an image is; an upload that lost its file can be resumed by choosing it again.
 import { useRef, useState } from "react";
-import { Button } from "@patternfly/react-core";
 import { useApi } from "../../api/context";
 import { ImagePhase, type Image } from "../../api/gen/quantix/image/v1/image_pb";
 import type { UploadView } from "../../api/uploads";
 import { FaultPanel } from "../../ui/fault";
-import { Progress } from "../../ui/parts";
+import { ActionButton, allowedOf, Progress } from "../../ui/parts";
 import { formatBytes, formatRate } from "../../ui/quantity";
 import { formatDuration } from "../../ui/time";
 
@@ -53,9 +52,9 @@ function Resume({ image }: { image: Image }) {
   return (
     <>
       <input ref={input} type="file" hidden aria-label={`File of ${image.name}`} onChange={(e) => take(e.target.files?.[0])} />
-      <Button variant="link" isInline size="sm" onClick={() => input.current?.click()}>
+      <ActionButton variant="link" action={allowedOf(image.allowedActions, "upload")} onClick={() => input.current?.click()}>
         Choose the file again to resume
-      </Button>
+      </ActionButton>
       {wrong && <div className="q-field__error">{wrong}</div>}
     </>
   );

@@ -6,6 +6,7 @@ import { useApi, useClient } from "../../api/context";
 import { faultOf, viewOf } from "../../api/fault";
 import { ImagePhase, ImageService, type Image } from "../../api/gen/quantix/image/v1/image_pb";
 import { ORDERS, useImages } from "../../api/lists";
+import { useRight } from "../../api/session";
 import { usePageState } from "../../shell/page-state";
 import { Confirm } from "../../ui/dialog";
 import { FaultPanel, type FaultView } from "../../ui/fault";
@@ -23,6 +24,7 @@ const UploadDialog = lazy(() => import("./upload-image").then((m) => ({ default:
 
 export function ImagesPage() {
   const page = usePageState();
+  const create = useRight()("image.manage", "a pool");
   const { uploads } = useApi();
   const images = useImages(page);
   const running = useSyncExternalStore(uploads.subscribe, uploads.snapshot);
@@ -90,9 +92,9 @@ export function ImagesPage() {
       <PageTitle
         title="Images"
         actions={
-          <Button size="sm" onClick={page.openCreate}>
+          <ActionButton variant="primary" action={create} onClick={page.openCreate}>
             Upload image
-          </Button>
+          </ActionButton>
         }
       />
       {shown && (
@@ -123,13 +125,13 @@ export function ImagesPage() {
           page.filter ? (
             <Empty title={`No image has "${page.filter}" in its name`} />
           ) : (
-            <Empty title="No image yet" action={<Button onClick={page.openCreate}>Upload image</Button>}>
+            <Empty title="No image yet" action={<ActionButton isLarge variant="primary" action={create} onClick={page.openCreate}>Upload image</ActionButton>}>
               Images are ISOs and disk images (qcow2, raw) that VMs start from. An upload survives a broken line.
             </Empty>
           )
         }
       />
-      {page.isCreating && (
+      {page.isCreating && create.allowed && (
         <Suspense>
           <UploadDialog onClose={page.closeCreate} />
         </Suspense>

@@ -3,20 +3,22 @@ import { Button } from "@patternfly/react-core";
 import { zodResolver } from "@hookform/resolvers/zod";
 import { useNavigate } from "@tanstack/react-router";
 import { useId, useState, useSyncExternalStore } from "react";
-import { Controller, useForm } from "react-hook-form";
+import { useForm } from "react-hook-form";
 import { z } from "../../ui/rules";
 import { useQuery } from "@connectrpc/connect-query";
 import { useApi, useClient } from "../../api/context";
 import { faultOf, viewOf } from "../../api/fault";
 import { ImagePhase, ImageService } from "../../api/gen/quantix/image/v1/image_pb";
 import { usePools } from "../../api/lists";
+import { PoolSelect } from "../../shell/object-select";
 import { Dialog } from "../../ui/dialog";
 import { FaultPanel, type FaultView } from "../../ui/fault";
-import { SelectField, TextField } from "../../ui/field";
+import { TextField } from "../../ui/field";
 import { Empty } from "../../ui/parts";
 import { formatBytes } from "../../ui/quantity";
+import type { Choice } from "../../ui/search-select";
 import { Status } from "../../ui/status";
-import { poolOption } from "../pool/words";
+import { poolNote, unlessPool } from "../pool/words";
 import { ImageProgress } from "./image-progress";
 import { imageStatus } from "./words";
 
@@ -39,8 +41,13 @@ export function UploadDialog({ onClose }: { onClose: () => void }) {
   const [fault, setFault] = useState<FaultView>();
   const form = useForm<Values>({ resolver: zodResolver(schema), defaultValues: { name: "", poolId: "", sha256: "" } });
   const { errors, isSubmitting } = form.formState;
-  const poolId = form.watch("poolId") || (pools?.length === 1 ? (pools[0]?.id ?? "") : "");
-  if (poolId !== form.getValues("poolId")) form.setValue("poolId", poolId);
+  /** Null: what was chosen is taken back. */
+  const [picked, setPicked] = useState<Choice | null>();
+  // Of one there is nothing to choose.
+  const only = pools?.length === 1 && pools[0] && !unlessPool("upload_image")(pools[0]) ? pools[0] : undefined;
+  const pool = picked === undefined ? only : (picked ?? undefined);
+  const poolId = pool?.id ?? "";
+  if (poolId !== form.getValues("poolId")) form.setValue("poolId", poolId, { shouldValidate: form.formState.isSubmitted });
 
   const take = (next: File | undefined) => {
     setFile(next);
@@ -93,21 +100,13 @@ export function UploadDialog({ onClose }: { onClose: () => void }) {
         {fileError ? <div className="q-field__error">{fileError}</div> : file && <div className="q-field__help">{formatBytes(file.size)}</div>}
       </div>
       <TextField label="Name" error={errors.name?.message} autoComplete="off" {...form.register("name")} />
-      <Controller
-        control={form.control}
-        name="poolId"
-        render={({ field }) => (
-          <SelectField
-            label="Pool"
-            error={errors.poolId?.message}
-            value={field.value}
-            onChange={field.onChange}
-            options={[
-              { value: "", label: pools ? "Choose a pool" : "Loading pools…", disabled: true },
-              ...(pools ?? []).map((p) => poolOption(p, "upload_image")),
-            ]}
-          />
-        )}
+      <PoolSelect
+        label="Pool"
+        error={errors.poolId?.message}
+        value={pool}
+        note={poolNote}
+        unless={unlessPool("upload_image")}
+        onChange={(chosen) => setPicked(chosen ?? null)}
       />
       <TextField
         label="SHA-256"

@@ -1,6 +1,7 @@
 // How images are spoken of.
 import { ImageFormat, ImagePhase, type Image } from "../../api/gen/quantix/image/v1/image_pb";
 import type { UploadView } from "../../api/uploads";
+import { formatBytes } from "../../ui/quantity";
 import type { StatusView } from "../../ui/status";
 
 export function imageStatus(image: Image, upload?: UploadView): StatusView {
@@ -34,4 +35,24 @@ export function imageFormatName(format: ImageFormat): string {
     default:
       return "not known yet";
   }
+}
+
+/** How large it is as a disk or as a file, and where it lies, beside its name. */
+export function imageNote(image: Image): string {
+  const size = image.format === ImageFormat.ISO ? image.sizeBytes : image.virtualSizeBytes;
+  return `${formatBytes(size)}, pool ${image.pool}`;
+}
+
+function notReady(image: Image): string | undefined {
+  return image.phase === ImagePhase.READY ? undefined : `${imageStatus(image).label.toLowerCase()}: not ready`;
+}
+
+/** Why an image cannot be the beginning of a disk. */
+export function unlessDiskImage(image: Image): string | undefined {
+  return notReady(image) ?? (image.format === ImageFormat.ISO ? "an ISO: it goes into the drive" : undefined);
+}
+
+/** Why an image cannot be in a drive. */
+export function unlessIso(image: Image): string | undefined {
+  return notReady(image) ?? (image.format === ImageFormat.ISO ? undefined : "a disk image: make a disk from it");
 }

@@ -77,9 +77,9 @@ it("lets a new machine take the place of a silent host", async () => {
   vdc.hosts = [create(HostSchema, { id: "h", name: "host-7", phase: HostPhase.DISCONNECTED }), create(HostSchema, { id: "r", name: "host-8", phase: HostPhase.READY })];
   vdc.probe = [probed];
   const { user, dialog } = await check(vdc);
-  const choice = await within(dialog).findByLabelText("Is it new?");
-  expect(within(choice).queryByText(/host-8/)).toBeNull();
-  await user.selectOptions(choice, "h");
+  await user.click(await within(dialog).findByRole("combobox", { name: "Replaces" }));
+  expect((await screen.findByRole("option", { name: /host-8/ })).getAttribute("aria-disabled")).toBe("true");
+  await user.click(screen.getByRole("option", { name: /host-7/ }));
   expect(dialog.textContent).toContain("is refused from then on");
   await user.click(within(dialog).getByRole("button", { name: "Replace host-7" }));
   await waitFor(() => expect(vdc.addedHosts.map((a) => [a.name, a.replacesHostId])).toEqual([["host-7", "h"]]));

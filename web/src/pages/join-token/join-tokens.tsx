@@ -1,13 +1,13 @@
 // Tokens that hosts join by: list, create, revoke. A tab of the hosts' page.
 import { useInfiniteQuery } from "@connectrpc/connect-query";
-import { Button } from "@patternfly/react-core";
 import { lazy, Suspense, useState } from "react";
 import { useApi, useClient } from "../../api/context";
 import { faultOf } from "../../api/fault";
 import { JoinTokenService, JoinTokenState, type JoinToken } from "../../api/gen/quantix/join_token/v1/join_token_pb";
+import { useRight } from "../../api/session";
 import { Confirm } from "../../ui/dialog";
 import { PAGE_ROWS } from "../../ui/page";
-import { Empty } from "../../ui/parts";
+import { ActionButton, Empty, type Allowed } from "../../ui/parts";
 import { useRun } from "../../ui/run";
 import { Status, type StatusView } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
@@ -40,7 +40,7 @@ function Ends({ token }: { token: JoinToken }) {
 
 const nameOf = (token: JoinToken) => token.note || `of ${formatExact(ms(token.createdAt) ?? 0)}`;
 
-function columns(onRevoke: (token: JoinToken) => void): Column<JoinToken>[] {
+function columns(manage: Allowed, onRevoke: (token: JoinToken) => void): Column<JoinToken>[] {
   return [
     { id: "state", header: "State", cell: (t) => <Status {...state(t)} />, width: "120px" },
     { id: "note", header: "Note", cell: (t) => t.note || "–" },
@@ -55,9 +55,9 @@ function columns(onRevoke: (token: JoinToken) => void): Column<JoinToken>[] {
       isHeaderHidden: true,
       cell: (t) =>
         t.state === JoinTokenState.USABLE && (
-          <Button variant="link" size="sm" isInline onClick={() => onRevoke(t)} aria-label={`Revoke token ${nameOf(t)}`}>
+          <ActionButton variant="link" action={manage} onClick={() => onRevoke(t)} aria-label={`Revoke token ${nameOf(t)}`}>
             Revoke
-          </Button>
+          </ActionButton>
         ),
     },
   ];
@@ -70,6 +70,7 @@ export function JoinTokens({ isCreating, onCreate, onCreated }: { isCreating: bo
     { pageSize: PAGE_ROWS, pageToken: "" },
     { pageParamKey: "pageToken", getNextPageParam: (last) => last.nextPageToken || undefined },
   );
+  const manage = useRight()("host.manage");
   const [revoking, setRevoking] = useState<JoinToken>();
   const again = () => void queries.invalidateQueries();
   const pages = query.data?.pages;
@@ -78,7 +79,7 @@ export function JoinTokens({ isCreating, onCreate, onCreated }: { isCreating: bo
       <DataTable
         label="Join tokens"
         rows={pages?.flatMap((p) => p.joinTokens)}
-        columns={columns(setRevoking)}
+        columns={columns(manage, setRevoking)}
         rowId={(t) => t.id}
         rowName={nameOf}
         sortedByServer
@@ -88,7 +89,7 @@ export function JoinTokens({ isCreating, onCreate, onCreated }: { isCreating: bo
         fault={query.error ? faultOf(query.error) : undefined}
         onRetry={() => void query.refetch()}
         empty={
-          <Empty title="No join token yet" action={<Button onClick={onCreate}>Create join token</Button>}>
+          <Empty title="No join token yet" action={<ActionButton isLarge variant="primary" action={manage} onClick={onCreate}>Create join token</ActionButton>}>
             With a join token a machine becomes a host by one command, without anybody entering its address here.
           </Empty>
         }

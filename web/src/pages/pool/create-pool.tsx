@@ -1,27 +1,26 @@
 // Create pool: what kind, where it is, and which hosts have it.
 import { zodResolver } from "@hookform/resolvers/zod";
-import { Checkbox } from "@patternfly/react-core";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { Controller, FormProvider, useForm } from "react-hook-form";
 import { useApi, useClient } from "../../api/context";
 import { faultOf } from "../../api/fault";
-import type { Host } from "../../api/gen/quantix/host/v1/host_pb";
 import { PoolService } from "../../api/gen/quantix/pool/v1/pool_pb";
 import { useHosts } from "../../api/lists";
 import { Dialog } from "../../ui/dialog";
 import type { FaultView } from "../../ui/fault";
 import { SelectField, TextField } from "../../ui/field";
 import { Empty } from "../../ui/parts";
-import { hostStatus } from "../host/words";
 import { BackendFields } from "./backend-fields";
+import { ManyHosts, OneHost } from "./host-choice";
 import { KINDS, NAME_HELP, placeOf, POOL_DEFAULTS, poolRule, specOf, type Kind, type PoolInput, type PoolValues } from "./pool-form";
 
 export function CreatePoolDialog({ onClose }: { onClose: () => void }) {
   const { queries } = useApi();
   const client = useClient(PoolService);
   const navigate = useNavigate();
-  const hosts = useHosts().rows;
+  const list = useHosts();
+  const hosts = list.rows;
   const [fault, setFault] = useState<FaultView>();
   const form = useForm<PoolInput, unknown, PoolValues>({
     resolver: zodResolver(poolRule),
@@ -52,7 +51,7 @@ export function CreatePoolDialog({ onClose }: { onClose: () => void }) {
   const choose = (next: string) => {
     form.setValue("kind", next as Kind);
     // A local directory is on one host.
-    if (next === "local") form.setValue("hostIds", form.getValues("hostIds").slice(0, 1));
+    if (next === "local") form.setValue("hostIds", hosts?.length === 1 ? form.getValues("hostIds") : []);
   };
   // The place follows the name until somebody says another one.
   const followName = () => {
@@ -71,44 +70,14 @@ export function CreatePoolDialog({ onClose }: { onClose: () => void }) {
           name="hostIds"
           render={({ field }) =>
             kind === "local" ? (
-              <OneHost hosts={hosts} value={field.value[0] ?? ""} onChange={(id) => field.onChange([id])} error={errors.hostIds?.message} />
+              <OneHost only={hosts?.length === 1 ? hosts[0] : undefined} onChange={(ids) => field.onChange(ids)} error={errors.hostIds?.message} />
             ) : (
-              <ManyHosts hosts={hosts} value={field.value} onChange={field.onChange} error={errors.hostIds?.message} />
+              <ManyHosts list={list} value={field.value} onChange={field.onChange} error={errors.hostIds?.message} />
             )
           }
         />
         <BackendFields />
       </FormProvider>
     </Dialog>
-  );
-}
-
-const label = (host: Host) => `${host.name} (${hostStatus(host).label.toLowerCase()})`;
-
-function OneHost(props: { hosts: Host[] | undefined; value: string; onChange: (id: string) => void; error?: string }) {
-  const { hosts } = props;
-  return (
-    <SelectField
-      label="Host"
-      error={props.error}
-      value={props.value}
-      onChange={props.onChange}
-      options={[{ value: "", label: hosts ? "Choose a host" : "Loading hosts…", disabled: true }, ...(hosts ?? []).map((h) => ({ value: h.id, label: label(h) }))]}
-    />
-  );
-}
-
-function ManyHosts(props: { hosts: Host[] | undefined; value: string[]; onChange: (ids: string[]) => void; error?: string }) {
-  const { hosts = [], value, onChange } = props;
-  const all = hosts.length > 0 && value.length === hosts.length;
-  return (
-    <fieldset className="q-part-box">
-      <legend>Hosts</legend>
-      {hosts.length > 1 && <Checkbox id="pool-all-hosts" label="All hosts" isChecked={all} onChange={(_, on) => onChange(on ? hosts.map((h) => h.id) : [])} />}
-      {hosts.map((h) => (
-        <Checkbox key={h.id} id={`pool-host-${h.id}`} label={label(h)} isChecked={value.includes(h.id)} onChange={(_, on) => onChange(on ? [...value, h.id] : value.filter((id) => id !== h.id))} />
-      ))}
-      {props.error && <div className="q-field__error">{props.error}</div>}
-    </fieldset>
   );
 }

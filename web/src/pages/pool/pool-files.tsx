@@ -8,7 +8,7 @@ import { FileKind, FileSort, type File, type Pool } from "../../api/gen/quantix/
 import { useFiles } from "../../api/lists";
 import { usePageState } from "../../shell/page-state";
 import { Filter } from "../../ui/filter";
-import { ActionButton, Empty } from "../../ui/parts";
+import { ActionButton, allowedOf, Empty } from "../../ui/parts";
 import { formatBytes } from "../../ui/quantity";
 import { DataTable, type Column } from "../../ui/table";
 import { Age } from "../../ui/time";
@@ -28,6 +28,7 @@ export function PoolFiles({ pool }: { pool: Pool }) {
     descending: sort.descending,
   });
   const [dialog, setDialog] = useState<FileDialog>();
+  const write = allowedOf(pool.allowedActions, "write_files");
   const close = () => {
     setDialog(undefined);
     files.again();
@@ -78,12 +79,12 @@ export function PoolFiles({ pool }: { pool: Pool }) {
         <Button variant="link" size="sm" onClick={files.again} isLoading={files.isFetching}>
           Read again
         </Button>
-        <Button variant="secondary" size="sm" onClick={() => setDialog({ what: "folder", path: page.path })}>
+        <ActionButton action={write} onClick={() => setDialog({ what: "folder", path: page.path })}>
           Make folder
-        </Button>
-        <Button variant="secondary" size="sm" onClick={() => setDialog({ what: "upload", path: page.path })}>
+        </ActionButton>
+        <ActionButton action={write} onClick={() => setDialog({ what: "upload", path: page.path })}>
           Upload file
-        </Button>
+        </ActionButton>
       </div>
       <DataTable
         label="Files"

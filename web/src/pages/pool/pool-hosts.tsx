@@ -1,21 +1,20 @@
 // Who has the pool, as each host reports it; assigning and unassigning.
-import { Button } from "@patternfly/react-core";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { useClient } from "../../api/context";
 import { faultOf } from "../../api/fault";
 import { PoolHealth, PoolService, type Pool, type PoolHostStatus } from "../../api/gen/quantix/pool/v1/pool_pb";
-import { useHosts } from "../../api/lists";
+import { HostSelect } from "../../shell/object-select";
 import { Confirm, Dialog } from "../../ui/dialog";
 import { FaultPanel, type FaultView } from "../../ui/fault";
-import { SelectField } from "../../ui/field";
 import { ActionButton, allowedOf, Empty, Meter } from "../../ui/parts";
 import { formatBytes } from "../../ui/quantity";
 import { useRun } from "../../ui/run";
+import type { Choice } from "../../ui/search-select";
 import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
 import { Age } from "../../ui/time";
-import { ms } from "../host/words";
+import { hostStatus, ms } from "../host/words";
 import { poolHealth } from "./words";
 
 export function PoolHosts({ pool }: { pool: Pool }) {
@@ -91,9 +90,9 @@ export function PoolHosts({ pool }: { pool: Pool }) {
       cell: (s) => (
         <span className="q-nowrap">
           {s.health !== PoolHealth.HEALTHY && (
-            <Button variant="link" size="sm" onClick={() => again.run(() => client.retryPool({ poolId: pool.id, hostId: s.hostId }))}>
+            <ActionButton variant="link" action={allowedOf(pool.allowedActions, "retry")} onClick={() => again.run(() => client.retryPool({ poolId: pool.id, hostId: s.hostId }))}>
               Try again
-            </Button>
+            </ActionButton>
           )}
           <ActionButton variant="link" action={allowedOf(pool.allowedActions, "unassign")} onClick={() => setLeaving(s)}>
             Unassign
@@ -126,16 +125,14 @@ export function PoolHosts({ pool }: { pool: Pool }) {
 
 function Assign({ pool, onClose }: { pool: Pool; onClose: () => void }) {
   const client = useClient(PoolService);
-  const hosts = useHosts().rows;
-  const [hostId, setHostId] = useState("");
+  const [host, setHost] = useState<Choice>();
   const [busy, setBusy] = useState(false);
   const [fault, setFault] = useState<FaultView>();
-  const free = hosts?.filter((h) => !pool.hostStatuses.some((s) => s.hostId === h.id)) ?? [];
   const run = async () => {
     setBusy(true);
     setFault(undefined);
     try {
-      await client.assignPool({ poolId: pool.id, hostId });
+      await client.assignPool({ poolId: pool.id, hostId: host?.id });
       onClose();
     } catch (error) {
       setFault(faultOf(error));
@@ -143,12 +140,14 @@ function Assign({ pool, onClose }: { pool: Pool; onClose: () => void }) {
     }
   };
   return (
-    <Dialog title={`Assign pool "${pool.name}"`} size="small" submit="Assign pool" busy={busy} disabled={hostId === ""} fault={fault} onSubmit={() => void run()} onClose={onClose}>
-      <SelectField
+    <Dialog title={`Assign pool "${pool.name}"`} size="small" submit="Assign pool" busy={busy} disabled={!host} fault={fault} onSubmit={() => void run()} onClose={onClose}>
+      <HostSelect
         label="Host"
-        value={hostId}
-        onChange={setHostId}
-        options={[{ value: "", label: free.length ? "Choose a host" : "Every host has it", disabled: true }, ...free.map((h) => ({ value: h.id, label: h.name }))]}
+        value={host}
+        note={(h) => hostStatus(h).label.toLowerCase()}
+        unless={(h) => (pool.hostStatuses.some((s) => s.hostId === h.id) ? "has it already" : undefined)}
+        onChange={setHost}
+        autoFocus
       />
     </Dialog>
   );

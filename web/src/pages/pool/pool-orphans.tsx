@@ -9,7 +9,7 @@ import type { Pool } from "../../api/gen/quantix/pool/v1/pool_pb";
 import { VolumeService, type Unclaimed, type Volume } from "../../api/gen/quantix/volume/v1/volume_pb";
 import { Confirm, Dialog } from "../../ui/dialog";
 import { TextField } from "../../ui/field";
-import { FaultPanel } from "../../ui/fault";
+import { Refused } from "../../ui/forbidden";
 import { Empty } from "../../ui/parts";
 import { formatBytes } from "../../ui/quantity";
 import { useRun } from "../../ui/run";
@@ -60,7 +60,7 @@ export function PoolOrphans({ pool }: { pool: Pool }) {
     setOpen(undefined);
     void query.refetch();
   };
-  if (query.error) return <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} />;
+  if (query.error) return <Refused fault={faultOf(query.error)} onRetry={() => void query.refetch()} />;
   return (
     <div className="q-stack">
       <div className="q-toolbar">

@@ -1,6 +1,5 @@
 // One pool: how it is, its files, who has it, its volumes.
 import { useQuery } from "@connectrpc/connect-query";
-import { Button } from "@patternfly/react-core";
 import { useNavigate, useParams } from "@tanstack/react-router";
 import { lazy, Suspense, useState } from "react";
 import { useClient } from "../../api/context";
@@ -8,6 +7,7 @@ import { faultOf, viewOf } from "../../api/fault";
 import { PoolService, type Pool } from "../../api/gen/quantix/pool/v1/pool_pb";
 import { useTasks } from "../../api/lists";
 import { Crumbs } from "../../shell/crumbs";
+import { useRight } from "../../api/session";
 import { usePageState } from "../../shell/page-state";
 import { Confirm } from "../../ui/dialog";
 import { FaultPanel, type FaultView } from "../../ui/fault";
@@ -42,6 +42,8 @@ export function PoolPage() {
   const page = usePageState();
   const query = useQuery(PoolService.method.getPool, { id });
   const [deleting, setDeleting] = useState(false);
+  // Also where the vDC would refuse it: the dialog says what is in the way, and offers to go on.
+  const remove = useRight()("pool.manage");
   const [editing, setEditing] = useState(false);
   const pool = present(query);
   if (!pool) return <Absent noun="pool" id={id} query={query} to="/pools" />;
@@ -58,9 +60,9 @@ export function PoolPage() {
             <ActionButton action={allowedOf(pool.allowedActions, "update")} onClick={() => setEditing(true)}>
               Edit
             </ActionButton>
-            <Button variant="secondary" isDanger size="sm" onClick={() => setDeleting(true)}>
+            <ActionButton variant="danger" action={remove} onClick={() => setDeleting(true)}>
               Delete pool
-            </Button>
+            </ActionButton>
           </>
         }
       />

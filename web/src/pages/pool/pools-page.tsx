@@ -1,13 +1,13 @@
 // All pools; what is wrong with one is said on its row.
-import { Button } from "@patternfly/react-core";
 import { Link } from "@tanstack/react-router";
 import { lazy, Suspense } from "react";
 import { faultOf } from "../../api/fault";
 import type { Pool } from "../../api/gen/quantix/pool/v1/pool_pb";
 import { ORDERS, usePools } from "../../api/lists";
+import { useRight } from "../../api/session";
 import { usePageState } from "../../shell/page-state";
 import { Filter } from "../../ui/filter";
-import { Empty, Meter, PageTitle } from "../../ui/parts";
+import { ActionButton, Empty, Meter, PageTitle } from "../../ui/parts";
 import { formatBytes } from "../../ui/quantity";
 import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
@@ -77,15 +77,16 @@ export function PoolCapacity({ pool }: { pool: Pool }) {
 
 export function PoolsPage() {
   const page = usePageState();
+  const create = useRight()("pool.manage");
   const pools = usePools(page);
   return (
     <>
       <PageTitle
         title="Pools"
         actions={
-          <Button size="sm" onClick={page.openCreate}>
+          <ActionButton variant="primary" action={create} onClick={page.openCreate}>
             Create pool
-          </Button>
+          </ActionButton>
         }
       />
       {(page.filter !== "" || (pools.rows?.length ?? 0) > 0) && (
@@ -111,13 +112,13 @@ export function PoolsPage() {
           page.filter ? (
             <Empty title={`No pool has "${page.filter}" in its name`} />
           ) : (
-            <Empty title="No pool yet" action={<Button onClick={page.openCreate}>Create pool</Button>}>
+            <Empty title="No pool yet" action={<ActionButton isLarge variant="primary" action={create} onClick={page.openCreate}>Create pool</ActionButton>}>
               A pool is a place for disks and images, present on some hosts. VMs need one.
             </Empty>
           )
         }
       />
-      {page.isCreating && (
+      {page.isCreating && create.allowed && (
         <Suspense>
           <CreatePoolDialog onClose={page.closeCreate} />
         </Suspense>

@@ -108,11 +108,16 @@ export function abilities(can: Capabilities): string {
   return list.join(", ") || "volumes only";
 }
 
-/** A pool to choose for `verb`; one that cannot take it says why. */
-export function poolOption(pool: Pool, verb: "upload_image" | "create_volume") {
-  const action = pool.allowedActions.find((a) => a.verb === verb);
-  const disabled = action !== undefined && !action.allowed;
+/** Why a pool cannot be chosen for `verb`. */
+export function unlessPool(verb: "upload_image" | "create_volume") {
+  return (pool: Pool): string | undefined => {
+    const action = pool.allowedActions.find((a) => a.verb === verb);
+    return action !== undefined && !action.allowed ? action.reasonIfNot : undefined;
+  };
+}
+
+/** How a pool is, beside its name. */
+export function poolNote(pool: Pool): string {
   const free = pool.capacity ? `, ${formatBytes(pool.capacity.availableBytes)} free` : "";
-  const note = disabled ? action.reasonIfNot : `${poolStatus(pool).label.toLowerCase()}${free}`;
-  return { value: pool.id, label: `${pool.name} (${note})`, disabled };
+  return `${poolStatus(pool).label.toLowerCase()}${free}`;
 }

@@ -1,17 +1,15 @@
 // Who may do what, on what: the grants, as they were given.
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { Button } from "@patternfly/react-core";
 import { Link } from "@tanstack/react-router";
 import { lazy, Suspense, useState } from "react";
 import { faultOf } from "../../api/fault";
 import type { GrantView } from "../../api/gen/quantix/role/v1/role_pb";
-import { useMay } from "../../api/session";
+import { useMay, useRight } from "../../api/session";
 import { usePageState } from "../../shell/page-state";
 import { Filter } from "../../ui/filter";
 import { ActionButton, Empty } from "../../ui/parts";
 import { DataTable, type Column } from "../../ui/table";
 import { Age } from "../../ui/time";
-import { MAY_NOT } from "./role-table";
 import { scopeText, ScopeView } from "./scope-field";
 import { useGrants } from "./words";
 
@@ -29,6 +27,7 @@ export function grantsWith(grants: readonly GrantView[] | undefined, filter: str
 export function GrantTable() {
   const page = usePageState();
   const may = useMay();
+  const manage = useRight()("people.manage");
   const query = useGrants();
   const [leaving, setLeaving] = useState<GrantView>();
   const grants = query.data?.grants;
@@ -49,7 +48,7 @@ export function GrantTable() {
               What they did
             </Link>
           )}
-          <ActionButton variant="link" action={{ verb: "revoke", allowed: may("people.manage"), reasonIfNot: MAY_NOT }} onClick={() => setLeaving(g)}>
+          <ActionButton variant="link" action={manage} onClick={() => setLeaving(g)}>
             Take away
           </ActionButton>
         </span>
@@ -77,14 +76,14 @@ export function GrantTable() {
           page.filter ? (
             <Empty title={`No grant with "${page.filter}"`}>No person, role or object among the grants has these words.</Empty>
           ) : (
-            <Empty title="Nobody has a role" action={may("people.manage") && <Button onClick={page.openCreate}>Give a role</Button>}>
+            <Empty title="Nobody has a role" action={<ActionButton isLarge variant="primary" action={manage} onClick={page.openCreate}>Give a role</ActionButton>}>
               A role counts once it is given to a person, on everything or on one host, pool or VM.
             </Empty>
           )
         }
       />
       <Suspense>
-        {page.isCreating && may("people.manage") && <GiveRole onClose={page.closeCreate} />}
+        {page.isCreating && manage.allowed && <GiveRole onClose={page.closeCreate} />}
         {leaving && <TakeAway grant={leaving} grants={grants ?? []} onClose={() => setLeaving(undefined)} />}
       </Suspense>
     </>

@@ -1,14 +1,12 @@
 // The roles: those that are always there, then those made here.
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { Button } from "@patternfly/react-core";
 import { Link } from "@tanstack/react-router";
 import { lazy, Suspense, useState } from "react";
 import { faultOf } from "../../api/fault";
 import type { Role } from "../../api/gen/quantix/role/v1/role_pb";
-import { useMay } from "../../api/session";
+import { useRight } from "../../api/session";
 import { usePageState } from "../../shell/page-state";
-import { FaultPanel } from "../../ui/fault";
-import { ActionButton, Empty } from "../../ui/parts";
+import { ActionButton, Empty, type Allowed } from "../../ui/parts";
 import { formatCount } from "../../ui/quantity";
 import { DataTable, type Column } from "../../ui/table";
 import { Age } from "../../ui/time";
@@ -18,21 +16,16 @@ import { useRoles, useTexts } from "./words";
 const RoleDialog = lazy(() => import("./role-dialogs").then((m) => ({ default: m.RoleDialog })));
 const DeleteRole = lazy(() => import("./role-dialogs").then((m) => ({ default: m.DeleteRole })));
 
-/** What is needed to change anything here. */
-export const MAY_NOT = "You may not change roles and grants: it needs the permission people.manage.";
+const FIXED: Allowed = { verb: "change", allowed: false, reasonIfNot: "This role is always there and stays as it is." };
 
 export function RoleTable() {
   const page = usePageState();
-  const mayChange = useMay()("people.manage");
+  const manage = useRight()("people.manage");
   const query = useRoles();
   const textOf = useTexts();
   const [dialog, setDialog] = useState<{ verb: "change" | "delete"; role: Role }>();
   const close = () => setDialog(undefined);
-  const action = (role: Role, verb: string) => ({
-    verb,
-    allowed: mayChange && !role.builtIn,
-    reasonIfNot: role.builtIn ? "This role is always there and stays as it is." : MAY_NOT,
-  });
+  const action = (role: Role) => (role.builtIn ? FIXED : manage);
   const columns: Column<Role>[] = [
     {
       id: "name",
@@ -65,10 +58,10 @@ export function RoleTable() {
       isHeaderHidden: true,
       cell: (r) => (
         <span className="q-nowrap">
-          <ActionButton variant="link" action={action(r, "change")} onClick={() => setDialog({ verb: "change", role: r })}>
+          <ActionButton variant="link" action={action(r)} onClick={() => setDialog({ verb: "change", role: r })}>
             Change
           </ActionButton>
-          <ActionButton variant="link" action={action(r, "delete")} onClick={() => setDialog({ verb: "delete", role: r })}>
+          <ActionButton variant="link" action={action(r)} onClick={() => setDialog({ verb: "delete", role: r })}>
             Delete
           </ActionButton>
         </span>
@@ -87,11 +80,10 @@ export function RoleTable() {
         sortedByServer
         fault={query.error ? faultOf(query.error) : undefined}
         onRetry={() => void query.refetch()}
-        empty={<Empty title="No role" action={<Button onClick={page.openCreate}>Create role</Button>} />}
+        empty={<Empty title="No role" action={<ActionButton isLarge variant="primary" action={manage} onClick={page.openCreate}>Create role</ActionButton>} />}
       />
       <Suspense>
-        {page.isCreating && !mayChange && <FaultPanel fault={{ code: "FORBIDDEN", message: MAY_NOT }} onClose={page.closeCreate} />}
-        {page.isCreating && mayChange && query.data && <RoleDialog permissions={query.data.permissions} onClose={page.closeCreate} />}
+        {page.isCreating && manage.allowed && query.data && <RoleDialog permissions={query.data.permissions} onClose={page.closeCreate} />}
         {dialog?.verb === "change" && <RoleDialog role={dialog.role} permissions={query.data?.permissions ?? []} onClose={close} />}
         {dialog?.verb === "delete" && <DeleteRole role={dialog.role} onClose={close} />}
       </Suspense>

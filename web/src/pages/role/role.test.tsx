@@ -98,7 +98,7 @@ describe("roles", () => {
     const button = screen.getByRole("button", { name: "Create role" });
     expect(button.getAttribute("aria-disabled")).toBe("true");
     await user.hover(button);
-    expect((await screen.findByText(/people\.manage/)).textContent).toContain("You may not change roles");
+    expect((await screen.findByRole("tooltip")).textContent).toContain("You need people.manage on everything.");
   });
 
   it("lets nobody choose what they do not have", async () => {

@@ -1,10 +1,10 @@
 // Roles, and who has which on what.
 import { lazy, Suspense } from "react";
-import { useMay } from "../../api/session";
+import { useRight } from "../../api/session";
 import { usePageState } from "../../shell/page-state";
 import { ActionButton, Loading, PageTitle } from "../../ui/parts";
 import { Tabs } from "../../ui/tabs";
-import { MAY_NOT, RoleTable } from "./role-table";
+import { RoleTable } from "./role-table";
 
 const GrantTable = lazy(() => import("./grant-table").then((m) => ({ default: m.GrantTable })));
 
@@ -15,7 +15,7 @@ const TABS = [
 
 export function RolesPage() {
   const page = usePageState();
-  const allowed = useMay()("people.manage");
+  const manage = useRight()("people.manage");
   const isGrants = page.tab === "grants";
   return (
     <>
@@ -23,7 +23,7 @@ export function RolesPage() {
         title="Roles"
         note="Nobody may do anything that no role of theirs allows."
         actions={
-          <ActionButton variant="primary" action={{ verb: "create", allowed, reasonIfNot: MAY_NOT }} onClick={page.openCreate}>
+          <ActionButton variant="primary" action={manage} onClick={page.openCreate}>
             {isGrants ? "Give a role" : "Create role"}
           </ActionButton>
         }

@@ -1,9 +1,10 @@
 // Cancel of a task, and what it means.
-import { Button } from "@patternfly/react-core";
 import { useState } from "react";
 import { useClient } from "../../api/context";
 import { TaskService, type Task } from "../../api/gen/quantix/task/v1/task_pb";
+import { useRight, useSession } from "../../api/session";
 import { Confirm } from "../../ui/dialog";
+import { ActionButton } from "../../ui/parts";
 import { useRun } from "../../ui/run";
 import { isOpen } from "./task-view";
 
@@ -11,12 +12,15 @@ export function CancelTask({ task }: { task: Task }) {
   const client = useClient(TaskService);
   const [asking, setAsking] = useState(false);
   const { busy, fault, run } = useRun(() => setAsking(false));
+  const others = useRight()("task.cancel");
+  // One's own work one may always stop.
+  const cancel = useSession().data?.userName === task.userName ? { ...others, allowed: true } : others;
   if (!isOpen(task) || !task.cancellable) return null;
   return (
     <>
-      <Button variant="link" size="sm" isInline onClick={() => setAsking(true)} aria-label={`Cancel task ${task.title}`}>
+      <ActionButton variant="link" action={cancel} onClick={() => setAsking(true)} aria-label={`Cancel task ${task.title}`}>
         Cancel
-      </Button>
+      </ActionButton>
       {asking && (
         <Confirm
           title={`Cancel "${task.title}"?`}

@@ -5,6 +5,7 @@ import { FaultCode } from "../../api/gen/quantix/fault/v1/fault_pb";
 import { TaskState } from "../../api/gen/quantix/task/v1/task_pb";
 import { useTasks } from "../../api/lists";
 import { FaultPanel } from "../../ui/fault";
+import { Refused } from "../../ui/forbidden";
 import { Empty, Loading } from "../../ui/parts";
 
 interface Query<T> {
@@ -20,7 +21,7 @@ export function present<T>(query: Query<T>): T | undefined {
 
 export function Absent({ noun, id, query, to }: { noun: string; id: string; query: Query<{ name: string }>; to: "/hosts" | "/pools" | "/vms" | "/volumes" }) {
   if (!query.error) return <Loading label={noun} />;
-  if (codeOf(query.error) !== FaultCode.NOT_FOUND) return <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} />;
+  if (codeOf(query.error) !== FaultCode.NOT_FOUND) return <Refused fault={faultOf(query.error)} onRetry={() => void query.refetch()} />;
   return <Gone noun={noun} id={id} name={query.data?.name} to={to} />;
 }
 

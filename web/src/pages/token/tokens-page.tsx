@@ -5,9 +5,9 @@ import { useQuery } from "@connectrpc/connect-query";
 import { lazy, Suspense, useState } from "react";
 import { faultOf } from "../../api/fault";
 import { ApiTokenService, type ApiToken } from "../../api/gen/quantix/token/v1/token_pb";
-import { useSession } from "../../api/session";
+import { useRight, useSession } from "../../api/session";
 import { usePageState } from "../../shell/page-state";
-import { Empty, PageTitle } from "../../ui/parts";
+import { ActionButton, Empty, PageTitle, type Allowed } from "../../ui/parts";
 import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
 import { Age, useNow } from "../../ui/time";
@@ -25,6 +25,9 @@ function End({ token }: { token: ApiToken }) {
   return <Status {...endOf(at(token.expiresAt), useNow())} />;
 }
 
+/** One's own tokens one may always revoke. */
+const OWN: Allowed = { verb: "revoke", allowed: true, reasonIfNot: "" };
+
 export function TokensPage() {
   const page = usePageState();
   const session = useSession().data;
@@ -32,6 +35,7 @@ export function TokensPage() {
   const everybody = mayAll && page.search.everybody === true;
   const query = useQuery(ApiTokenService.method.listApiTokens, { everybody });
   const textOf = useTexts();
+  const manage = useRight()("people.manage");
   const [revoking, setRevoking] = useState<ApiToken>();
   const columns: Column<ApiToken>[] = [
     { id: "name", header: "Name", sort: (t) => t.name, cell: (t) => t.name },
@@ -57,9 +61,9 @@ export function TokensPage() {
       header: "Actions",
       isHeaderHidden: true,
       cell: (t) => (
-        <Button variant="link" size="sm" isInline onClick={() => setRevoking(t)} aria-label={`Revoke ${t.name}`}>
+        <ActionButton variant="link" action={t.userId === session?.userId ? OWN : manage} onClick={() => setRevoking(t)} aria-label={`Revoke ${t.name}`}>
           Revoke
-        </Button>
+        </ActionButton>
       ),
     },
   ];

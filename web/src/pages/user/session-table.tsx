@@ -1,8 +1,7 @@
 // Sessions of one person: where they are signed in, and the way to end that.
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { Button } from "@patternfly/react-core";
 import type { SessionFacts } from "../../api/gen/quantix/session/v1/session_pb";
-import { Empty } from "../../ui/parts";
+import { ActionButton, Empty, type Allowed } from "../../ui/parts";
 import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
 import { Age, formatDuration, useNow } from "../../ui/time";
@@ -13,16 +12,26 @@ function Left({ until }: { until: number }) {
   return <>in {formatDuration(until - now)}</>;
 }
 
-export function SessionTable({ sessions, busy, onRevoke }: { sessions: readonly SessionFacts[] | undefined; busy: boolean; onRevoke: (session: SessionFacts) => void }) {
+/** One's own sessions one may always end. */
+const OWN: Allowed = { verb: "end", allowed: true, reasonIfNot: "" };
+
+interface SessionTableProps {
+  sessions: readonly SessionFacts[] | undefined;
+  busy: boolean;
+  end?: Allowed;
+  onRevoke: (session: SessionFacts) => void;
+}
+
+export function SessionTable({ sessions, busy, end = OWN, onRevoke }: SessionTableProps) {
   const columns: Column<SessionFacts>[] = [
     {
       id: "browser",
       header: "Program",
       cell: (s) => (
-        <>
+        <span className="q-actions">
           {s.browser || <span className="q-muted">did not say</span>}
           {s.current && <Status tone="ok" label="This one" />}
-        </>
+        </span>
       ),
     },
     { id: "address", header: "Address", cell: (s) => <span className="q-mono">{s.address}</span> },
@@ -36,9 +45,9 @@ export function SessionTable({ sessions, busy, onRevoke }: { sessions: readonly 
       isHeaderHidden: true,
       cell: (s) =>
         s.current ? null : (
-          <Button variant="link" size="sm" isInline isDisabled={busy} aria-label={`End session: ${sessionName(s)}`} onClick={() => onRevoke(s)}>
+          <ActionButton variant="link" busy={busy} action={end} aria-label={`End session: ${sessionName(s)}`} onClick={() => onRevoke(s)}>
             End
-          </Button>
+          </ActionButton>
         ),
     },
   ];

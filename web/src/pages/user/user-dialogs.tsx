@@ -1,14 +1,14 @@
 // What an administrator does with one person.
 import { useQuery } from "@connectrpc/connect-query";
-import { Button } from "@patternfly/react-core";
 import { useState } from "react";
 import { useClient } from "../../api/context";
 import { faultOf } from "../../api/fault";
 import { UserService, type User } from "../../api/gen/quantix/user/v1/user_pb";
+import { useRight } from "../../api/session";
 import { Confirm, Dialog } from "../../ui/dialog";
 import { FaultPanel } from "../../ui/fault";
 import { TextField } from "../../ui/field";
-import { Copyable } from "../../ui/parts";
+import { ActionButton, Copyable } from "../../ui/parts";
 import { useRun } from "../../ui/run";
 import { SessionTable } from "./session-table";
 
@@ -112,6 +112,7 @@ function Ask({ user, verb, onDone, onClose }: Props & { verb: Verb }) {
 function Sessions({ user, onDone, onClose }: Props) {
   const client = useClient(UserService);
   const query = useQuery(UserService.method.listUserSessions, { userId: user.id });
+  const manage = useRight()("people.manage");
   const { busy, fault, run } = useRun(() => {
     onDone();
     void query.refetch();
@@ -120,11 +121,13 @@ function Sessions({ user, onDone, onClose }: Props) {
   const rows = query.data?.sessions;
   return (
     <Dialog title={`Sessions of "${user.name}"`} size="large" fault={fault} onClose={onClose} closeLabel="Close">
-      {query.error ? <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} /> : <SessionTable sessions={rows} busy={busy} onRevoke={(s) => end(s.id)} />}
+      {query.error ? <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} /> : <SessionTable sessions={rows} busy={busy} end={manage} onRevoke={(s) => end(s.id)} />}
       {(rows?.length ?? 0) > 0 && (
-        <Button variant="secondary" isDanger size="sm" isDisabled={busy} onClick={() => end("")}>
-          End all sessions
-        </Button>
+        <div className="q-actions">
+          <ActionButton variant="danger" busy={busy} action={manage} onClick={() => end("")}>
+            End all sessions
+          </ActionButton>
+        </div>
       )}
     </Dialog>
   );

@@ -13,6 +13,12 @@ function withPeople(): FakeVdc {
 
 const row = async (name: string) => within(await screen.findByRole("row", { name: new RegExp(`^${name}`) }));
 
+/** Opens what may be done with one, and finds an action in it. */
+async function action(user: ReturnType<typeof renderApp>["user"], name: string, label: string) {
+  await user.click((await row(name)).getByRole("button", { name: `Actions of ${name}` }));
+  return screen.findByRole("menuitem", { name: new RegExp(`^${label}`) });
+}
+
 it("makes a user and shows the one-time password this once", async () => {
   const vdc = withPeople();
   const { user } = renderApp(vdc, "/users");
@@ -33,12 +39,14 @@ it("makes a user and shows the one-time password this once", async () => {
 it("says why oneself stays, and asks before others go", async () => {
   const vdc = withPeople();
   const { user } = renderApp(vdc, "/users");
-  const own = (await row("admin")).getByRole("button", { name: "Delete" });
+  const own = await action(user, "admin", "Delete");
   expect(own.getAttribute("aria-disabled")).toBe("true");
-  await user.click((await row("eva")).getByRole("button", { name: "Turn off" }));
+  expect(own.textContent).toContain("That is you.");
+  await user.keyboard("{Escape}");
+  await user.click(await action(user, "eva", "Turn off"));
   await user.click(within(await screen.findByRole("dialog")).getByRole("button", { name: "Turn off" }));
   expect(await (await row("eva")).findByText("Turned off")).toBeTruthy();
-  await user.click((await row("eva")).getByRole("button", { name: "Delete" }));
+  await user.click(await action(user, "eva", "Delete"));
   const ask = within(await screen.findByRole("dialog", { name: 'Delete user "eva"?' }));
   const button = ask.getByRole("button", { name: "Delete user" }) as HTMLButtonElement;
   expect(button.disabled).toBe(true);
@@ -52,11 +60,11 @@ it("resets a password and ends sessions of somebody", async () => {
   const vdc = withPeople();
   vdc.people.sessions = [fakeSession("s1", "Firefox on Linux"), fakeSession("s2", "Chrome on Windows")];
   const { user } = renderApp(vdc, "/users");
-  await user.click((await row("eva")).getByRole("button", { name: "Reset password" }));
+  await user.click(await action(user, "eva", "Reset password"));
   await user.click(within(await screen.findByRole("dialog")).getByRole("button", { name: "Reset password" }));
   expect(await screen.findByText("eeeee-fffff-ggggg-hhhhh")).toBeTruthy();
   await user.click(screen.getByRole("button", { name: "Done" }));
-  await user.click((await row("eva")).getByRole("button", { name: "Sessions of eva" }));
+  await user.click((await row("eva")).getByRole("button", { name: "1 sessions of eva" }));
   const dialog = within(await screen.findByRole("dialog", { name: 'Sessions of "eva"' }));
   await user.click(await dialog.findByRole("button", { name: "End session: Firefox on Linux at 192.0.2.7" }));
   await waitFor(() => expect(dialog.queryByText(/Firefox on Linux/)).toBeNull());

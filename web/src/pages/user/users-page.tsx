@@ -1,12 +1,15 @@
 // People who may sign in.
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Button } from "@patternfly/react-core";
+import { Link } from "@tanstack/react-router";
 import { lazy, Suspense, useState } from "react";
 import { faultOf } from "../../api/fault";
 import type { User } from "../../api/gen/quantix/user/v1/user_pb";
+import { useRight } from "../../api/session";
 import { usePageState } from "../../shell/page-state";
 import { Filter } from "../../ui/filter";
 import { ActionButton, allowedOf, Empty, PageTitle } from "../../ui/parts";
+import { RowMenu } from "../../ui/row-menu";
 import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
 import { Age } from "../../ui/time";
@@ -22,6 +25,19 @@ const WORDS: [Verb, string][] = [
   ["reset_password", "Reset password"],
   ["clear_factors", "Remove second factors"],
 ];
+const ON: [Verb, string] = ["enable", "Turn on"];
+const OFF: [Verb, string] = ["disable", "Turn off"];
+const DELETE: [Verb, string] = ["delete", "Delete"];
+
+/** What they may stands with the grants. */
+function Roles({ user }: { user: User }) {
+  if (user.grantedRoles.length === 0) return <span className="q-muted">none</span>;
+  return (
+    <Link to="/roles" search={{ tab: "grants", q: user.name }}>
+      {user.grantedRoles.join(", ")}
+    </Link>
+  );
+}
 
 function columns(act: (user: User, verb: Verb) => void): Column<User>[] {
   return [
@@ -29,22 +45,27 @@ function columns(act: (user: User, verb: Verb) => void): Column<User>[] {
       id: "name",
       header: "Name",
       sort: (u) => u.name,
+      cell: (u) => u.name,
+    },
+    { id: "state", header: "State", cell: (u) => <Status {...userStatus(u)} />, width: "170px" },
+    {
+      id: "source",
+      header: "Comes from",
       cell: (u) => (
         <>
-          {u.name}
-          {u.grantedRoles.length > 0 && <div className="q-table__sub">Roles from there: {u.grantedRoles.join(", ")}</div>}
+          {u.identitySourceTitle || SOURCES[u.source]}
+          {u.identitySourceTitle !== "" && <div className="q-small">{SOURCES[u.source]}</div>}
         </>
       ),
     },
-    { id: "state", header: "State", cell: (u) => <Status {...userStatus(u)} />, width: "170px" },
-    { id: "source", header: "Kept by", cell: (u) => SOURCES[u.source] },
+    { id: "roles", header: "Roles", cell: (u) => <Roles user={u} /> },
     { id: "factor", header: "Second factor", cell: (u) => (u.hasSecondFactor ? "Yes" : <span className="q-muted">None</span>) },
     {
       id: "sessions",
       header: "Sessions",
       numeric: true,
       cell: (u) => (
-        <Button variant="link" isInline size="sm" aria-label={`Sessions of ${u.name}`} onClick={() => act(u, "sessions")}>
+        <Button variant="link" isInline size="sm" aria-label={`${u.sessions} sessions of ${u.name}`} onClick={() => act(u, "sessions")}>
           {u.sessions}
         </Button>
       ),
@@ -56,25 +77,15 @@ function columns(act: (user: User, verb: Verb) => void): Column<User>[] {
       header: "Actions",
       isHeaderHidden: true,
       cell: (u) => (
-        <span className="q-actions">
-          {WORDS.map(([verb, word]) => (
-            <ActionButton key={verb} variant="link" action={allowedOf(u.allowedActions, verb)} onClick={() => act(u, verb)}>
-              {word}
-            </ActionButton>
-          ))}
-          {u.disabled ? (
-            <ActionButton variant="link" action={allowedOf(u.allowedActions, "enable")} onClick={() => act(u, "enable")}>
-              Turn on
-            </ActionButton>
-          ) : (
-            <ActionButton variant="link" action={allowedOf(u.allowedActions, "disable")} onClick={() => act(u, "disable")}>
-              Turn off
-            </ActionButton>
-          )}
-          <ActionButton variant="link" action={allowedOf(u.allowedActions, "delete")} onClick={() => act(u, "delete")}>
-            Delete
-          </ActionButton>
-        </span>
+        <RowMenu
+          of={u.name}
+          actions={[...WORDS, u.disabled ? ON : OFF, DELETE].map(([verb, label]) => ({
+            label,
+            action: allowedOf(u.allowedActions, verb),
+            danger: verb === "delete",
+            onClick: () => act(u, verb),
+          }))}
+        />
       ),
     },
   ];
@@ -82,6 +93,7 @@ function columns(act: (user: User, verb: Verb) => void): Column<User>[] {
 
 export function UsersPage() {
   const page = usePageState();
+  const create = useRight()("people.manage");
   const list = useUsers(page);
   const [open, setOpen] = useState<{ user: User; verb: Verb }>();
   const done = () => list.again();
@@ -91,9 +103,9 @@ export function UsersPage() {
         title="Users"
         note="Who may sign in. People of a provider or directory appear at their first sign-in."
         actions={
-          <Button size="sm" onClick={page.openCreate}>
+          <ActionButton variant="primary" action={create} onClick={page.openCreate}>
             Create user
-          </Button>
+          </ActionButton>
         }
       />
       <div className="q-toolbar">
@@ -116,7 +128,7 @@ export function UsersPage() {
         empty={<Empty title={`No user has "${page.filter}" in the name`} />}
       />
       <Suspense>
-        {page.isCreating && <CreateUserDialog onDone={done} onClose={page.closeCreate} />}
+        {page.isCreating && create.allowed && <CreateUserDialog onDone={done} onClose={page.closeCreate} />}
         {open && <UserDialog user={open.user} verb={open.verb} onDone={done} onClose={() => setOpen(undefined)} />}
       </Suspense>
     </>

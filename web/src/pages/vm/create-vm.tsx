@@ -6,14 +6,16 @@ import { useState } from "react";
 import { Controller, FormProvider, useFieldArray, useForm } from "react-hook-form";
 import { useApi, useClient } from "../../api/context";
 import { faultOf } from "../../api/fault";
-import { ImageFormat, ImagePhase } from "../../api/gen/quantix/image/v1/image_pb";
 import { VmService } from "../../api/gen/quantix/vm/v1/vm_pb";
-import { useImages, usePools } from "../../api/lists";
+import { usePools } from "../../api/lists";
+import { ImageSelect } from "../../shell/object-select";
 import { Dialog } from "../../ui/dialog";
 import type { FaultView } from "../../ui/fault";
 import { SelectField, TextField } from "../../ui/field";
-import { formatBytes } from "../../ui/quantity";
+import type { Choice } from "../../ui/search-select";
+import { imageNote, unlessIso } from "../image/words";
 import { NAME_HELP } from "../pool/pool-form";
+import { unlessPool } from "../pool/words";
 import { DiskFields } from "./disk-fields";
 import { Placements } from "./placements";
 import { BLANK_DISK, DEFAULTS, requestOf, vmRule, type VmInput, type VmValues } from "./vm-form";
@@ -22,13 +24,12 @@ export function CreateVmDialog({ onClose }: { onClose: () => void }) {
   const { queries } = useApi();
   const client = useClient(VmService);
   const navigate = useNavigate();
-  const images = useImages().rows;
   const pools = usePools().rows;
+  const [iso, setIso] = useState<Choice>();
   const [fault, setFault] = useState<FaultView>();
   const form = useForm<VmInput, unknown, VmValues>({ resolver: zodResolver(vmRule), defaultValues: DEFAULTS });
   const disks = useFieldArray({ control: form.control, name: "disks" });
   const { errors, isSubmitting } = form.formState;
-  const isos = images?.filter((i) => i.phase === ImagePhase.READY && i.format === ImageFormat.ISO) ?? [];
   const submit = form.handleSubmit(async (values) => {
     setFault(undefined);
     try {
@@ -39,8 +40,8 @@ export function CreateVmDialog({ onClose }: { onClose: () => void }) {
       setFault(faultOf(error));
     }
   });
-  const addDisk = (source: "blank" | "image" | "volume") =>
-    disks.append({ ...BLANK_DISK, source, poolId: pools?.length === 1 ? (pools[0]?.id ?? "") : "" });
+  const only = pools?.length === 1 && pools[0] && !unlessPool("create_volume")(pools[0]) ? pools[0] : undefined;
+  const addDisk = (source: "blank" | "image" | "volume") => disks.append({ ...BLANK_DISK, source, poolId: only?.id ?? "" });
   return (
     <Dialog title="Create VM" size="medium" submit="Create VM" busy={isSubmitting} fault={fault} onSubmit={() => void submit()} onClose={onClose}>
       <FormProvider {...form}>
@@ -68,7 +69,7 @@ export function CreateVmDialog({ onClose }: { onClose: () => void }) {
           <legend>Disks</legend>
           {disks.fields.length === 0 && <p className="q-muted">No disk. A VM without a disk can start from an ISO only.</p>}
           {disks.fields.map((field, i) => (
-            <DiskFields key={field.id} index={i} pools={pools} images={images} onRemove={() => disks.remove(i)} />
+            <DiskFields key={field.id} index={i} pool={only} onRemove={() => disks.remove(i)} />
           ))}
           <div className="q-actions">
             <Button variant="secondary" size="sm" onClick={() => addDisk("image")}>
@@ -82,18 +83,16 @@ export function CreateVmDialog({ onClose }: { onClose: () => void }) {
             </Button>
           </div>
         </fieldset>
-        <Controller
-          control={form.control}
-          name="cdromImageId"
-          render={({ field }) => (
-            <SelectField
-              label="ISO in the drive"
-              help={isos.length === 0 ? "No ISO in the library yet." : undefined}
-              value={field.value}
-              onChange={field.onChange}
-              options={[{ value: "", label: "None" }, ...isos.map((i) => ({ value: i.id, label: `${i.name} (${formatBytes(i.sizeBytes)}, pool ${i.pool})` }))]}
-            />
-          )}
+        <ImageSelect
+          label="ISO in the drive"
+          empty="None"
+          value={iso}
+          note={imageNote}
+          unless={unlessIso}
+          onChange={(chosen) => {
+            setIso(chosen);
+            form.setValue("cdromImageId", chosen?.id ?? "");
+          }}
         />
         <Placements />
         <Controller

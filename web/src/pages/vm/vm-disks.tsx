@@ -1,20 +1,19 @@
 // Disks of one VM: what it has, giving it another, growing, taking one away.
-import { Button } from "@patternfly/react-core";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { useClient } from "../../api/context";
-import { VolumePhase, VolumeService, type Volume } from "../../api/gen/quantix/volume/v1/volume_pb";
+import { VolumeService, type Volume } from "../../api/gen/quantix/volume/v1/volume_pb";
 import type { Vm } from "../../api/gen/quantix/vm/v1/vm_pb";
-import { useVolumes } from "../../api/lists";
+import { VolumeSelect } from "../../shell/object-select";
 import { Dialog } from "../../ui/dialog";
-import { SelectField } from "../../ui/field";
 import { ActionButton, allowedOf, Empty } from "../../ui/parts";
 import { formatBytes } from "../../ui/quantity";
 import { useRun } from "../../ui/run";
+import type { Choice } from "../../ui/search-select";
 import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
 import { VolumeDialog, type VolumeVerb } from "../volume/volume-dialogs";
-import { formatName, volumeStatus } from "../volume/words";
+import { formatName, unlessFree, volumeNote, volumeStatus } from "../volume/words";
 
 export function VmDisks({ vm }: { vm: Vm }) {
   const [open, setOpen] = useState<{ verb: VolumeVerb; volume: Volume }>();
@@ -59,9 +58,9 @@ export function VmDisks({ vm }: { vm: Vm }) {
   return (
     <>
       <div className="q-toolbar">
-        <Button variant="secondary" size="sm" onClick={() => setAttaching(true)}>
+        <ActionButton action={allowedOf(vm.allowedActions, "attach_volume")} onClick={() => setAttaching(true)}>
           Attach volume
-        </Button>
+        </ActionButton>
       </div>
       <DataTable
         label="Disks"
@@ -80,27 +79,19 @@ export function VmDisks({ vm }: { vm: Vm }) {
 function AttachFree({ vm, onClose }: { vm: Vm; onClose: () => void }) {
   const client = useClient(VolumeService);
   const { busy, fault, run } = useRun(onClose);
-  const volumes = useVolumes().rows;
-  const free = volumes?.filter((v) => v.vmId === "" && v.phase === VolumePhase.READY) ?? [];
-  const [id, setId] = useState("");
+  const [volume, setVolume] = useState<Choice>();
   return (
     <Dialog
       title={`Attach a volume to "${vm.name}"`}
       size="small"
       submit="Attach volume"
       busy={busy}
-      disabled={id === ""}
+      disabled={!volume}
       fault={fault}
-      onSubmit={() => run(() => client.attachVolume({ id, vmId: vm.id }))}
+      onSubmit={() => run(() => client.attachVolume({ id: volume?.id, vmId: vm.id }))}
       onClose={onClose}
     >
-      <SelectField
-        label="Volume"
-        help={volumes && free.length === 0 ? "No volume is free. Create one under Volumes." : "A running VM gets the disk at once."}
-        value={id}
-        onChange={setId}
-        options={[{ value: "", label: "Choose a volume", disabled: true }, ...free.map((v) => ({ value: v.id, label: `${v.name} (${formatBytes(v.sizeBytes)}, pool ${v.pool})` }))]}
-      />
+      <VolumeSelect label="Volume" help="A running VM gets the disk at once." value={volume} note={volumeNote} unless={unlessFree} onChange={setVolume} autoFocus />
     </Dialog>
   );
 }

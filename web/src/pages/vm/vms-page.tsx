@@ -1,13 +1,13 @@
 // All VMs, with starting and stopping of many at once.
-import { Button } from "@patternfly/react-core";
 import { Link } from "@tanstack/react-router";
 import { lazy, Suspense, useState } from "react";
 import { faultOf } from "../../api/fault";
 import { PowerState, type Vm } from "../../api/gen/quantix/vm/v1/vm_pb";
 import { ORDERS, useVms } from "../../api/lists";
+import { useRight } from "../../api/session";
 import { usePageState } from "../../shell/page-state";
 import { Filter } from "../../ui/filter";
-import { Empty, PageTitle } from "../../ui/parts";
+import { ActionButton, Empty, PageTitle } from "../../ui/parts";
 import { formatBytes, formatRatio } from "../../ui/quantity";
 import { Status } from "../../ui/status";
 import { DataTable, type Column } from "../../ui/table";
@@ -82,6 +82,7 @@ const COLUMNS: Column<Vm>[] = [
 
 export function VmsPage() {
   const page = usePageState();
+  const create = useRight()("vm.manage");
   const vms = useVms(page);
   const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
   const picked = (vms.rows ?? []).filter((v) => selected.has(v.id));
@@ -90,9 +91,9 @@ export function VmsPage() {
       <PageTitle
         title="VMs"
         actions={
-          <Button size="sm" onClick={page.openCreate}>
+          <ActionButton variant="primary" action={create} onClick={page.openCreate}>
             Create VM
-          </Button>
+          </ActionButton>
         }
       />
       {(page.filter !== "" || (vms.rows?.length ?? 0) > 0) && (
@@ -121,13 +122,13 @@ export function VmsPage() {
           page.filter ? (
             <Empty title={`No VM has "${page.filter}" in its name`} />
           ) : (
-            <Empty title="No VM yet" action={<Button onClick={page.openCreate}>Create VM</Button>}>
+            <Empty title="No VM yet" action={<ActionButton isLarge variant="primary" action={create} onClick={page.openCreate}>Create VM</ActionButton>}>
               A VM needs a host and a pool for its disks; an image gives it something to start.
             </Empty>
           )
         }
       />
-      {page.isCreating && (
+      {page.isCreating && create.allowed && (
         <Suspense>
           <CreateVmDialog onClose={page.closeCreate} />
         </Suspense>

@@ -6,14 +6,18 @@ import { Controller, useForm, type UseFormReturn } from "react-hook-form";
 import { z } from "../../ui/rules";
 import { useApi, useClient } from "../../api/context";
 import { faultOf } from "../../api/fault";
-import { ImageFormat, ImagePhase } from "../../api/gen/quantix/image/v1/image_pb";
+import type { Image } from "../../api/gen/quantix/image/v1/image_pb";
+import type { Pool } from "../../api/gen/quantix/pool/v1/pool_pb";
 import { VolumeAllocation, VolumeFormat, VolumeService } from "../../api/gen/quantix/volume/v1/volume_pb";
-import { useImages, usePools } from "../../api/lists";
+import { usePools } from "../../api/lists";
+import { ImageSelect, PoolSelect } from "../../shell/object-select";
 import { Dialog } from "../../ui/dialog";
 import type { FaultView } from "../../ui/fault";
 import { SelectField, TextField } from "../../ui/field";
-import { formatBytes, GIB } from "../../ui/quantity";
-import { poolOption } from "../pool/words";
+import { GIB } from "../../ui/quantity";
+import type { Choice } from "../../ui/search-select";
+import { imageNote, unlessDiskImage } from "../image/words";
+import { poolNote, unlessPool } from "../pool/words";
 
 const schema = z.object({
   name: z.string().trim().min(1, "A name is needed.").max(128, "128 characters at most."),
@@ -31,20 +35,28 @@ export function CreateVolumeDialog({ onClose }: { onClose: () => void }) {
   const { queries } = useApi();
   const client = useClient(VolumeService);
   const pools = usePools().rows;
-  const images = useImages().rows;
   const [fault, setFault] = useState<FaultView>();
   const form = useForm<Input, unknown, Values>({
     resolver: zodResolver(schema),
     defaultValues: { name: "", poolId: "", sizeGib: "20", format: "qcow2", imageId: "", thick: false, linked: false },
   });
   const { errors, isSubmitting } = form.formState;
-  const poolId = form.watch("poolId") || (pools?.length === 1 ? (pools[0]?.id ?? "") : "");
-  if (poolId !== form.getValues("poolId")) form.setValue("poolId", poolId);
-  const can = pools?.find((p) => p.id === poolId)?.capabilities;
+  /** Null: what was chosen is taken back. */
+  const [picked, setPicked] = useState<Pool | null>();
+  const [image, setImage] = useState<Choice>();
+  // Of one there is nothing to choose.
+  const only = pools?.length === 1 && pools[0] && !unlessPool("create_volume")(pools[0]) ? pools[0] : undefined;
+  const pool = picked === undefined ? only : (picked ?? undefined);
+  const poolId = pool?.id ?? "";
+  if (poolId !== form.getValues("poolId")) form.setValue("poolId", poolId, { shouldValidate: form.formState.isSubmitted });
+  const take = (chosen: Choice | undefined) => {
+    setImage(chosen);
+    form.setValue("imageId", chosen?.id ?? "");
+  };
+  const can = pool?.capabilities;
   const formats = can?.formats.length ? can.formats : [VolumeFormat.QCOW2, VolumeFormat.RAW];
   const format = form.watch("format") === "raw" ? VolumeFormat.RAW : VolumeFormat.QCOW2;
   if (!formats.includes(format)) form.setValue("format", formats[0] === VolumeFormat.RAW ? "raw" : "qcow2");
-  const usable = images?.filter((i) => i.poolId === poolId && i.phase === ImagePhase.READY && i.format !== ImageFormat.ISO) ?? [];
   const submit = form.handleSubmit(async (v) => {
     setFault(undefined);
     try {
@@ -66,33 +78,25 @@ export function CreateVolumeDialog({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title="Create volume" size="small" submit="Create volume" busy={isSubmitting} fault={fault} onSubmit={() => void submit()} onClose={onClose}>
       <TextField label="Name" error={errors.name?.message} autoFocus autoComplete="off" {...form.register("name")} />
-      <Controller
-        control={form.control}
-        name="poolId"
-        render={({ field }) => (
-          <SelectField
-            label="Pool"
-            error={errors.poolId?.message}
-            value={field.value}
-            onChange={field.onChange}
-            options={[
-              { value: "", label: pools?.length === 0 ? "No pool yet" : "Choose a pool", disabled: true },
-              ...(pools ?? []).map((p) => poolOption(p, "create_volume")),
-            ]}
-          />
-        )}
+      <PoolSelect
+        label="Pool"
+        error={errors.poolId?.message}
+        value={pool}
+        note={poolNote}
+        unless={unlessPool("create_volume")}
+        onChange={(_, row) => {
+          setPicked(row ?? null);
+          take(undefined);
+        }}
       />
-      <Controller
-        control={form.control}
-        name="imageId"
-        render={({ field }) => (
-          <SelectField
-            label="Contents"
-            value={field.value}
-            onChange={field.onChange}
-            options={[{ value: "", label: "Blank" }, ...usable.map((i) => ({ value: i.id, label: `Copy of ${i.name} (${formatBytes(i.virtualSizeBytes)})` }))]}
-          />
-        )}
+      <ImageSelect
+        label="Contents"
+        empty="Blank"
+        help={image ? "A copy of the image." : undefined}
+        value={image}
+        note={imageNote}
+        unless={(i) => unlessDiskImage(i) ?? elsewhere(i, pool)}
+        onChange={take}
       />
       <div className="q-row">
         <TextField label="Size in GiB" type="number" min={1} step="any" error={errors.sizeGib?.message} {...form.register("sizeGib")} />
@@ -118,6 +122,12 @@ export function CreateVolumeDialog({ onClose }: { onClose: () => void }) {
       )}
     </Dialog>
   );
+}
+
+/** A copy lies where its image lies. */
+function elsewhere(image: Image, pool: Pool | undefined): string | undefined {
+  if (!pool) return "choose a pool first";
+  return image.poolId === pool.id ? undefined : `in pool ${image.pool}, not in ${pool.name}`;
 }
 
 function Tick({ form, name, label, note }: { form: UseFormReturn<Input, unknown, Values>; name: "thick" | "linked"; label: string; note: string }) {

@@ -3,12 +3,13 @@ import { Checkbox } from "@patternfly/react-core";
 import { useState } from "react";
 import { useClient } from "../../api/context";
 import { VolumeService, type Volume } from "../../api/gen/quantix/volume/v1/volume_pb";
-import { VmPhase } from "../../api/gen/quantix/vm/v1/vm_pb";
-import { useVms } from "../../api/lists";
+import type { Vm } from "../../api/gen/quantix/vm/v1/vm_pb";
+import { VmSelect } from "../../shell/object-select";
 import { Confirm, Dialog } from "../../ui/dialog";
-import { SelectField, TextField } from "../../ui/field";
+import { TextField } from "../../ui/field";
 import { formatBytes, GIB } from "../../ui/quantity";
 import { useRun } from "../../ui/run";
+import type { Choice } from "../../ui/search-select";
 
 export type VolumeVerb = "grow" | "flatten" | "clone" | "attach" | "detach" | "delete";
 
@@ -120,29 +121,28 @@ export function Clone({ volume, snapshot, onClose }: Props & { snapshot: string 
   );
 }
 
+/** Why a VM cannot be given a disk. */
+function unlessAttachable(vm: Vm): string | undefined {
+  const action = vm.allowedActions.find((a) => a.verb === "attach_volume");
+  return action && !action.allowed ? action.reasonIfNot : undefined;
+}
+
 function Attach({ volume, onClose }: Props) {
   const client = useClient(VolumeService);
   const { busy, fault, run } = useRun(onClose);
-  const vms = useVms().rows?.filter((vm) => vm.phase === VmPhase.READY);
-  const [vmId, setVmId] = useState("");
+  const [vm, setVm] = useState<Choice>();
   return (
     <Dialog
       title={`Attach volume "${volume.name}"`}
       size="small"
       submit="Attach volume"
       busy={busy}
-      disabled={vmId === ""}
+      disabled={!vm}
       fault={fault}
-      onSubmit={() => run(() => client.attachVolume({ id: volume.id, vmId }))}
+      onSubmit={() => run(() => client.attachVolume({ id: volume.id, vmId: vm?.id }))}
       onClose={onClose}
     >
-      <SelectField
-        label="VM"
-        help="A running VM gets the disk at once."
-        value={vmId}
-        onChange={setVmId}
-        options={[{ value: "", label: vms?.length === 0 ? "No VM yet" : "Choose a VM", disabled: true }, ...(vms ?? []).map((vm) => ({ value: vm.id, label: `${vm.name} (on ${vm.host})` }))]}
-      />
+      <VmSelect label="VM" help="A running VM gets the disk at once." value={vm} unless={unlessAttachable} onChange={setVm} autoFocus />
     </Dialog>
   );
 }
