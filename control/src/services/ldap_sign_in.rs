@@ -12,7 +12,7 @@
 use crate::services::identity_admit::{self, Asked};
 use crate::services::ldap::{Answer, Directory, Limits, Standing, Who};
 use crate::services::session::Sessions;
-use crate::services::{identity, role};
+use crate::services::{event, identity, role};
 use quantix_model::fault::{Fault, FaultCode};
 use quantix_model::id::IdentitySourceId;
 use quantix_model::identity::{LdapConfig, SourceConfig, Told, external_id};
@@ -234,7 +234,7 @@ async fn settle(
                 return Ok(store.session_delete_of(user.id, None).await?);
             }
             store.user_set_disabled(user.id, true).await?;
-            Ok(())
+            event::user_gone(&sessions.core, user).await
         }
     }
 }

@@ -347,6 +347,13 @@ async fn whoever_is_gone_there_is_out_here() {
     until("bob is out", DEADLINE, async || (session(&yard.cluster, &bob).await.status == 401).then_some(()))
         .await;
     assert_eq!(yard.user("bob").await["disabled"], json!(true));
+    until("somebody is told", DEADLINE, async || {
+        let events = yard
+            .call("event.v1.EventService/ListEvents", json!({"filter": "bob is gone"}), &yard.admin)
+            .await;
+        events.body["events"].as_array().is_some_and(|all| all[0]["kind"] == json!("user.gone")).then_some(())
+    })
+    .await;
     let seen = until("carol has her groups of now", DEADLINE, async || {
         let seen = session(&yard.cluster, &carol).await;
         (!words(&seen.body["permissions"]).contains(&"vm.power")).then_some(seen)
