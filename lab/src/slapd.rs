@@ -181,12 +181,14 @@ impl Slapd {
         assert!(output.status.success(), "ldapmodify: {}\n{ldif}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Gives somebody another password.
+    /// Gives somebody another password, which they need not change.
     pub fn set_password(&self, uid: &str, password: &str) {
         let dn = person(uid);
         self.modify(&format!(
             "dn: {dn}\nchangetype: modify\nreplace: userPassword\nuserPassword: {password}\n"
         ));
+        // What an administrator sets is to be changed first, says the policy.
+        self.modify(&format!("dn: {dn}\nchangetype: modify\ndelete: pwdReset\n"));
     }
 
     /// Takes somebody away.
@@ -214,7 +216,8 @@ impl Slapd {
 
     /// Adds somebody, whose password is [`password_of`] them.
     pub fn add(&self, uid: &str) {
-        self.modify(&entry(&person(uid), uid, ""));
+        let (dn, entry) = (format!("dn: {}\n", person(uid)), entry(&person(uid), uid, ""));
+        self.modify(&entry.replacen(&dn, &format!("{dn}changetype: add\n"), 1));
     }
 }
 

@@ -84,6 +84,8 @@ kinds! {
     VmRemoved = "vm.removed", Info, "VM {} was deleted.";
     /// Its counter went back, as that of a copy does.
     PasskeyCloned = "user.passkey_cloned", Warning, "A passkey of {} may have been copied: its counter went back.";
+    /// Not found there any more.
+    UserGone = "user.gone", Warning, "{} is gone from the directory they came from, and is turned off here.";
     /// The vDC could not write down anything for a while.
     StoreFailed = "store.failed", Error, "The vDC could not write to its database for {}. It can again.";
     /// Ended well.

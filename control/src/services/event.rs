@@ -296,7 +296,15 @@ pub async fn store_failed(app: &App, lasted: Duration, fault: Fault) -> Result<(
 
 /// Writes that a passkey may have been copied.
 pub async fn passkey_cloned(core: &Core, user: &UserRecord, fault: &Fault) -> Result<(), Fault> {
-    let kind = EventKind::PasskeyCloned;
+    of_user(core, EventKind::PasskeyCloned, user, Some(fault.clone())).await
+}
+
+/// Writes that somebody was turned off because their directory has them no more.
+pub async fn user_gone(core: &Core, user: &UserRecord) -> Result<(), Fault> {
+    of_user(core, EventKind::UserGone, user, None).await
+}
+
+async fn of_user(core: &Core, kind: EventKind, user: &UserRecord, fault: Option<Fault>) -> Result<(), Fault> {
     let event = EventRecord {
         id: ids::event(),
         at: core.clock.now(),
@@ -308,7 +316,7 @@ pub async fn passkey_cloned(core: &Core, user: &UserRecord, fault: &Fault) -> Re
         host: String::new(),
         user_name: user.name.clone(),
         message: kind.sentence(&user.name),
-        fault: Some(fault.clone()),
+        fault,
     };
     core.store.event_insert(std::slice::from_ref(&event)).await?;
     core.bus.changed(Thing::Event(event.id));

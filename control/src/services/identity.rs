@@ -206,7 +206,8 @@ pub async fn update(
     }
     identity_check::secret(wish.secret.expose())?;
     let keeps = wish.secret.is_empty() && !there.secret.is_empty();
-    let wish = check(sessions, caller, wish, keeps).await?;
+    let has_secret = keeps || !wish.secret.is_empty();
+    let wish = check(sessions, caller, wish, has_secret).await?;
     if keeps && !wish.config.sends_secret_as(&there.config) {
         return Err(secret_elsewhere());
     }

@@ -12,7 +12,7 @@
 use crate::services::identity_admit::{self, Asked};
 use crate::services::ldap::{Answer, Directory, Limits, Standing, Who};
 use crate::services::session::Sessions;
-use crate::services::{identity, role};
+use crate::services::{event, identity, role};
 use quantix_model::fault::{Fault, FaultCode};
 use quantix_model::id::IdentitySourceId;
 use quantix_model::identity::{LdapConfig, SourceConfig, Told, external_id};
@@ -72,7 +72,8 @@ pub async fn ask(
     if known.is_some_and(|user| user.source == UserSource::Local) || check_user_name("name", name).is_err() {
         return Ok(None);
     }
-    let sources = sources(sessions, known.and_then(identity::source_id)).await?;
+    let own = known.and_then(identity::source_id);
+    let sources = sources(sessions, own).await?;
     if sources.is_empty() || password.is_empty() {
         return Ok(None);
     }
@@ -87,6 +88,8 @@ pub async fn ask(
             Ok(Answer::Right(told)) => {
                 return Ok(Some((Asked { id: source.id, generation: source.generation }, told)));
             }
+            // Their password is nothing for another directory that happens to know the name.
+            Err(fault) if Some(source.id) == own => return Err(fault),
             Err(fault) => failed = failed.or(Some(fault)),
         }
     }
@@ -231,7 +234,7 @@ async fn settle(
                 return Ok(store.session_delete_of(user.id, None).await?);
             }
             store.user_set_disabled(user.id, true).await?;
-            Ok(())
+            event::user_gone(&sessions.core, user).await
         }
     }
 }

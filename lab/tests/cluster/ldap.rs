@@ -169,14 +169,15 @@ async fn stopped_frozen_and_back() {
     right(&dead, "ada").await;
 }
 
+async fn test(config: &LdapConfig, secret: &str) -> Result<Vec<String>, Fault> {
+    let mut facts = Vec::new();
+    Directory::new(config, &Secret::new(secret)).test(&mut facts).await.map(|()| facts)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tests_say_what_is_wrong() {
+async fn tests_say_what_is_seen() {
     let (slapd, _dir) = slapd();
     let good = slapd.config();
-    let test = async |config: &LdapConfig, secret: &str| {
-        let mut facts = Vec::new();
-        Directory::new(config, &Secret::new(secret)).test(&mut facts).await.map(|()| facts)
-    };
     let facts = test(&good, READER_PASSWORD).await.unwrap();
     assert!(facts[0].contains("TLS 1.3") && facts[0].contains("authority of the yard"), "{facts:?}");
     assert_eq!(facts[1], format!("It lets us search as cn=reader,{BASE}."));
@@ -192,7 +193,12 @@ async fn tests_say_what_is_wrong() {
     let backup = LdapConfig { urls: vec![slapd.ldaps_url(), "ldaps://127.0.0.1:1".into()], ..good.clone() };
     let facts = test(&backup, READER_PASSWORD).await.unwrap();
     assert!(facts.last().is_some_and(|fact| fact.contains("127.0.0.1:1 refused")), "{facts:?}");
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_mistake_is_told_by_its_field() {
+    let (slapd, _dir) = slapd();
+    let good = slapd.config();
     let elsewhere = |base: &str| format!("{base},{BASE}");
     for (code, field, config, secret) in [
         (FaultCode::IdentitySourceRefused, "secret", good.clone(), "nothing that fits"),
