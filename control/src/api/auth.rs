@@ -23,7 +23,7 @@ use http::{HeaderMap, header};
 use quantix_client::tls::CertificateFacts;
 use quantix_model::fault::{Fault, FaultCode};
 use quantix_model::id::{ApiTokenId, HostId, SessionId, UserId};
-use quantix_model::right::{Permission, Rights, Sight, refused};
+use quantix_model::right::{Permission, Rights, Scope, Sight, refused};
 use std::net::IpAddr;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -170,6 +170,16 @@ pub async fn allow_caller(
 /// Whether these rights reach a thing.
 pub async fn may(app: &App, rights: &Rights, permission: Permission, thing: Thing) -> Result<bool, Fault> {
     if rights.everywhere().has(permission) {
+        return Ok(true);
+    }
+    // What was given for this very thing needs no look at what it is part of.
+    let itself = match thing {
+        Thing::Host(id) => Some(Scope::Host(id)),
+        Thing::Pool(id) => Some(Scope::Pool(id)),
+        Thing::Vm(id) => Some(Scope::Vm(id)),
+        _ => None,
+    };
+    if itself.is_some_and(|scope| rights.allows(permission, &[scope])) {
         return Ok(true);
     }
     Ok(rights.allows(permission, &right::part_of(app, thing).await?))

@@ -93,7 +93,7 @@ async fn a_hash_is_renewed_at_the_next_right_sign_in_when_it_should_cost_somethi
     assert_eq!(after.password_set_at, before.password_set_at, "it is the same password");
     assert_eq!(house.call(GET, json!({}), &session).await.status, 200, "and ends no session");
     token(&house.login(PASSWORD).await);
-    assert!(admin(&house).await == after);
+    assert_eq!(admin(&house).await.password_hash, after.password_hash, "once is enough");
     house.vdc.stop().await;
 }
 
