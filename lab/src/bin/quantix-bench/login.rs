@@ -11,7 +11,7 @@ use quantix_contract::quantix::vm::v1 as vm;
 use quantix_control::services::password::{Cost, Passwords};
 use quantix_lab::fleet::seed::Size;
 use quantix_lab::fleet::vdc::FleetVdc;
-use quantix_lab::measure::{Figures, ratio};
+use quantix_lab::measure::{Figures, ratio, usage};
 use quantix_lab::rig::PASSWORD;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -48,14 +48,18 @@ enum From {
 pub async fn login(dir: &Path) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let passwords = Passwords::new(Cost::DEFAULT);
-    let mut hash = Figures::default();
+    let (mut hash, cpu) = (Figures::default(), usage(std::process::id()).cpu);
     for _ in 0..LOGINS {
         let begun = Instant::now();
         let _ = passwords.check(PASSWORD, None).await;
         hash.add(begun.elapsed());
     }
     let Cost { mib, passes } = Cost::DEFAULT;
-    println!("login   argon2id, {mib} MiB {passes} passes   {hash}");
+    let cpu = (usage(std::process::id()).cpu - cpu) / u32::try_from(LOGINS).unwrap_or(1);
+    println!(
+        "login   argon2id, {mib} MiB {passes} passes   {hash}, {} ms of processor each",
+        cpu.as_millis()
+    );
     let vdc = FleetVdc::start(dir, None, Size::of(1, 2, 20)).await.expect("a vDC starts");
     let client = vdc.sign_in().await.expect("its admin signs in");
     let mut whole = Figures::default();
