@@ -15,40 +15,38 @@ use quantix_contract::quantix::watch::v1::watch_response::Event;
 use quantix_model::right::{Permission as P, Rights, Scope, missing};
 
 /// What an action needs.
-#[derive(Clone, Copy)]
-enum Needs {
+#[derive(Clone, Copy, Debug)]
+pub enum Needs {
     /// This permission, on everything.
     Everywhere(P),
     /// This permission on the thing, or on what it is part of; the thing in words.
     Here(P, &'static str),
 }
 
+use Needs::{Everywhere, Here};
+
 /// A view that says what may be done with the thing.
 pub trait Offers {
     /// What an action of it needs.
-    fn needs(verb: &str) -> NeedsOf;
+    fn needs(verb: &str) -> Needs;
     /// What the thing is, or is part of.
     fn scopes(&self) -> Vec<Scope>;
     /// The actions it offers.
     fn actions(&mut self) -> &mut Vec<AllowedAction>;
-}
-
-/// Hides how a need is written down.
-pub struct NeedsOf(Needs);
-
-fn everywhere(permission: P) -> NeedsOf {
-    NeedsOf(Needs::Everywhere(permission))
-}
-
-fn here(permission: P, thing: &'static str) -> NeedsOf {
-    NeedsOf(Needs::Here(permission, thing))
+    /// What is told of along with it, and offers actions of its own.
+    fn limit_parts(&mut self, _rights: &Rights) {}
 }
 
 /// Takes from a view what these rights do not allow.
 pub fn limit<T: Offers>(rights: &Rights, mut view: T) -> T {
+    limit_one(rights, &mut view);
+    view
+}
+
+fn limit_one<T: Offers>(rights: &Rights, view: &mut T) {
     let scopes = view.scopes();
     withhold(rights, &scopes, view.actions(), T::needs);
-    view
+    view.limit_parts(rights);
 }
 
 /// The same for the rows of a list.
@@ -60,37 +58,28 @@ pub fn limit_all<T: Offers>(rights: &Rights, views: Vec<T>) -> Vec<T> {
 pub fn limit_file(rights: &Rights, pool_id: &str, file: &mut File) {
     let scopes: Vec<Scope> = pool_id.parse().map(Scope::Pool).into_iter().collect();
     withhold(rights, &scopes, &mut file.allowed_actions, |verb| match verb {
-        "download" => here(P::FileRead, "this pool"),
-        _ => here(P::FileWrite, "this pool"),
+        "download" => Here(P::FileRead, "this pool"),
+        _ => Here(P::FileWrite, "this pool"),
     });
 }
 
 /// The same for what a watcher is told.
 pub fn limit_event(rights: &Rights, event: &mut Event) {
-    fn of<T: Offers>(rights: &Rights, view: &mut T) {
-        let scopes = view.scopes();
-        withhold(rights, &scopes, view.actions(), T::needs);
-    }
     match event {
-        Event::Host(view) => of(rights, view.as_mut()),
-        Event::Pool(view) => of(rights, view.as_mut()),
-        Event::Image(view) => of(rights, view.as_mut()),
-        Event::Volume(view) => of(rights, view.as_mut()),
-        Event::Vm(view) => of(rights, view.as_mut()),
+        Event::Host(view) => limit_one(rights, view.as_mut()),
+        Event::Pool(view) => limit_one(rights, view.as_mut()),
+        Event::Image(view) => limit_one(rights, view.as_mut()),
+        Event::Volume(view) => limit_one(rights, view.as_mut()),
+        Event::Vm(view) => limit_one(rights, view.as_mut()),
         _ => {}
     }
 }
 
-fn withhold(
-    rights: &Rights,
-    scopes: &[Scope],
-    actions: &mut [AllowedAction],
-    needs: impl Fn(&str) -> NeedsOf,
-) {
+fn withhold(rights: &Rights, scopes: &[Scope], actions: &mut [AllowedAction], needs: impl Fn(&str) -> Needs) {
     for action in actions {
-        let (permission, on, held) = match needs(&action.verb).0 {
-            Needs::Everywhere(permission) => (permission, "everything", rights.everywhere().has(permission)),
-            Needs::Here(permission, thing) => (permission, thing, rights.allows(permission, scopes)),
+        let (permission, on, held) = match needs(&action.verb) {
+            Everywhere(permission) => (permission, "everything", rights.everywhere().has(permission)),
+            Here(permission, thing) => (permission, thing, rights.allows(permission, scopes)),
         };
         if !held {
             // Also where the state forbids it: nobody should clear the way to a door that stays shut.
@@ -105,8 +94,8 @@ fn part_of(ids: impl IntoIterator<Item = Option<Scope>>) -> Vec<Scope> {
 }
 
 impl Offers for Host {
-    fn needs(_verb: &str) -> NeedsOf {
-        everywhere(P::HostManage)
+    fn needs(_verb: &str) -> Needs {
+        Everywhere(P::HostManage)
     }
     fn scopes(&self) -> Vec<Scope> {
         Vec::new()
@@ -117,8 +106,8 @@ impl Offers for Host {
 }
 
 impl Offers for BlockDevice {
-    fn needs(_verb: &str) -> NeedsOf {
-        everywhere(P::HostManage)
+    fn needs(_verb: &str) -> Needs {
+        Everywhere(P::HostManage)
     }
     fn scopes(&self) -> Vec<Scope> {
         Vec::new()
@@ -129,8 +118,8 @@ impl Offers for BlockDevice {
 }
 
 impl Offers for DiscoveredVm {
-    fn needs(_verb: &str) -> NeedsOf {
-        everywhere(P::VmManage)
+    fn needs(_verb: &str) -> Needs {
+        Everywhere(P::VmManage)
     }
     fn scopes(&self) -> Vec<Scope> {
         Vec::new()
@@ -141,8 +130,8 @@ impl Offers for DiscoveredVm {
 }
 
 impl Offers for User {
-    fn needs(_verb: &str) -> NeedsOf {
-        everywhere(P::PeopleManage)
+    fn needs(_verb: &str) -> Needs {
+        Everywhere(P::PeopleManage)
     }
     fn scopes(&self) -> Vec<Scope> {
         Vec::new()
@@ -153,8 +142,8 @@ impl Offers for User {
 }
 
 impl Offers for Certificates {
-    fn needs(_verb: &str) -> NeedsOf {
-        everywhere(P::CertificateManage)
+    fn needs(_verb: &str) -> Needs {
+        Everywhere(P::CertificateManage)
     }
     fn scopes(&self) -> Vec<Scope> {
         Vec::new()
@@ -165,12 +154,12 @@ impl Offers for Certificates {
 }
 
 impl Offers for Pool {
-    fn needs(verb: &str) -> NeedsOf {
+    fn needs(verb: &str) -> Needs {
         match verb {
-            "upload_image" => here(P::ImageManage, "this pool"),
-            "create_volume" => here(P::VolumeManage, "this pool"),
-            "write_files" => here(P::FileWrite, "this pool"),
-            _ => everywhere(P::PoolManage),
+            "upload_image" => Here(P::ImageManage, "this pool"),
+            "create_volume" => Here(P::VolumeManage, "this pool"),
+            "write_files" => Here(P::FileWrite, "this pool"),
+            _ => Everywhere(P::PoolManage),
         }
     }
     fn scopes(&self) -> Vec<Scope> {
@@ -182,8 +171,8 @@ impl Offers for Pool {
 }
 
 impl Offers for Image {
-    fn needs(_verb: &str) -> NeedsOf {
-        here(P::ImageManage, "its pool")
+    fn needs(_verb: &str) -> Needs {
+        Here(P::ImageManage, "its pool")
     }
     fn scopes(&self) -> Vec<Scope> {
         part_of([self.pool_id.parse().ok().map(Scope::Pool)])
@@ -194,8 +183,8 @@ impl Offers for Image {
 }
 
 impl Offers for Volume {
-    fn needs(_verb: &str) -> NeedsOf {
-        here(P::VolumeManage, "its pool or its VM")
+    fn needs(_verb: &str) -> Needs {
+        Here(P::VolumeManage, "its pool or its VM")
     }
     fn scopes(&self) -> Vec<Scope> {
         part_of([self.pool_id.parse().ok().map(Scope::Pool), self.vm_id.parse().ok().map(Scope::Vm)])
@@ -206,12 +195,12 @@ impl Offers for Volume {
 }
 
 impl Offers for Vm {
-    fn needs(verb: &str) -> NeedsOf {
+    fn needs(verb: &str) -> Needs {
         match verb {
-            "console" => here(P::VmConsole, "this VM"),
-            "delete" => here(P::VmManage, "this VM"),
-            "attach_volume" => here(P::VolumeManage, "this VM"),
-            _ => here(P::VmPower, "this VM"),
+            "console" => Here(P::VmConsole, "this VM"),
+            "delete" => Here(P::VmManage, "this VM"),
+            "attach_volume" => Here(P::VolumeManage, "this VM"),
+            _ => Here(P::VmPower, "this VM"),
         }
     }
     fn scopes(&self) -> Vec<Scope> {
@@ -219,6 +208,9 @@ impl Offers for Vm {
     }
     fn actions(&mut self) -> &mut Vec<AllowedAction> {
         &mut self.allowed_actions
+    }
+    fn limit_parts(&mut self, rights: &Rights) {
+        self.volumes.iter_mut().for_each(|volume| limit_one(rights, volume));
     }
 }
 
@@ -269,6 +261,10 @@ mod tests {
             let view = limit(&on(scope, "operator"), vm(ID, OTHER));
             assert_eq!(open(&view.allowed_actions) == "start console delete", reached, "{scope:?}");
         }
+        let viewer = on(Scope::Everything, "viewer");
+        let disk = Volume { allowed_actions: offered(&["grow"]), ..Default::default() };
+        let with_disk = Vm { volumes: vec![disk], ..vm(ID, OTHER) };
+        assert_eq!(open(&limit(&viewer, with_disk).volumes[0].allowed_actions), "", "also in what it holds");
         let volume = Volume {
             pool_id: ID.into(),
             vm_id: OTHER.into(),

@@ -1,6 +1,7 @@
 // Server-paged lists: filter and order travel to the vDC, further pages are read as they scroll into view.
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { useInfiniteQuery, useQuery } from "@connectrpc/connect-query";
+import { keepPreviousData } from "@tanstack/react-query";
 import { useMemo } from "react";
 import { AlertService } from "./gen/quantix/alert/v1/alert_pb";
 import { EventService, Severity } from "./gen/quantix/event/v1/event_pb";
@@ -37,6 +38,8 @@ export interface Wish {
   sort?: { id: string; descending: boolean };
   /** False: not asked for now. */
   enabled?: boolean;
+  /** What was found before stays until this is: for lists that one types into. */
+  keep?: boolean;
 }
 
 /** A column that the vDC cannot order by is left to the table. */
@@ -52,6 +55,8 @@ export interface List<Row, Answer> {
   first: Answer | undefined;
   error: unknown;
   isFetching: boolean;
+  /** `rows` are those of what was asked before. */
+  isOld: boolean;
   hasMore: boolean;
   more: () => void;
   again: () => void;
@@ -68,6 +73,7 @@ export function useList<I extends DescMessage, O extends DescMessage, Row>(
   input: Record<string, unknown>,
   pick: (answer: MessageShape<O>) => Row[],
   enabled = true,
+  keep = false,
 ): List<Row, MessageShape<O>> {
   const query = useInfiniteQuery(
     method,
@@ -76,6 +82,7 @@ export function useList<I extends DescMessage, O extends DescMessage, Row>(
       pageParamKey: "pageToken" as never,
       getNextPageParam: (last: unknown) => ((last as Paged).nextPageToken || undefined) as never,
       enabled,
+      placeholderData: keep ? keepPreviousData : undefined,
     } as never,
   );
   const pages = query.data?.pages as MessageShape<O>[] | undefined;
@@ -86,6 +93,7 @@ export function useList<I extends DescMessage, O extends DescMessage, Row>(
     first: pages?.[0],
     error: query.error,
     isFetching: query.isFetching,
+    isOld: query.isPlaceholderData,
     hasMore: query.hasNextPage,
     more: () => {
       if (query.hasNextPage && !query.isFetchingNextPage) void query.fetchNextPage();
@@ -105,14 +113,14 @@ const pickEvents = (a: AnswerOf<typeof EventService.method.listEvents>) => a.eve
 const pickAlerts = (a: AnswerOf<typeof AlertService.method.listAlerts>) => a.alerts;
 const pickFiles = (a: AnswerOf<typeof PoolService.method.listFiles>) => a.files;
 
-export const useHosts = (wish: Wish = {}) => useList(HostService.method.listHosts, asked(ORDERS.hosts, wish), pickHosts, wish.enabled);
+export const useHosts = (wish: Wish = {}) => useList(HostService.method.listHosts, asked(ORDERS.hosts, wish), pickHosts, wish.enabled, wish.keep);
 export const usePools = (wish: Wish & { hostId?: string } = {}) =>
-  useList(PoolService.method.listPools, { ...asked(ORDERS.pools, wish), hostId: wish.hostId ?? "" }, pickPools, wish.enabled);
-export const useImages = (wish: Wish = {}) => useList(ImageService.method.listImages, asked(ORDERS.images, wish), pickImages, wish.enabled);
+  useList(PoolService.method.listPools, { ...asked(ORDERS.pools, wish), hostId: wish.hostId ?? "" }, pickPools, wish.enabled, wish.keep);
+export const useImages = (wish: Wish = {}) => useList(ImageService.method.listImages, asked(ORDERS.images, wish), pickImages, wish.enabled, wish.keep);
 export const useVolumes = (wish: Wish & { poolId?: string } = {}) =>
-  useList(VolumeService.method.listVolumes, { ...asked(ORDERS.volumes, wish), poolId: wish.poolId ?? "" }, pickVolumes, wish.enabled);
+  useList(VolumeService.method.listVolumes, { ...asked(ORDERS.volumes, wish), poolId: wish.poolId ?? "" }, pickVolumes, wish.enabled, wish.keep);
 export const useVms = (wish: Wish & { hostId?: string } = {}) =>
-  useList(VmService.method.listVms, { ...asked(ORDERS.vms, wish), hostId: wish.hostId ?? "" }, pickVms, wish.enabled);
+  useList(VmService.method.listVms, { ...asked(ORDERS.vms, wish), hostId: wish.hostId ?? "" }, pickVms, wish.enabled, wish.keep);
 export const useTasks = (wish: Wish & { objectId?: string } = {}) =>
   useList(TaskService.method.listTasks, { ...asked(ORDERS.tasks, wish), objectId: wish.objectId ?? "" }, pickTasks);
 export const useEvents = (filter = "", objectId = "", severity = Severity.UNSPECIFIED) =>

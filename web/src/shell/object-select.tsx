@@ -30,12 +30,12 @@ function select<Row extends Named>(props: ObjectSelectProps<Row>, list: List<Row
     const refused = unless?.(row);
     return { id: row.id, name: row.name, note: refused ?? note?.(row), disabled: refused !== undefined };
   });
-  const found: Found = { rows, total: list.total, fault: list.error ? faultOf(list.error) : undefined, again: list.again };
+  const found: Found = { rows, isOld: list.isOld, total: list.total, fault: list.error ? faultOf(list.error) : undefined, again: list.again };
   const choose = (choice: Choice | undefined) => onChange(choice, list.rows?.find((row) => row.id === choice?.id));
   return <SearchSelect {...field} {...asked} onChange={choose} found={found} />;
 }
 
-const wishOf = (search: Search) => ({ filter: search.text, enabled: search.isOpen });
+const wishOf = (search: Search) => ({ filter: search.text, enabled: search.isOpen, keep: true });
 
 export function HostSelect(props: ObjectSelectProps<Host>) {
   const [search, onSearch] = useState(SHUT);

@@ -19,6 +19,8 @@ export interface Choice {
 export interface Found {
   /** Undefined until the first answer. */
   rows: readonly Choice[] | undefined;
+  /** They are of an earlier text: shown, so that nothing goes from under the pointer, but not taken by Enter. */
+  isOld?: boolean;
   /** All that fit, also those that are not in `rows`. */
   total?: number;
   fault?: FaultView;
@@ -88,7 +90,7 @@ export function SearchSelect(props: SearchSelectProps) {
     // Enter would submit the form, Escape would close the dialog.
     if (event.key === "Enter") {
       event.preventDefault();
-      if (asked === text.trim()) take(rows[active]);
+      if (asked === text.trim() && !found.isOld) take(rows[active]);
     }
     if (event.key === "Escape") {
       event.stopPropagation();
@@ -191,7 +193,7 @@ function List({ id, label, input, found, active, asked, none, onTake }: ListProp
           {asked === "" ? none : `Nothing has "${asked}" in its name.`}
         </div>
       )}
-      <div id={id} role="listbox" aria-label={label}>
+      <div id={id} role="listbox" aria-label={label} aria-busy={found.isOld || undefined}>
         {rows?.map((choice, i) => (
           <div
             key={choice.id}

@@ -6,9 +6,9 @@ import { SearchSelect, SHUT, type Found, type SelectProps } from "../../ui/searc
 
 /** People whose name holds `filter`. */
 export function usePeople(filter: string): Found {
-  const list = useUsers({ filter });
+  const list = useUsers({ filter, keep: true });
   const rows = useMemo(() => list.rows?.map((u) => ({ id: u.id, name: u.name })), [list.rows]);
-  return { rows, total: list.total, fault: list.error ? faultOf(list.error) : undefined, again: list.again };
+  return { rows, isOld: list.isOld, total: list.total, fault: list.error ? faultOf(list.error) : undefined, again: list.again };
 }
 
 export function PersonSelect(props: SelectProps) {

@@ -6,4 +6,4 @@ import { UserService, type ListUsersResponse } from "../../api/gen/quantix/user/
 export const USER_ORDERS = { name: SortBy.NAME, created: SortBy.CREATED };
 const pickUsers = (a: ListUsersResponse) => a.users;
 
-export const useUsers = (wish: Wish = {}) => useList(UserService.method.listUsers, asked(USER_ORDERS, wish), pickUsers);
+export const useUsers = (wish: Wish = {}) => useList(UserService.method.listUsers, asked(USER_ORDERS, wish), pickUsers, wish.enabled, wish.keep);
