@@ -240,9 +240,12 @@ mod tests {
     }
 
     fn discovery() -> impl Strategy<Value = Discovery> {
-        let fault = text().prop_map(|why| {
-            Fault::new(FaultCode::HypervisorUnavailable, "libvirt does not answer.", "Start it.").because(why)
-        });
+        let fault = || {
+            text().prop_map(|why| {
+                Fault::new(FaultCode::HypervisorUnavailable, "libvirt does not answer.", "Start it.")
+                    .because(why)
+            })
+        };
         let vm =
             (text(), text(), any::<bool>()).prop_map(|(id, name, running)| ExistingVm { id, name, running });
         (
@@ -253,8 +256,8 @@ mod tests {
                 any::<bool>(),
                 any::<bool>(),
                 text(),
-                prop::option::of(fault.clone()),
-                prop::option::of(fault),
+                prop::option::of(fault()),
+                prop::option::of(fault()),
             ),
             prop::collection::vec(vm, 0..3),
         )
