@@ -38,3 +38,20 @@ it("counts the alerts nobody looks after, until somebody does", async () => {
   expect(await screen.findByRole("button", { name: `Take back: ${message}` })).toBeTruthy();
   await waitFor(() => expect(within(nav).queryByText("1")).toBeNull());
 });
+
+it("reads alerts page by page, the most urgent first, and keeps the choice in the address", async () => {
+  const vdc = signIn(new FakeVdc());
+  vdc.alerts = Array.from({ length: 130 }, (_, i) =>
+    create(AlertSchema, { id: `a${i}`, severity: i === 129 ? Severity.ERROR : Severity.WARNING, message: `Pool p${i} is full.`, raisedAt: at, acknowledgedAt: i < 10 ? at : undefined }),
+  );
+  const { user, history } = renderApp(vdc, "/alerts");
+  expect(await screen.findByText("100 of 130 rows")).toBeTruthy();
+  expect(within(screen.getByRole("table", { name: "Alerts" })).getAllByRole("row")[1]?.textContent).toContain("Pool p129 is full.");
+  await user.click(screen.getByRole("button", { name: "Load more" }));
+  await waitFor(() => expect(screen.queryByText("100 of 130 rows")).toBeNull());
+  await user.click(screen.getByRole("checkbox", { name: "Only what nobody looks after" }));
+  expect(await screen.findByText("100 of 120 rows")).toBeTruthy();
+  await user.selectOptions(screen.getByRole("combobox", { name: "Severity" }), "error");
+  expect(await screen.findByText("1 row")).toBeTruthy();
+  expect(history.location.search).toBe("?open=true&severity=error");
+});

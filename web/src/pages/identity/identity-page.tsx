@@ -12,7 +12,7 @@ import { DataTable, type Column } from "../../ui/table";
 import { Age } from "../../ui/time";
 import { SessionLimits } from "./session-limits";
 import type { Outcome } from "./test-source";
-import { addressOf, KINDS, kindOf, sourceStatus } from "./words";
+import { addressesOf, KINDS, kindOf, sourceStatus } from "./words";
 
 const SourceDialog = lazy(() => import("./source-dialog").then((m) => ({ default: m.SourceDialog })));
 const TestDialog = lazy(() => import("./test-source").then((m) => ({ default: m.TestDialog })));
@@ -25,13 +25,14 @@ type Verb = "test" | "change" | "switch" | "delete";
 type Tests = ReadonlyMap<string, Outcome>;
 
 function LastTest({ outcome }: { outcome: Outcome | undefined }) {
-  if (!outcome) return <span className="q-muted">not since this page was opened</span>;
+  if (!outcome) return <span className="q-muted" title="Not since this page was opened">–</span>;
   return (
     <>
-      <Status tone={outcome.fault ? "error" : "ok"} label={outcome.fault ? outcome.fault.message : "All is well"} />{" "}
+      <Status tone={outcome.fault ? "error" : "ok"} label={outcome.fault ? "Failed" : "All is well"} />{" "}
       <span className="q-muted">
         <Age at={outcome.at} />
       </span>
+      {outcome.fault && <div className="q-small">{outcome.fault.message}</div>}
     </>
   );
 }
@@ -50,9 +51,9 @@ export function IdentityPage() {
   );
   const columns: Column<IdentitySource>[] = [
     { id: "title", header: "Title", sort: (s) => s.title, cell: (s) => s.title },
-    { id: "kind", header: "Kind", sort: (s) => KINDS[kindOf(s)], cell: (s) => KINDS[kindOf(s)] },
+    { id: "kind", header: "Kind", sort: (s) => KINDS[kindOf(s)], cell: (s) => <span className="q-nowrap">{KINDS[kindOf(s)]}</span> },
     { id: "state", header: "State", cell: (s) => <Status {...sourceStatus(s)} />, width: "120px" },
-    { id: "address", header: "Address", cell: (s) => <span className="q-mono q-break">{addressOf(s)}</span> },
+    { id: "address", header: "Address", cell: (s) => addressesOf(s).map((a) => <div key={a} className="q-mono q-nowrap">{a}</div>) },
     { id: "people", header: "People", numeric: true, sort: (s) => s.people, cell: (s) => s.people.toLocaleString("en") },
     { id: "test", header: "Last test", cell: (s) => <LastTest outcome={tests.get(s.id)} /> },
     { id: "changed", header: "Changed", sort: (s) => (s.changedAt ? timestampMs(s.changedAt) : 0), cell: (s) => <Age at={s.changedAt && timestampMs(s.changedAt)} /> },

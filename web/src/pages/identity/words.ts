@@ -15,9 +15,9 @@ export function sourceStatus(source: IdentitySource): StatusView {
 }
 
 /** Where it is reached. */
-export function addressOf(source: IdentitySource): string {
-  if (source.config.case === "ldap") return source.config.value.urls.join(", ");
-  return source.config.case === "oidc" ? source.config.value.issuerUrl : "";
+export function addressesOf(source: IdentitySource): string[] {
+  if (source.config.case === "ldap") return source.config.value.urls;
+  return source.config.case === "oidc" ? [source.config.value.issuerUrl] : [];
 }
 
 const UNITS = [
