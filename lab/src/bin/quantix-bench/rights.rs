@@ -58,7 +58,7 @@ pub async fn rights(dir: &Path) {
 }
 
 async fn sign_in(sessions: &Sessions, first: &str) -> String {
-    let visitor = Visitor { address: HERE, browser: String::new() };
+    let visitor = Visitor { address: HERE, browser: String::new(), site: None };
     let Ok(Step::Session(signed_in)) = sessions.login("admin", first, &visitor).await else {
         panic!("the first password opens")
     };
