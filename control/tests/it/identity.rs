@@ -181,7 +181,7 @@ async fn admitted(
     };
     let groups = groups.iter().map(|g| (*g).to_owned()).collect();
     let told = Told { subject: subject.into(), name: name.into(), groups };
-    let visitor = Visitor { address: "127.0.0.1".parse().unwrap(), browser: String::new() };
+    let visitor = Visitor { address: "127.0.0.1".parse().unwrap(), browser: String::new(), site: None };
     let signed_in =
         identity_admit::sign_in(&sessions(house), &asked, &told, &visitor, SessionProof::Oidc).await;
     let signed_in = signed_in.unwrap();
