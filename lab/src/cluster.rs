@@ -262,7 +262,9 @@ impl Cluster {
     pub async fn sign_in(&mut self) {
         self.ca_pem = self.vdc().ca_pem();
         let client = client(self.vdc_address, &self.ca_pem, &self.clock);
-        self.token = login(&client, PASSWORD).await;
+        // After a jump the vDC's own certificate may have to be renewed first.
+        let signed_in = until("signed in", DEADLINE, async || login(&client, PASSWORD).await.ok());
+        self.token = signed_in.await;
         self.client = client.with_token(&self.token);
     }
 
@@ -576,15 +578,15 @@ fn client(address: SocketAddr, ca_pem: &str, clock: &Clock) -> VdcClient {
     VdcClient::new(&format!("https://{address}"), tls::VDC_NAME, tls).expect("a URL")
 }
 
-async fn login(client: &VdcClient, password: &str) -> String {
+async fn login(client: &VdcClient, password: &str) -> Result<String, connectrpc::ConnectError> {
     let login =
         session::LoginRequest { user_name: "admin".into(), password: password.into(), ..Default::default() };
-    client.sessions().login(login).await.expect("the password works").into_owned().token
+    Ok(client.sessions().login(login).await?.into_owned().token)
 }
 
 async fn sign_in(address: SocketAddr, ca_pem: &str, clock: &Clock, first: &str) -> (VdcClient, String) {
     let client = client(address, ca_pem, clock);
-    let token = login(&client, first).await;
+    let token = login(&client, first).await.expect("the password works");
     let client = client.with_token(&token);
     let change = session::ChangePasswordRequest {
         current_password: first.into(),

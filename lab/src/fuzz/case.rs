@@ -379,7 +379,7 @@ fn raw(targets: &Targets, number: u64, dice: &mut StdRng) -> Case {
         18 => format!("GET {path} HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"),
         19 => format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"),
         20 => format!("GET {path} HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(dice.random_range(50..2000))),
-        21 => format!("CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n"),
+        21 => "CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n".to_owned(),
         22 => "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
         _ => format!("GET {path} HTTP/1.1\r\nHost: a\r\nX\x00Y: \x01\r\n: empty\r\n\r\n"),
     }

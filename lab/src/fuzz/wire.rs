@@ -136,7 +136,7 @@ fn parse(bytes: &[u8], case: &Case, ended: bool) -> Option<Got> {
     let body = if answer.header("transfer-encoding").is_some_and(|v| v.contains("chunked")) {
         unchunk(rest)
     } else {
-        length.map_or(None, |length| rest.get(..length).map(<[u8]>::to_vec))
+        length.and_then(|length| rest.get(..length).map(<[u8]>::to_vec))
     };
     match body {
         Some(body) => answer.body = body,

@@ -117,7 +117,7 @@ async fn a_line_that_broke_goes_on_where_it_was_but_not_in_another_life_of_the_v
     let gaze = at("vm", &[&one.id]);
     let mut line =
         open(&cluster, watch::WatchRequest { gaze: gaze.clone().into(), ..Default::default() }).await;
-    cluster.power(&one.id, vm::PowerVerb::POWER_VERB_START).await.unwrap();
+    let started = cluster.power(&one.id, vm::PowerVerb::POWER_VERB_START).await.unwrap();
     line.until(vm_of).await;
     let again = watch::WatchRequest {
         epoch: line.hello.epoch.clone(),
@@ -126,6 +126,7 @@ async fn a_line_that_broke_goes_on_where_it_was_but_not_in_another_life_of_the_v
         ..Default::default()
     };
     drop(line);
+    cluster.task_done(&started.task_id).await;
     cluster.power(&one.id, vm::PowerVerb::POWER_VERB_FORCE_STOP).await.unwrap();
 
     let mut line = open(&cluster, again.clone()).await;
