@@ -28,14 +28,8 @@ async fn two_hosts_share_an_export_and_a_lun() {
     let disk = volume_of(&rig, &on_a.id).await.id;
     let (line_a, line_b) = (a.line(&rig, &ids[0]), b.line(&rig, &ids[1]));
     for pool in [&export, &group] {
-        let request = || node::ListVolumesRequest { pool_id: pool.clone(), ..Default::default() };
-        let ids = |list: node::ListVolumesResponse| {
-            let mut ids: Vec<String> = list.volumes.into_iter().map(|volume| volume.volume_id).collect();
-            ids.sort();
-            ids
-        };
-        let seen_by_a = ids(line_a.list_volumes(request()).await.unwrap());
-        assert_eq!(seen_by_a, ids(line_b.list_volumes(request()).await.unwrap()));
+        let seen_by_a = volumes(&line_a, pool).await;
+        assert_eq!(seen_by_a, volumes(&line_b, pool).await);
         assert_eq!(seen_by_a.len(), if *pool == group { 2 } else { 0 });
     }
     // Both guests run on one LUN at the same time, each on its host.
@@ -57,6 +51,21 @@ async fn two_hosts_share_an_export_and_a_lun() {
     for host in [&a, &b] {
         assert_eq!(left(host), Vec::<String>::new(), "{}", host.name());
     }
+}
+
+/// What a host sees on the pool. It answers at once, and with a list once there is one.
+async fn volumes(line: &quantix_client::HostClient, pool: &str) -> Vec<String> {
+    let listed = until("the volumes are listed", STEP_DEADLINE, async || {
+        let request = node::ListVolumesRequest { pool_id: pool.to_owned(), ..Default::default() };
+        match line.list_volumes(request).await {
+            Ok(list) => Some(list.volumes),
+            Err(fault) if fault.code == FaultCode::PoolStalled => None,
+            Err(fault) => panic!("{fault:?}"),
+        }
+    });
+    let mut ids: Vec<String> = listed.await.into_iter().map(|volume| volume.volume_id).collect();
+    ids.sort();
+    ids
 }
 
 fn group_uuid(host: &LabHost) -> String {
