@@ -2,7 +2,6 @@
 //! is well when it is back.
 
 use super::*;
-use quantix_contract::quantix::fault::v1::FaultCode;
 use quantix_contract::quantix::task::v1::TaskState;
 use quantix_lab::rig;
 use std::time::Duration;
@@ -64,7 +63,11 @@ async fn a_guest_on_a_dead_server_is_told_of_truly() {
     // Its QEMU cannot end, and libvirt would wait with it for the server: so nobody is asked to try.
     assert!(end.state != TaskState::TASK_STATE_DONE, "{end:?}");
     let fault = end.fault.as_option().unwrap();
-    assert_eq!(fault.code, FaultCode::FAULT_CODE_POOL_STALLED, "{fault:?}");
+    assert_eq!(
+        fault.code,
+        quantix_contract::quantix::fault::v1::FaultCode::FAULT_CODE_POOL_STALLED,
+        "{fault:?}"
+    );
     assert!(!fault.message.is_empty() && !fault.remedy.is_empty(), "{fault:?}");
     assert_eq!(seen.power_state, vm::PowerState::POWER_STATE_RUNNING, "and QEMU does run");
 

@@ -14,6 +14,7 @@ use quantix_lab::counter::Mark;
 use quantix_lab::labvm::{CHAP_PASSWORD, CHAP_USER, HOST_ADDRESS, SHARE, TARGET};
 use quantix_lab::rig::{Rig, STEP_DEADLINE, until};
 use quantix_lab::vm_host::LabHost;
+use quantix_model::{Fault, FaultCode};
 use std::path::Path;
 use std::time::Instant;
 
@@ -122,10 +123,23 @@ fn marks(host: &LabHost, file: &str, format: &str, size_bytes: u64) -> [Option<M
     })
 }
 
+/// Looking at a pool of an emulated machine with a guest in it can take longer than its daemon waits: then again.
 async fn grow(rig: &Rig, id: &str, size_bytes: u64) {
-    let request = volume::GrowVolumeRequest { id: id.into(), size_bytes, ..Default::default() };
-    let growing = rig.ok(rig.client.volumes().grow_volume(request).await.map(|answer| answer.into_owned()));
-    rig.task_done(&growing.task_id).await;
+    until("the volume grows", STEP_DEADLINE, async || {
+        let request = volume::GrowVolumeRequest { id: id.into(), size_bytes, ..Default::default() };
+        let growing = rig.client.volumes().grow_volume(request).await.map(|answer| answer.into_owned());
+        let fault = match growing {
+            Err(refused) => rig.client.fault(&refused),
+            Ok(growing) => {
+                let end = rig.task_end(&growing.task_id).await;
+                let Some(fault) = end.fault.as_option() else { return Some(()) };
+                Fault::from(fault)
+            }
+        };
+        assert_eq!(fault.code, FaultCode::PoolStalled, "{fault:?}");
+        None
+    })
+    .await;
 }
 
 async fn delete_pool(rig: &Rig, id: &str) {

@@ -3,7 +3,6 @@
 use super::*;
 use quantix_contract::quantix::node::v1 as node;
 use quantix_lab::rig;
-use quantix_model::FaultCode;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hosts_share_an_export_and_a_lun() {
