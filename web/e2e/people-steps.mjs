@@ -28,11 +28,11 @@ async function device(page) {
  * Whether the sign-in page offers passkeys by itself. The virtual device takes an offer at once, so that nobody could press
  * the button any more.
  */
-const offers = (page, on) =>
+const offers = (page, wanted) =>
   page.evaluate((on) => {
     sessionStorage.setItem("offers", String(on));
     if (!on) PublicKeyCredential.isConditionalMediationAvailable = async () => false;
-  }, on);
+  }, wanted);
 const keepOffers = (page) =>
   page.addInitScript(() => {
     if (sessionStorage.getItem("offers") === "false") PublicKeyCredential.isConditionalMediationAvailable = async () => false;
