@@ -274,6 +274,7 @@ fn takes_no_lun_with_anything_on_it() {
     refused("another group", setup_of(renamed), FaultCode::PoolForeignData, "qx1");
     let pool = open(&PoolSetup { must_exist: true, ..mine }).unwrap();
     pool.destroy(LettingGo::Orderly).unwrap();
+    assert_eq!(left(), Vec::<String>::new());
 }
 
 /// A program that writes past all caches.
@@ -398,6 +399,7 @@ fn one_host_has_a_volume() {
     let tags = String::from_utf8(run_program("lvm", &["lvs", "--noheadings", "-o", "lv_tags", &lv])).unwrap();
     assert!(!tags.contains("quantix.host"), "{tags}");
     pool.destroy(LettingGo::Orderly).unwrap();
+    assert_eq!(left(), Vec::<String>::new());
 }
 
 /// The worker dies at a step of `work`; answers the pool as the next worker finds it.

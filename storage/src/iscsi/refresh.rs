@@ -10,9 +10,12 @@ use quantix_host::program::Program;
 use quantix_model::{Fault, FaultCode};
 use std::time::{Duration, Instant};
 
-const MULTIPATH: Duration = Duration::from_secs(5);
-/// multipathd makes a device of two paths within a second or two.
-const JOINED: Duration = Duration::from_secs(6);
+/// One call of `multipath` or `multipathd`, which look at every disk of the host.
+const MULTIPATH: Duration = Duration::from_secs(15);
+/// multipathd makes a device of two paths within a second or two, on a starved host within many.
+const JOINED: Duration = Duration::from_secs(15);
+/// udev still looks at a device that has just been closed, and as long it is in use.
+const PARTED: Duration = Duration::from_secs(15);
 /// Between two attempts.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -69,12 +72,19 @@ impl IscsiPool {
     /// Takes the device of several paths apart: multipathd keeps one whose paths are gone. What is left of it is in
     /// nobody's way, so it only is told of.
     pub(super) fn part_paths(&self) {
-        let Some(map) = self.map() else { return };
-        let program = Program::new("multipath").args(["-f", map.as_str()]).deadline(MULTIPATH);
-        match self.run("part the paths", &program) {
-            Ok(output) if output.succeeded() => {}
-            Ok(output) => tracing::warn!(map, said = output.complaint(), "a multipath device stays"),
-            Err(fault) => tracing::warn!(%fault, map, "a multipath device stays"),
+        let end = Instant::now() + PARTED;
+        while let Some(map) = self.map() {
+            let program = Program::new("multipath").args(["-f", map.as_str()]).deadline(MULTIPATH);
+            let said = match self.run("part the paths", &program) {
+                Ok(output) if output.succeeded() => return,
+                Ok(output) => output.complaint(),
+                Err(fault) => fault.to_string(),
+            };
+            if Instant::now() >= end {
+                tracing::warn!(map, said, "a multipath device stays");
+                return;
+            }
+            std::thread::sleep(AGAIN);
         }
     }
 
