@@ -3,6 +3,7 @@
 //! ```text
 //!   a beat is answered ─▶ told whom to trust? ─▶ written down (whole) ─▶ new lines use it
 //!                      └▶ time to renew? ── RenewCertificate, same key ─▶ checked ─▶ written down ─▶ new lines use it
+//!                                               ├─ BUSY: again at the host's own moment of the next ten minutes
 //!                                               └─ refused or silent: again after 1 min, 2 min, … 1 h; told with beats
 //! ```
 //! Time to renew: two thirds of the certificate's life are over, or another authority signs now. From then on it happens
@@ -24,6 +25,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
+/// Hosts that are asked to come again do so within this time.
+const AGAIN_MS: i64 = 10 * 60 * 1000;
 /// First pause after a failed renewal; doubled each time …
 const RETRY_FIRST: Duration = Duration::from_secs(60);
 /// … up to this.
@@ -49,16 +52,23 @@ pub fn due(facts: &CertificateFacts, changed_at: Option<UnixMs>, host: HostId) -
     let life_ms = (facts.not_after.0 - facts.not_before.0).max(0);
     let by_age = facts.not_before.0 + life_ms / 3 * 2;
     let start = changed_at.map_or(by_age, |at| by_age.min(at.0));
-    let slot = moment_of_day(host);
+    let slot = moment_of(DAY_MS, host);
     let wait = (slot - start.rem_euclid(DAY_MS)).rem_euclid(DAY_MS);
     UnixMs(start + wait.min(life_ms / 6))
 }
 
-/// Milliseconds after midnight (UTC), evenly spread over all hosts.
-fn moment_of_day(host: HostId) -> i64 {
+/// When a host that was told BUSY asks again: its own moment of the next ten minutes.
+pub fn again(host: HostId, now: UnixMs) -> UnixMs {
+    let wait = (moment_of(AGAIN_MS, host) - now.0).rem_euclid(AGAIN_MS);
+    // A beat that is a little early must not count as the next round's.
+    UnixMs(now.0 + wait.max(1))
+}
+
+/// Milliseconds after the start of each day, or of each shorter time, evenly spread over all hosts.
+fn moment_of(span_ms: i64, host: HostId) -> i64 {
     // The last bits of an id are random.
     let random = host.0.as_u128() as u64 & 0xffff_ffff;
-    i64::try_from(random).unwrap_or(0) * DAY_MS / (1 << 32)
+    i64::try_from(random).unwrap_or(0) * span_ms / (1 << 32)
 }
 
 fn facts(enrolment: &Enrolment) -> Result<CertificateFacts, Fault> {
@@ -115,6 +125,14 @@ impl Renewal {
         self.state().next_try <= now
     }
 
+    fn put_off(&self, until: UnixMs) {
+        tracing::info!(
+            until = until.0,
+            "many hosts renew at once: the certificate is renewed a little later"
+        );
+        self.state().next_try = until;
+    }
+
     fn done(&self) {
         *self.state() = State::default();
     }
@@ -151,6 +169,9 @@ impl Daemon {
             Ok(()) => {
                 self.renewal.done();
                 tracing::info!("the certificate was renewed");
+            }
+            Err(fault) if fault.code == FaultCode::Busy => {
+                self.renewal.put_off(again(enrolment.host_id, now));
             }
             Err(fault) => self.renewal.failed(fault, now),
         }
@@ -203,7 +224,7 @@ mod tests {
             let (facts, host) = (facts_of(from, 90), HostId(Uuid::from_u128(id)));
             let at = due(&facts, None, host);
             prop_assert!(at.0 >= from + 60 * DAY_MS && at.0 < from + 61 * DAY_MS);
-            prop_assert_eq!(at.0.rem_euclid(DAY_MS), moment_of_day(host));
+            prop_assert_eq!(at.0.rem_euclid(DAY_MS), moment_of(DAY_MS, host));
             let sooner = due(&facts, Some(UnixMs(from + 5 * DAY_MS)), host);
             prop_assert!(sooner.0 >= from + 5 * DAY_MS && sooner.0 < from + 6 * DAY_MS);
             let short = due(&facts_of(from, 1), None, host);
@@ -221,6 +242,22 @@ mod tests {
         }
         // 417 are expected in each; 6 standard deviations are 120.
         assert!(hours.iter().all(|n| (297..537).contains(n)), "{hours:?}");
+    }
+
+    #[test]
+    fn who_is_told_to_come_again_does_so_evenly_within_ten_minutes() {
+        let now = UnixMs(77 * DAY_MS + 12_345);
+        let mut minutes = [0u32; 10];
+        for _ in 0..10_000 {
+            let at = again(HostId(Uuid::now_v7()), now);
+            minutes[usize::try_from((at.0 - now.0) / 60_000).unwrap()] += 1;
+        }
+        // 1,000 are expected in each; 6 standard deviations are 180.
+        assert!(minutes.iter().all(|n| (820..1_180).contains(n)), "{minutes:?}");
+        let renewal = Renewal::default();
+        renewal.put_off(now);
+        assert!(!renewal.may_try(UnixMs(now.0 - 1)) && renewal.may_try(now));
+        assert!(renewal.state().fault.is_none(), "nothing is wrong");
     }
 
     #[test]

@@ -67,6 +67,7 @@ pub async fn renew(
     let mut renewed = false;
     let change = |host: &mut HostRecord| {
         if !is_fresh(app, host, now)? {
+            app.renewals.take(now)?;
             let issued = app.core.pki.sign_host_key(public_key_der, id)?;
             host.certificate_pem = issued.pem;
             host.certificate_expires_at = issued.expires_at;

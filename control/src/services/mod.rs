@@ -39,6 +39,7 @@ pub mod oidc_provider;
 pub mod oidc_state;
 pub mod oidc_token;
 pub mod orphan;
+pub mod pace;
 pub mod passkey;
 pub mod password;
 pub mod pool;
@@ -97,6 +98,8 @@ pub struct App {
     pub joins: join_token::Joins,
     /// Places for whole beats.
     pub turns: turn::Turns,
+    /// How many renewals of hosts are let through.
+    pub renewals: pace::Pace,
     /// Uploads under way.
     pub uploads: Uploads,
     /// Console tickets not used yet.
@@ -125,6 +128,7 @@ impl App {
             probes: Probes::default(),
             joins: join_token::Joins::default(),
             turns: turn::Turns::default(),
+            renewals: pace::Pace::default(),
             uploads: Uploads::default(),
             tickets: Tickets::default(),
             told: event::Told::default(),
