@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// One renewal is let through so often: all of ten thousand hosts that are late within little more than an hour.
-const EVERY: Duration = Duration::from_millis(400);
+pub const EVERY: Duration = Duration::from_millis(400);
 /// So many are let through at once, when none came before.
 const BURST: u32 = 10;
 

@@ -20,8 +20,8 @@ const PASSWORD_CHARS_MIN: usize = 12;
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 /// Letters of one-time passwords and recovery codes: none that look alike.
 const ALPHABET: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
-/// Others come first (setpriority(2)), and it still gets on where the machine is never idle: a third of a share beside theirs.
-const NICE: i32 = 5;
+/// Others come first (setpriority(2)), and it still gets on where the machine is never idle: a tenth of a share beside theirs.
+const NICE: i32 = 10;
 
 /// What hashing a password costs, beside one lane of argon2id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
