@@ -10,14 +10,15 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 export const SLOW_MS = 120_000;
 
 export class Browser {
-  static async open(origin, shots) {
+  /** `context`: what Playwright calls options of a browser context. */
+  static async open(origin, shots, context = {}) {
     const self = new Browser();
     mkdirSync(shots, { recursive: true });
     self.shots = shots;
     self.problems = [];
     self.browser = await chromium.launch({ executablePath: process.env.QUANTIX_CHROMIUM ?? "/usr/bin/chromium", args: ARGS });
-    const context = await self.browser.newContext({ baseURL: origin, viewport: { width: 1440, height: 900 }, reducedMotion: "reduce" });
-    self.page = await context.newPage();
+    const opened = await self.browser.newContext({ baseURL: origin, viewport: { width: 1440, height: 900 }, reducedMotion: "reduce", ...context });
+    self.page = await opened.newPage();
     self.page.setDefaultTimeout(30_000);
     self.page.on("pageerror", (error) => self.problems.push(`page error: ${error}`));
     self.page.on("console", (message) => {

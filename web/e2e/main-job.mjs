@@ -5,6 +5,7 @@ import { closeSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Browser, choose, SLOW_MS } from "./browser.mjs";
 import { Rig, setting } from "./rig.mjs";
+import { adminSteps } from "./admin-steps.mjs";
 import { bulkSteps, leaveSteps } from "./leave-steps.mjs";
 import { peopleSteps } from "./people-steps.mjs";
 import { storageSteps } from "./storage-steps.mjs";
@@ -325,6 +326,7 @@ async function run() {
     await status("Ready").waitFor({ timeout: SLOW_MS });
   });
   await leaveSteps(b, step);
+  b.problems.push(...(await adminSteps(rig.url, b.shots, PASSWORD, step)));
   // Passkeys belong to a name: the same vDC, by the name of this machine.
   b.problems.push(...(await peopleSteps(rig.page.replace("127.0.0.1", "localhost"), b.shots, PASSWORD, step)));
   await step("sign out", async () => {

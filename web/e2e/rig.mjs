@@ -17,7 +17,7 @@ export function setting(name) {
 }
 
 /** A running program: its lines are kept, and it can be waited for. */
-class Program {
+export class Program {
   constructor(name, file, args) {
     this.name = name;
     this.lines = [];
@@ -66,7 +66,7 @@ class Program {
   }
 }
 
-async function freePort() {
+export async function freePort() {
   const server = createServer();
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
   const { port } = server.address();
@@ -83,6 +83,7 @@ export class Rig {
     rig.bin = (name) => join(setting("QUANTIX_BIN"), name);
     const [https, http, node] = [await freePort(), await freePort(), await freePort()];
     rig.page = `http://127.0.0.1:${http}`;
+    rig.url = `https://127.0.0.1:${https}`;
     rig.hostUrl = `https://127.0.0.1:${node}`;
     rig.poolPath = join(rig.dir, "pool");
     rig.nodeArgs = ["run", "--state-dir", join(rig.dir, "node"), "--listen", `127.0.0.1:${node}`, "--libvirt-uri", rig.libvirtUri(), "--accelerator", "tcg"];

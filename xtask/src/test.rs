@@ -166,6 +166,7 @@ impl House {
         build::web(&self.root)?;
         self.programs()?;
         guest::build(&self.root.join("target/guest"))?;
+        build::packages(&self.root.join("lab/oidc"))?;
         let mut browser = Command::new("node");
         browser.current_dir(self.root.join("web")).arg("e2e/main-job.mjs").envs(self.env()?);
         run(&mut browser)

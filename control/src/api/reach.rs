@@ -29,8 +29,10 @@ use Needs::{Everywhere, Here};
 pub trait Offers {
     /// What an action of it needs.
     fn needs(verb: &str) -> Needs;
-    /// What the thing is, or is part of.
-    fn scopes(&self) -> Vec<Scope>;
+    /// What the thing is, or is part of; nothing where rights on everything are needed anyway.
+    fn scopes(&self) -> Vec<Scope> {
+        Vec::new()
+    }
     /// The actions it offers.
     fn actions(&mut self) -> &mut Vec<AllowedAction>;
     /// What is told of along with it, and offers actions of its own.
@@ -97,9 +99,6 @@ impl Offers for Host {
     fn needs(_verb: &str) -> Needs {
         Everywhere(P::HostManage)
     }
-    fn scopes(&self) -> Vec<Scope> {
-        Vec::new()
-    }
     fn actions(&mut self) -> &mut Vec<AllowedAction> {
         &mut self.allowed_actions
     }
@@ -108,9 +107,6 @@ impl Offers for Host {
 impl Offers for BlockDevice {
     fn needs(_verb: &str) -> Needs {
         Everywhere(P::HostManage)
-    }
-    fn scopes(&self) -> Vec<Scope> {
-        Vec::new()
     }
     fn actions(&mut self) -> &mut Vec<AllowedAction> {
         &mut self.allowed_actions
@@ -121,9 +117,6 @@ impl Offers for DiscoveredVm {
     fn needs(_verb: &str) -> Needs {
         Everywhere(P::VmManage)
     }
-    fn scopes(&self) -> Vec<Scope> {
-        Vec::new()
-    }
     fn actions(&mut self) -> &mut Vec<AllowedAction> {
         &mut self.allowed_actions
     }
@@ -133,9 +126,6 @@ impl Offers for User {
     fn needs(_verb: &str) -> Needs {
         Everywhere(P::PeopleManage)
     }
-    fn scopes(&self) -> Vec<Scope> {
-        Vec::new()
-    }
     fn actions(&mut self) -> &mut Vec<AllowedAction> {
         &mut self.allowed_actions
     }
@@ -144,9 +134,6 @@ impl Offers for User {
 impl Offers for Certificates {
     fn needs(_verb: &str) -> Needs {
         Everywhere(P::CertificateManage)
-    }
-    fn scopes(&self) -> Vec<Scope> {
-        Vec::new()
     }
     fn actions(&mut self) -> &mut Vec<AllowedAction> {
         &mut self.allowed_actions

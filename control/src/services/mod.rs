@@ -19,6 +19,7 @@ pub mod factor;
 pub mod file;
 pub mod file_upload;
 pub mod file_work;
+mod hash;
 pub mod host;
 pub mod host_enrol;
 pub mod identity;

@@ -1,12 +1,12 @@
 //! Passwords: hashing them, checking them, and which ones are taken.
 //!
-//! Hashing is slow and large on purpose. Only a few are worked on at the same time, the others wait their turn; each runs
-//! on a thread of its own that yields to everything else, so that a flood of sign-ins slows down nothing but sign-ins.
+//! Hashing is slow and large on purpose. Only a few are worked on at the same time, the others wait their turn, on threads
+//! that yield to everything else ([`crate::services::hash`]): a flood of sign-ins slows down nothing but sign-ins.
 
 use crate::ids;
+use crate::services::hash::{Free, Job, Memory, Turn};
+use argon2::Params;
 use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Algorithm, Argon2, Params, Version};
 use quantix_model::fault::{Fault, FaultCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,6 @@ const PASSWORD_CHARS_MIN: usize = 12;
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 /// Letters of one-time passwords and recovery codes: none that look alike.
 const ALPHABET: &[u8; 31] = b"abcdefghjkmnpqrstuvwxyz23456789";
-/// Others come first (setpriority(2)), and it still gets on where the machine is never idle: a tenth of a share beside theirs.
-const NICE: i32 = 10;
-
 /// What hashing a password costs, beside one lane of argon2id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
@@ -53,10 +50,9 @@ impl Cost {
         self.mib.saturating_mul(1024)
     }
 
-    fn hash(self, password: &[u8]) -> Result<String, Fault> {
+    fn hash(self, memory: &mut Memory, password: &[u8]) -> Result<String, Fault> {
         let params = Params::new(self.kib(), self.passes, 1, None).map_err(Fault::internal)?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        Ok(argon2.hash_password(password).map_err(Fault::internal)?.to_string())
+        memory.hash(&params, password)
     }
 
     /// Checked when there is no such user, for the time it takes; no password has this hash.
@@ -78,11 +74,17 @@ impl Cost {
     }
 }
 
-/// Turns at hashing.
-#[derive(Debug)]
+/// Turns at hashing. Its threads end with it.
 pub struct Passwords {
     cost: Cost,
     turns: Arc<Semaphore>,
+    free: Free,
+}
+
+impl std::fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Passwords").field("cost", &self.cost).finish_non_exhaustive()
+    }
 }
 
 /// What came of a check.
@@ -101,43 +103,43 @@ impl Passwords {
     pub fn new(cost: Cost) -> Passwords {
         // Half of the machine's cores at most: this bounds the memory, too.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Passwords { cost, turns: Arc::new(Semaphore::new((cores / 2).clamp(1, 4))) }
+        let turns = Arc::new(Semaphore::new((cores / 2).clamp(1, 4)));
+        Passwords { cost, turns, free: Free::default() }
     }
 
     /// Whether the password has this hash (PHC string). Without a hash, takes as long as with one, and is wrong.
     pub async fn check(&self, password: &str, hash: Option<&str>) -> Result<Checked, Fault> {
         let (cost, password) = (self.cost, password.to_owned());
         let hash = hash.map_or_else(|| cost.decoy(), str::to_owned);
-        self.on_thread(move || check(cost, &password, &hash)).await?
+        self.on_thread(move |memory| check(cost, memory, &password, &hash)).await?
     }
 
     /// The hash of a password, as a PHC string.
     pub async fn hash(&self, password: &str) -> Result<String, Fault> {
         let (cost, password) = (self.cost, password.to_owned());
-        self.on_thread(move || cost.hash(password.as_bytes())).await?
+        self.on_thread(move |memory| cost.hash(memory, password.as_bytes())).await?
     }
 
     async fn on_thread<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Fault> {
-        let turn = tokio::time::timeout(HASHING_WAIT, Arc::clone(&self.turns).acquire_owned()).await;
-        let Ok(turn) = turn else {
+        let permit = tokio::time::timeout(HASHING_WAIT, Arc::clone(&self.turns).acquire_owned()).await;
+        let Ok(permit) = permit else {
             let text = "Too many people sign in at this moment.";
             return Err(Fault::new(FaultCode::Busy, text, "Try again in a few seconds."));
         };
-        let turn = turn.map_err(Fault::internal)?;
+        let turn = Turn::new(permit.map_err(Fault::internal)?, &self.free)?;
+        let worker = turn.worker.clone();
         let (answer, answered) = oneshot::channel();
-        // A thread of its own, because none gets its priority back. It keeps the turn until it is done, also when the
-        // caller has hung up: else whoever calls and hangs up could have any number worked on.
-        let thread = std::thread::Builder::new().name("password".into()).spawn(move || {
-            // Where that is refused, hashing is as urgent as everything else.
-            let _ = rustix::process::nice(NICE);
-            let done = work();
+        // The work keeps the turn until it is done, also when the caller has hung up: else whoever calls and hangs up could
+        // have any number worked on.
+        let job: Job = Box::new(move |memory| {
+            let done = work(memory);
             drop(turn);
             let _ = answer.send(done);
         });
-        thread.map_err(Fault::internal)?;
+        worker.send(job).map_err(|_| Fault::internal("a thread that hashes is gone"))?;
         answered.await.map_err(Fault::internal)
     }
 }
@@ -157,16 +159,16 @@ pub fn letters(count: usize) -> String {
     groups.join("-")
 }
 
-fn check(cost: Cost, password: &str, hash: &str) -> Result<Checked, Fault> {
+fn check(cost: Cost, memory: &mut Memory, password: &str, hash: &str) -> Result<Checked, Fault> {
     // An overlong password is wrong, at the same price.
     let cut = password.as_bytes().get(..PASSWORD_BYTES_MAX).unwrap_or(password.as_bytes());
     let Ok(hash) = PasswordHash::new(hash) else { return Ok(Checked::Wrong) };
-    let right = Argon2::default().verify_password(cut, &hash).is_ok() && password.len() <= PASSWORD_BYTES_MAX;
+    let right = memory.matches(&hash, cut) && password.len() <= PASSWORD_BYTES_MAX;
     match (right, cost.missing(&hash)) {
         (true, None) => Ok(Checked::Right),
-        (true, Some(_)) => cost.hash(cut).map(Checked::Renewed),
+        (true, Some(_)) => cost.hash(memory, cut).map(Checked::Renewed),
         // Else names with older hashes would be told from names that nobody has.
-        (false, Some(passes @ 1..)) => Cost { passes, ..cost }.hash(cut).map(|_| Checked::Wrong),
+        (false, Some(passes @ 1..)) => Cost { passes, ..cost }.hash(memory, cut).map(|_| Checked::Wrong),
         (false, _) => Ok(Checked::Wrong),
     }
 }
@@ -203,9 +205,14 @@ pub fn check_new(user_name: &str, current: &str, new: &str) -> Result<(), Fault>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::services::hash::NICE;
 
     /// The cheapest that is taken.
     const CHEAP: Cost = Cost { mib: 19, passes: 2 };
+
+    fn hash(cost: Cost, password: &[u8]) -> Result<String, Fault> {
+        cost.hash(&mut Memory::default(), password)
+    }
 
     fn params(hash: &str) -> (u32, u32, u32) {
         let params = Params::try_from(&PasswordHash::new(hash).unwrap()).unwrap();
@@ -215,12 +222,12 @@ mod tests {
     #[test]
     fn no_password_opens_the_decoy_and_checking_it_takes_the_same_work() {
         for cost in [CHEAP, Cost { mib: 20, passes: 3 }] {
-            let (decoy, real) = (cost.decoy(), cost.hash(b"correct horse battery").unwrap());
+            let (decoy, real) = (cost.decoy(), hash(cost, b"correct horse battery").unwrap());
             assert_eq!(params(&decoy), params(&real));
             let lengths = |hash: &str| hash.split('$').map(str::len).collect::<Vec<_>>();
             assert_eq!(lengths(&decoy), lengths(&real));
             assert_eq!(cost.missing(&PasswordHash::new(&decoy).unwrap()), None);
-            assert_eq!(check(cost, "", &decoy).unwrap(), Checked::Wrong);
+            assert_eq!(check(cost, &mut Memory::default(), "", &decoy).unwrap(), Checked::Wrong);
         }
     }
 
@@ -243,14 +250,22 @@ mod tests {
 
     #[test]
     fn a_hash_of_another_cost_opens_and_is_renewed_and_a_wrong_one_costs_what_is_asked_for_now() {
-        let old = CHEAP.hash(b"correct horse battery").unwrap();
+        let old = hash(CHEAP, b"correct horse battery").unwrap();
         let now = Cost { mib: 20, passes: 4 };
-        let Checked::Renewed(new) = check(now, "correct horse battery", &old).unwrap() else {
+        let Checked::Renewed(new) =
+            check(now, &mut Memory::default(), "correct horse battery", &old).unwrap()
+        else {
             panic!("it was made at another cost")
         };
         assert_eq!(params(&new), (20 * 1024, 4, 1));
-        assert_eq!(check(now, "correct horse battery", &new).unwrap(), Checked::Right);
-        assert_eq!(check(now, "correct horse batterx", &old).unwrap(), Checked::Wrong);
+        assert_eq!(
+            check(now, &mut Memory::default(), "correct horse battery", &new).unwrap(),
+            Checked::Right
+        );
+        assert_eq!(
+            check(now, &mut Memory::default(), "correct horse batterx", &old).unwrap(),
+            Checked::Wrong
+        );
         let missing = |cost: Cost| cost.missing(&PasswordHash::new(&old).unwrap());
         // 80 MiB of work are asked for, 38 were done: two passes of 20 are left.
         assert_eq!((missing(now), missing(CHEAP)), (Some(2), None));
@@ -263,7 +278,7 @@ mod tests {
         let all = passwords.turns.available_permits();
         let (release, wait) = std::sync::mpsc::channel::<()>();
         let (began, begun) = oneshot::channel();
-        let call = passwords.on_thread(move || {
+        let call = passwords.on_thread(move |_| {
             let _ = began.send(());
             let _ = wait.recv();
         });
@@ -278,21 +293,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_thread_is_used_again_and_one_that_is_gone_is_replaced() {
+        let passwords = Passwords::new(CHEAP);
+        let thread = async || passwords.on_thread(|_| std::thread::current().id()).await.unwrap();
+        assert_eq!(thread().await, thread().await);
+        let gone = passwords.on_thread(|_| panic!("on purpose")).await;
+        assert!(gone.is_err(), "{gone:?}");
+        thread().await;
+    }
+
+    #[tokio::test]
     async fn hashing_yields_to_everything_else() {
         let passwords = Passwords::new(CHEAP);
-        let its = passwords.on_thread(|| rustix::process::nice(0).unwrap()).await.unwrap();
+        let its = passwords.on_thread(|_| rustix::process::nice(0).unwrap()).await.unwrap();
         assert_eq!(its, NICE);
         assert!(rustix::process::nice(0).unwrap() < NICE, "the others keep theirs");
     }
 
     #[test]
     fn passwords() {
-        let hash = CHEAP.hash(b"correct horse battery").unwrap();
-        let right = |password: &str, hash: &str| check(CHEAP, password, hash).unwrap() == Checked::Right;
-        assert!(right("correct horse battery", &hash));
-        assert!(!right("correct horse batterx", &hash));
+        let made = hash(CHEAP, b"correct horse battery").unwrap();
+        let right = |password: &str, hash: &str| {
+            check(CHEAP, &mut Memory::default(), password, hash).unwrap() == Checked::Right
+        };
+        assert!(right("correct horse battery", &made));
+        assert!(!right("correct horse batterx", &made));
         let long = "ab".repeat(600);
-        assert!(!right(&long, &CHEAP.hash(&long.as_bytes()[..PASSWORD_BYTES_MAX]).unwrap()));
+        assert!(!right(&long, &hash(CHEAP, &long.as_bytes()[..PASSWORD_BYTES_MAX]).unwrap()));
         for (new, good) in [
             ("correct horse battery", true),
             ("short", false),
