@@ -22,6 +22,7 @@ pub mod roster;
 pub mod seal;
 pub mod serve;
 pub mod services;
+mod shown;
 pub mod tasks;
 mod web;
 

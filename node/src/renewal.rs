@@ -4,7 +4,7 @@
 //!   a beat is answered ─▶ told whom to trust? ─▶ written down (whole) ─▶ new lines use it
 //!                      └▶ time to renew? ── RenewCertificate, same key ─▶ checked ─▶ written down ─▶ new lines use it
 //!                                               ├─ BUSY: again at the host's own moment of the next ten minutes
-//!                                               └─ refused or silent: again after 1 min, 2 min, … 1 h; told with beats
+//!                                               └─ refused or silent: again after 10 s, 20 s, … 1 h; told with beats
 //! ```
 //! Time to renew: two thirds of the certificate's life are over, or another authority signs now. From then on it happens
 //! at the host's own moment of the day, which follows from its id: ten thousand hosts renew within a day, evenly.
@@ -28,7 +28,7 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Hosts that are asked to come again do so within this time.
 const AGAIN_MS: i64 = 10 * 60 * 1000;
 /// First pause after a failed renewal; doubled each time …
-const RETRY_FIRST: Duration = Duration::from_secs(60);
+const RETRY_FIRST: Duration = Duration::from_secs(10);
 /// … up to this.
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 
@@ -264,10 +264,10 @@ mod tests {
     fn tries_become_rarer_and_are_told() {
         let (renewal, fault) = (Renewal::default(), Fault::internal("no"));
         let mut at = UnixMs(0);
-        for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
+        for seconds in [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600] {
             renewal.failed(fault.clone(), at);
-            let next = at.plus(Duration::from_secs(minutes * 60));
-            assert!(!renewal.may_try(UnixMs(next.0 - 1)) && renewal.may_try(next), "{minutes}");
+            let next = at.plus(Duration::from_secs(seconds));
+            assert!(!renewal.may_try(UnixMs(next.0 - 1)) && renewal.may_try(next), "{seconds}");
             at = next;
         }
         assert_eq!(renewal.state().fault, Some(fault));

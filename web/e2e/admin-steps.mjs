@@ -19,7 +19,7 @@ class Provider {
     self.dir = mkdtempSync(join(tmpdir(), "quantix-oidc-"));
     const file = (name) => join(self.dir, name);
     const made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", file("key.pem"), "-out", file("cert.pem")];
-    execFileSync("openssl", ["req", "-x509", ...made, "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], { stdio: "pipe" });
+    execFileSync("openssl", ["req", "-x509", ...made, "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"], { stdio: "pipe" });
     self.caPem = readFileSync(file("cert.pem"), "utf8");
     writeFileSync(file("accounts.json"), JSON.stringify({ ann: { preferred_username: "ann", groups: ["ops"] } }));
     const port = await freePort();
@@ -68,7 +68,7 @@ async function people(b, step) {
     await b.look("role-create");
     await role.getByRole("button", { name: "Create role" }).click();
     await role.waitFor({ state: "detached" });
-    await b.page.getByRole("tab", { name: /^Grants|Who has/ }).click();
+    await b.page.getByRole("tab", { name: "Who may do what" }).click();
     await b.button("Give a role").click();
     const give = dialogOf(b, "Give a role");
     await give.getByRole("combobox", { name: "Person" }).fill("olga");
@@ -108,10 +108,12 @@ async function provider(b, provider, step) {
     await add.getByRole("button", { name: "Test" }).click();
     await add.getByRole("alert").first().waitFor();
     await b.look("source-refused");
+    await add.getByLabel("Issuer").fill(provider.issuer);
+    await add.getByRole("button", { name: "Test" }).click();
+    await add.getByText("shows a certificate that nobody trusted has signed.").waitFor();
   });
   await step("provider is tested and added, and its groups bring roles", async () => {
     const add = dialogOf(b, "Add provider or directory");
-    await add.getByLabel("Issuer").fill(provider.issuer);
     await add.getByText("What is asked for, and whose certificate it has").click();
     await add.getByLabel("Scopes").fill("profile groups");
     await add.getByLabel(/^Claim of the groups/).fill("groups");

@@ -3,6 +3,7 @@
 use crate::ldap::ber::Rubbish;
 use crate::ldap::message::Outcome;
 use crate::ldap::url::Url;
+use crate::shown;
 use quantix_model::fault::{Fault, FaultCode};
 use std::io;
 use std::time::Duration;
@@ -84,31 +85,13 @@ pub fn no_start_tls(url: &Url, outcome: &Outcome) -> Trouble {
 
 /// TLS was not agreed on.
 pub fn tls(url: &Url, err: &io::Error) -> Trouble {
-    use rustls::{CertificateError as C, Error as E};
     let fault = |text: &str, remedy: &str| {
         Fault::new(FaultCode::IdentitySourceUnreachable, format!("{url} {text}"), remedy)
     };
-    let inner = err.get_ref().and_then(|inner| inner.downcast_ref::<E>());
-    let fault = match inner {
-        Some(E::InvalidCertificate(C::UnknownIssuer | C::BadSignature)) => fault(
-            "shows a certificate that nobody trusted has signed.",
-            "Give the certificate of the authority that signed it, as PEM.",
-        ),
-        Some(E::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. })) => fault(
-            "shows a certificate of another name.",
-            "Use the name that stands in the certificate (subject alternative name), or give the directory one for this name.",
-        ),
-        Some(E::InvalidCertificate(
-            C::Expired | C::ExpiredContext { .. } | C::NotValidYet | C::NotValidYetContext { .. },
-        )) => fault(
-            "shows a certificate that is outside its dates.",
-            "Renew it there; set both clocks right (NTP).",
-        ),
-        Some(E::InvalidCertificate(C::Other(_))) => fault(
-            "shows a certificate that cannot be used.",
-            "A certificate that signed itself and says it is an authority cannot be a server's: give the directory one that an authority signed, and give that authority's.",
-        ),
-        Some(E::InvalidMessage(_)) => {
+    let inner = shown::tls_error(err);
+    let fault = match (inner, inner.and_then(shown::words)) {
+        (_, Some(words)) => fault(words.text, words.remedy),
+        (Some(rustls::Error::InvalidMessage(_)), _) => {
             fault("does not speak TLS.", "Check the port: ldaps listens on 636, ldap with StartTLS on 389.")
         }
         _ => fault(

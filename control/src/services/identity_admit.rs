@@ -110,7 +110,7 @@ async fn made(core: &Core, source: &IdentitySourceRecord, told: &Told) -> Result
     audit::actor("nobody", "", &told.name);
     check_user_name("name", &told.name).map_err(|fault| {
         let text = format!("{} gives you a name that nobody can have here.", source.title);
-        let remedy = "Choose another claim or attribute for the name under Identity sources.";
+        let remedy = "Choose another claim or attribute for the name under Sign-in.";
         Fault::new(FaultCode::IdentitySourceInvalid, text, remedy).because(fault.message)
     })?;
     if !source.create_users {

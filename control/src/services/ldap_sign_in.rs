@@ -154,7 +154,7 @@ async fn answer(
         Fault::new(
             FaultCode::IdentitySourceUnreachable,
             format!("{} cannot be asked at present.", source.title),
-            "Try again later. An administrator sees why by testing it under Identity sources, and in the vDC's log.",
+            "Try again later. An administrator sees why by testing it under Sign-in, and in the vDC's log.",
         )
     })
 }

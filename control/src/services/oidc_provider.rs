@@ -7,6 +7,7 @@
 use crate::core::Core;
 use crate::services::identity_check::http_url;
 use crate::services::oidc_token::{self, Exchange};
+use crate::shown;
 use futures::StreamExt as _;
 use openidconnect::core::{
     CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey,
@@ -99,12 +100,20 @@ pub fn unreachable(host: &str, cause: impl std::fmt::Display) -> Fault {
     .because(words(&cause.to_string()))
 }
 
+/// The fault for a call that brought no answer.
+fn unanswered(at: &str, err: &reqwest::Error) -> Fault {
+    let Some(tls) = shown::tls_error(err) else { return unreachable(at, cause(err)) };
+    let Some(shown::Words { text, remedy }) = shown::words(tls) else { return unreachable(at, tls) };
+    Fault::new(FaultCode::IdentitySourceUnreachable, format!("The identity provider at {at} {text}"), remedy)
+        .because(words(&tls.to_string()))
+}
+
 /// The fault for an answer that cannot be used.
 pub fn unusable(message: impl Into<String>, cause: impl std::fmt::Display) -> Fault {
     Fault::new(
         FaultCode::IdentitySourceInvalid,
         message,
-        "Check the source's settings under Identity sources, and the provider's own log.",
+        "Check the source's settings under Sign-in, and the provider's own log.",
     )
     .because(words(&cause.to_string()))
 }
@@ -146,9 +155,9 @@ impl Door {
         let url = http_url("url", &text).map_err(|fault| {
             unusable("The identity provider names an address that cannot be used.", fault.message)
         })?;
-        let host = url.host_str().unwrap_or_default().to_owned();
+        let at = url.authority().to_owned();
         let asked = self.0.request(parts.method, url).headers(parts.headers).body(body).send().await;
-        let response = asked.map_err(|err| unreachable(&host, cause(&err)))?;
+        let response = asked.map_err(|err| unanswered(&at, &err))?;
         let mut answer = http::Response::builder().status(response.status());
         if let Some(headers) = answer.headers_mut() {
             *headers = response.headers().clone();
@@ -161,7 +170,7 @@ impl Door {
         let mut bytes = Vec::new();
         let mut stream = response.bytes_stream();
         while let Some(part) = stream.next().await {
-            let part = part.map_err(|err| unreachable(&host, cause(&err)))?;
+            let part = part.map_err(|err| unanswered(&at, &err))?;
             if bytes.len() + part.len() > ANSWER_BYTES_MAX {
                 let cause = format!("{text} answers with more than 1 MiB");
                 return Err(unusable("The answer of the identity provider is too large.", cause));

@@ -90,7 +90,7 @@ pub fn refused(error: &str, description: &str) -> Fault {
     let remedy = match error {
         "access_denied" => "Try again; if you may not use this application, ask who runs the provider.",
         "invalid_client" | "unauthorized_client" => {
-            "Give the client id and the client secret anew under Identity sources."
+            "Give the client id and the client secret anew under Sign-in."
         }
         _ => "Try again; if it comes back, compare the source's settings with the provider's.",
     };
@@ -199,7 +199,7 @@ impl Exchange<'_> {
             Fault::new(
                 FaultCode::IdentitySourceInvalid,
                 format!("The identity provider does not say your name: there is no claim {}.", self.config.name_claim),
-                "Have the provider send that claim, ask for another scope, or choose another claim under Identity sources.",
+                "Have the provider send that claim, ask for another scope, or choose another claim under Sign-in.",
             )
         })?;
         Ok(Told { subject, name, groups: groups.unwrap_or_default() })
