@@ -95,7 +95,7 @@ async function people(b, step) {
   });
 }
 
-async function provider(b, provider, step) {
+async function sources(b, its, step) {
   await step("provider that does not answer says why, before anything is saved", async () => {
     await b.go("Sign-in");
     await b.look("sign-in-empty");
@@ -108,7 +108,7 @@ async function provider(b, provider, step) {
     await add.getByRole("button", { name: "Test" }).click();
     await add.getByRole("alert").first().waitFor();
     await b.look("source-refused");
-    await add.getByLabel("Issuer").fill(provider.issuer);
+    await add.getByLabel("Issuer").fill(its.issuer);
     await add.getByRole("button", { name: "Test" }).click();
     await add.getByText("shows a certificate that nobody trusted has signed.").waitFor();
   });
@@ -117,7 +117,7 @@ async function provider(b, provider, step) {
     await add.getByText("What is asked for, and whose certificate it has").click();
     await add.getByLabel("Scopes").fill("profile groups");
     await add.getByLabel(/^Claim of the groups/).fill("groups");
-    await add.getByLabel(/^Certificate authority/).fill(provider.caPem);
+    await add.getByLabel(/^Certificate authority/).fill(its.caPem);
     await add.getByRole("button", { name: "Test" }).click();
     await add.getByText("All is well: people can sign in with it.").waitFor();
     await add.getByRole("button", { name: "Add rule" }).click();
@@ -185,7 +185,7 @@ export async function adminSteps(url, shots, password, step) {
   try {
     await signIn(b, password);
     await people(b, step);
-    await provider(b, its, step);
+    await sources(b, its, step);
     b.problems.push(...(await stranger(url, shots, step)));
     await afterwards(b, step);
   } catch (error) {

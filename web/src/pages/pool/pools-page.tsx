@@ -17,6 +17,22 @@ import { backendName, backendPlace, poolStatus } from "./words";
 
 const CreatePoolDialog = lazy(() => import("./create-pool").then((m) => ({ default: m.CreatePoolDialog })));
 
+/** A pool that a whole rack shares is told by its first hosts; the others stand in the pool's page. */
+function HostNames({ names }: { names: string[] }) {
+  if (names.length === 0) return <span className="q-muted">none</span>;
+  const [shown, more] = names.length > 3 ? [names.slice(0, 2), names.length - 2] : [names, 0];
+  return (
+    <div title={more > 0 ? names.join(", ") : undefined}>
+      {shown.map((name) => (
+        <div key={name} className="q-nowrap">
+          {name}
+        </div>
+      ))}
+      {more > 0 && <div className="q-small">and {more.toLocaleString("en")} more</div>}
+    </div>
+  );
+}
+
 const COLUMNS: Column<Pool>[] = [
   {
     id: "name",
@@ -45,9 +61,9 @@ const COLUMNS: Column<Pool>[] = [
       </>
     ),
   },
-  { id: "kind", header: "Kind", sort: backendName, cell: backendName },
-  { id: "place", header: "Place", cell: (p) => <span className="q-mono">{backendPlace(p)}</span> },
-  { id: "hosts", header: "Hosts", cell: (p) => p.hostStatuses.map((s) => s.host).join(", ") || <span className="q-muted">none</span> },
+  { id: "kind", header: "Kind", sort: backendName, cell: (p) => <span className="q-nowrap">{backendName(p)}</span> },
+  { id: "place", header: "Place", width: "180px", cell: (p) => <span className="q-mono">{backendPlace(p)}</span> },
+  { id: "hosts", header: "Hosts", cell: (p) => <HostNames names={p.hostStatuses.map((s) => s.host)} /> },
   {
     id: "capacity",
     header: "Used",
