@@ -15,7 +15,11 @@ fn copy(from: &Path, to: &Path) {
         let target = to.join(entry.file_name());
         match entry.file_type().unwrap().is_dir() {
             true => copy(&entry.path(), &target),
-            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+            // SQLite's own files may go while they are looked at: it is closed a moment after the vDC died.
+            false => match std::fs::copy(entry.path(), target) {
+                Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            },
         }
     }
 }
