@@ -52,6 +52,10 @@ pub fn words(err: &E) -> Option<Words> {
             "shows a certificate that cannot be used.",
             "A certificate that signed itself and says it is an authority cannot be a server's: give it one that an authority signed, and give that authority's here.",
         ),
+        E::InvalidCertificate(_) => words(
+            "shows a certificate that cannot be verified.",
+            "Give the certificate of the authority that signed it, as PEM; if that is the right one, give it a certificate of a usual kind.",
+        ),
         _ => None,
     }
 }
@@ -71,6 +75,10 @@ mod tests {
         assert_eq!(tls_error(&err), Some(&said));
         assert!(words(&said).is_some_and(|words| words.text.contains("nobody trusted")));
         assert_eq!(tls_error(&Outside(io::ErrorKind::ConnectionRefused.into())), None);
+        assert!(
+            words(&E::InvalidCertificate(C::BadEncoding))
+                .is_some_and(|words| words.text.contains("verified"))
+        );
         assert_eq!(words(&E::DecryptError), None);
     }
 }

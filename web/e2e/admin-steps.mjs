@@ -19,7 +19,7 @@ class Provider {
     self.dir = mkdtempSync(join(tmpdir(), "quantix-oidc-"));
     const file = (name) => join(self.dir, name);
     const made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", file("key.pem"), "-out", file("cert.pem")];
-    execFileSync("openssl", ["req", "-x509", ...made, "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"], { stdio: "pipe" });
+    execFileSync("openssl", ["req", "-x509", ...made, "-days", "2", "-subj", "/CN=Company provider", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"], { stdio: "pipe" });
     self.caPem = readFileSync(file("cert.pem"), "utf8");
     writeFileSync(file("accounts.json"), JSON.stringify({ ann: { preferred_username: "ann", groups: ["ops"] } }));
     const port = await freePort();
