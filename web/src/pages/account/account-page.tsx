@@ -41,14 +41,14 @@ export function AccountPage() {
             <p className="q-muted">Your password is kept by the provider or directory you sign in with; change it there.</p>
           )}
         </Card>
-        <Factors />
+        <Factors isLocal={session.data?.hasPassword ?? true} />
         <Sessions />
       </div>
     </>
   );
 }
 
-function Factors() {
+function Factors({ isLocal }: { isLocal: boolean }) {
   const query = useQuery(FactorService.method.listFactors, {});
   const [open, setOpen] = useState<Open>();
   if (query.error) return <FaultPanel fault={faultOf(query.error)} onRetry={() => void query.refetch()} />;
@@ -72,7 +72,13 @@ function Factors() {
       }
     >
       {!query.data && <Loading label="second factors" lines={2} />}
-      {query.data && factors.length === 0 && <p>None. Your password alone opens everything here; an authenticator app or a passkey makes a stolen password useless.</p>}
+      {query.data && factors.length === 0 && (
+        <p>
+          {isLocal
+            ? "None. Your password alone opens everything here; an authenticator app or a passkey makes a stolen password useless."
+            : "None here. Your account at the provider or directory alone opens everything; an authenticator app or a passkey is asked for beside it."}
+        </p>
+      )}
       {factors.length > 0 && (
         <ul className="q-plain" aria-label="Second factors">
           {factors.map((f) => (

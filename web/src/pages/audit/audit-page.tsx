@@ -15,7 +15,7 @@ import { DataTable, type Column } from "../../ui/table";
 import { Age } from "../../ui/time";
 import { ObjectLink } from "../event/object-link";
 import { useCheck } from "./verdict";
-import { actionText, actorKindText, dayOf } from "./words";
+import { actionText, actorKindText, dayOf, objectKindText } from "./words";
 
 const EXPORT = "/api/v1/audit";
 const pickRows = (answer: ListAuditResponse) => answer.rows;
@@ -64,7 +64,7 @@ const COLUMNS: Column<AuditRow>[] = [
         <span className="q-muted">–</span>
       ) : (
         <>
-          <span className="q-muted">{r.objectKind === "vm" ? "VM" : r.objectKind}</span> <ObjectLink kind={r.objectKind} id={r.objectId} name={r.objectName} />
+          <span className="q-muted">{objectKindText(r.objectKind)}</span> <ObjectLink kind={r.objectKind} id={r.objectId} name={r.objectName} />
           {r.objectId && (
             <div className="q-small">
               <Link to="/audit" search={{ object: r.objectId }} aria-label={`only this: ${r.objectName || r.objectId}`}>

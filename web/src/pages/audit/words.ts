@@ -4,6 +4,7 @@
 const ACTIONS: Record<string, string> = {
   "session.v1.SessionService/Login": "Sign in",
   "session.v1.SessionService/Logout": "Sign out",
+  "/api/v1/sign-in/oidc/callback": "Sign in at a provider",
   "role.v1.RoleService/Grant": "Give role",
   "role.v1.RoleService/Revoke": "Take role away",
   "audit.v1.AuditService/ListAudit": "Read audit log",
@@ -32,6 +33,11 @@ const ACTORS: Record<string, string> = {
 
 export function actorKindText(kind: string): string {
   return ACTORS[kind] ?? kind;
+}
+
+/** `identity_source` as "identity source". */
+export function objectKindText(kind: string): string {
+  return SPELLED[kind] ?? kind.replaceAll("_", " ");
 }
 
 const DAY = /^(\d{4})-(\d{2})-(\d{2})$/;

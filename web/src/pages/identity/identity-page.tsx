@@ -21,6 +21,8 @@ const DeleteSource = lazy(() => import("./source-questions").then((m) => ({ defa
 
 type Verb = "test" | "change" | "switch" | "delete";
 
+const AGAIN_MS = 15_000;
+
 /** Tests are not kept by the vDC: what this page saw of them since it was opened. */
 type Tests = ReadonlyMap<string, Outcome>;
 
@@ -40,7 +42,8 @@ function LastTest({ outcome }: { outcome: Outcome | undefined }) {
 export function IdentityPage() {
   const page = usePageState();
   const manage = useRight()("people.manage");
-  const query = useQuery(IdentityService.method.listIdentitySources, {});
+  // People come to a source by themselves, and how many there are decides what deleting it asks.
+  const query = useQuery(IdentityService.method.listIdentitySources, {}, { staleTime: 0, refetchInterval: AGAIN_MS });
   const [open, setOpen] = useState<{ verb: Verb; source: IdentitySource }>();
   const [tests, setTests] = useState<Tests>(new Map());
   const tested = useCallback((id: string, outcome: Outcome) => setTests((old) => new Map(old).set(id, outcome)), []);
@@ -72,6 +75,7 @@ export function IdentityPage() {
       ),
     },
   ];
+  const latest = (source: IdentitySource) => query.data?.sources.find((s) => s.id === source.id) ?? source;
   const redirectUri = query.data?.redirectUri ?? "";
   const dialog = { onDone: () => void query.refetch(), onClose: () => setOpen(undefined) };
   return (
@@ -103,8 +107,8 @@ export function IdentityPage() {
         {page.isCreating && manage.allowed && <SourceDialog redirectUri={redirectUri} onDone={dialog.onDone} onClose={page.closeCreate} />}
         {open?.verb === "change" && <SourceDialog source={open.source} redirectUri={redirectUri} {...dialog} />}
         {open?.verb === "test" && <TestDialog source={open.source} onTested={tested} onClose={dialog.onClose} />}
-        {open?.verb === "switch" && <SwitchSource source={open.source} {...dialog} />}
-        {open?.verb === "delete" && <DeleteSource source={open.source} {...dialog} />}
+        {open?.verb === "switch" && <SwitchSource source={latest(open.source)} {...dialog} />}
+        {open?.verb === "delete" && <DeleteSource source={latest(open.source)} {...dialog} />}
       </Suspense>
     </>
   );
