@@ -62,6 +62,15 @@ export interface List<Row, Answer> {
   again: () => void;
 }
 
+/** When a list is asked for again. */
+interface Again {
+  staleTime?: number;
+  refetchInterval?: number;
+}
+
+/** For lists that the watch does not tell of: whenever they are looked at, and each quarter of a minute meanwhile. */
+export const UNTOLD: Again = { staleTime: 0, refetchInterval: 15_000 };
+
 interface Paged {
   nextPageToken: string;
   total: bigint;
@@ -74,6 +83,7 @@ export function useList<I extends DescMessage, O extends DescMessage, Row>(
   pick: (answer: MessageShape<O>) => Row[],
   enabled = true,
   keep = false,
+  again: Again = {},
 ): List<Row, MessageShape<O>> {
   const query = useInfiniteQuery(
     method,
@@ -83,6 +93,7 @@ export function useList<I extends DescMessage, O extends DescMessage, Row>(
       getNextPageParam: (last: unknown) => ((last as Paged).nextPageToken || undefined) as never,
       enabled,
       placeholderData: keep ? keepPreviousData : undefined,
+      ...again,
     } as never,
   );
   const pages = query.data?.pages as MessageShape<O>[] | undefined;

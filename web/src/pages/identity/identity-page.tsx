@@ -3,6 +3,7 @@ import { useQuery } from "@connectrpc/connect-query";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { lazy, Suspense, useCallback, useState } from "react";
 import { faultOf } from "../../api/fault";
+import { UNTOLD } from "../../api/lists";
 import { IdentityService, type IdentitySource } from "../../api/gen/quantix/identity/v1/identity_pb";
 import { useRight } from "../../api/session";
 import { usePageState } from "../../shell/page-state";
@@ -20,8 +21,6 @@ const SwitchSource = lazy(() => import("./source-questions").then((m) => ({ defa
 const DeleteSource = lazy(() => import("./source-questions").then((m) => ({ default: m.DeleteSource })));
 
 type Verb = "test" | "change" | "switch" | "delete";
-
-const AGAIN_MS = 15_000;
 
 /** Tests are not kept by the vDC: what this page saw of them since it was opened. */
 type Tests = ReadonlyMap<string, Outcome>;
@@ -43,7 +42,7 @@ export function IdentityPage() {
   const page = usePageState();
   const manage = useRight()("people.manage");
   // People come to a source by themselves, and how many there are decides what deleting it asks.
-  const query = useQuery(IdentityService.method.listIdentitySources, {}, { staleTime: 0, refetchInterval: AGAIN_MS });
+  const query = useQuery(IdentityService.method.listIdentitySources, {}, UNTOLD);
   const [open, setOpen] = useState<{ verb: Verb; source: IdentitySource }>();
   const [tests, setTests] = useState<Tests>(new Map());
   const tested = useCallback((id: string, outcome: Outcome) => setTests((old) => new Map(old).set(id, outcome)), []);
