@@ -30,6 +30,8 @@ impl FleetVdc {
     /// Seeds a store in `dir`, or in the PostgreSQL database named, and starts a vDC on it.
     pub async fn start(dir: &Path, database_url: Option<String>, size: Size) -> Result<FleetVdc, Fault> {
         let config = Config { database_url: database_url.clone(), ..Config::new(dir.join("vdc")) };
+        // On PostgreSQL nothing else makes it.
+        std::fs::create_dir_all(&config.data_dir).map_err(Fault::internal)?;
         let store = serve::open_store(&config).await?;
         let clock = Clock::system();
         let seal = Arc::new(Seal::open(&config.seal_key(), true)?);
