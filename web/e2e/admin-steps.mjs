@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { alone } from "./alone.mjs";
 import { Browser } from "./browser.mjs";
 import { freePort, Program } from "./rig.mjs";
 
@@ -198,15 +198,4 @@ export async function adminSteps(url, shots, password, step) {
   return b.problems;
 }
 
-async function timed(name, work) {
-  const began = Date.now();
-  await work();
-  console.log(`ok   ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
-}
-
-// Against a vDC that runs already, by its own address.
-if (import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const { QUANTIX_PAGE, QUANTIX_PASSWORD, QUANTIX_ARTEFACTS = "/tmp" } = process.env;
-  const problems = await adminSteps(QUANTIX_PAGE, `${QUANTIX_ARTEFACTS}/screens`, QUANTIX_PASSWORD, timed);
-  for (const problem of new Set(problems)) console.log(`PROBLEM ${problem}`);
-}
+await alone(import.meta.url, adminSteps);

@@ -2,7 +2,7 @@
 // (DevTools protocol, domain WebAuthn). Run alone, against a vDC started by hand:
 //   QUANTIX_PAGE=http://localhost:8080 QUANTIX_PASSWORD=… node e2e/people-steps.mjs
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { alone } from "./alone.mjs";
 import { Browser } from "./browser.mjs";
 
 /** A device with passkeys that checks who holds it. It answers only while somebody is there to touch it. */
@@ -165,14 +165,4 @@ export async function peopleSteps(origin, shots, password, step) {
   return b.problems;
 }
 
-async function timed(name, work) {
-  const began = Date.now();
-  await work();
-  console.log(`ok   ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
-}
-
-if (import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const { QUANTIX_PAGE, QUANTIX_PASSWORD, QUANTIX_ARTEFACTS = "/tmp" } = process.env;
-  const problems = await peopleSteps(QUANTIX_PAGE, `${QUANTIX_ARTEFACTS}/screens`, QUANTIX_PASSWORD, timed);
-  for (const problem of new Set(problems)) console.log(`PROBLEM ${problem}`);
-}
+await alone(import.meta.url, peopleSteps);
