@@ -1,4 +1,4 @@
-//! How grave a line of a log is.
+//! How grave a line of a log is, and what never stands in one.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,4 +16,12 @@ pub enum LogLevel {
     Warn,
     /// What failed.
     Error,
+}
+
+/// Parts of names of fields that no log prints.
+const SECRETIVE: [&str; 5] = ["password", "secret", "token", "key", "authorization"];
+
+/// Whether a field of this name is not printed, because what it holds may open something.
+pub fn is_secretive(name: &str) -> bool {
+    SECRETIVE.iter().any(|part| name.contains(part))
 }

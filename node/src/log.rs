@@ -8,7 +8,7 @@
 
 use crate::clock;
 use quantix_model::UnixMs;
-use quantix_model::log::LogLevel;
+use quantix_model::log::{LogLevel, is_secretive};
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,8 +27,6 @@ const BYTES_MAX: usize = 1 << 20;
 const RECORD_BYTES_MAX: usize = 2048;
 /// Programs of the house; what others write is kept from a warning on.
 const OURS: &str = "quantix_";
-/// A field whose name holds one of these is not printed.
-const SECRETIVE: [&str; 5] = ["password", "secret", "token", "key", "authorization"];
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,7 +226,7 @@ impl Visit for Line {
             write!(self.sentence, "{value:?}")
         } else if name.starts_with("log.") {
             Ok(())
-        } else if SECRETIVE.iter().any(|word| name.contains(word)) {
+        } else if is_secretive(name) {
             write!(self.fields, " {name}=•••")
         } else {
             write!(self.fields, " {name}={value:?}")

@@ -112,7 +112,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // An error means that it is set already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let logs = write_down();
+    let logs = Logs::new();
+    write_down(&cli.command, &logs);
     let result = match cli.command {
         Command::PoolWorker => return pool_worker(),
         Command::Run(run) => settings_of(run).and_then(|settings| runtime()?.block_on(serve(settings, logs))),
@@ -149,14 +150,17 @@ fn settings_of(run: Run) -> Result<Settings, Fault> {
     settings::load(run.config, flags)
 }
 
-/// From now on what is traced goes to standard error, and into what the vDC can ask for.
-fn write_down() -> Logs {
+/// From now on what is traced goes to standard error, and of the daemon into what the vDC can ask for.
+fn write_down(command: &Command, logs: &Logs) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("QUANTIX_NODE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let logs = Logs::new();
+    let registry = tracing_subscriber::registry().with(filter);
     let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    tracing_subscriber::registry().with(filter).with(to_stderr).with(logs.layer()).init();
-    logs
+    match command {
+        // The daemon reads it, and writes it down as its own (quantix_storage::worker).
+        Command::PoolWorker => registry.with(to_stderr.json()).init(),
+        _ => registry.with(to_stderr).with(logs.layer()).init(),
+    }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Fault> {

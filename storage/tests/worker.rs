@@ -10,8 +10,9 @@ use quantix_model::FaultCode;
 use quantix_model::volume::{Allocation, VolumeFormat, VolumeSource};
 use quantix_storage::backend::*;
 use quantix_storage::fake;
-use quantix_storage::worker::{FakeLauncher, Limits, PoolWorker, WorkerState};
+use quantix_storage::worker::{FakeLauncher, Limits, PoolWorker, ProcessLauncher, WorkerState};
 use rustix::process::{Pid, Signal, kill_process};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn impatient() -> Limits {
@@ -164,6 +165,28 @@ async fn a_killed_process_is_replaced() {
     worker.stop().await;
     assert!(!is_alive(second.worker_id));
     assert_eq!(code(worker.info().await), FaultCode::PoolNotReady);
+}
+
+#[tokio::test]
+async fn why_a_process_ended_is_told_in_its_own_words() {
+    let dir = scratch();
+    let worker = PoolWorker::start(setup(&dir.path().join("pool")), trial(None), quick());
+    let id = ready(&worker).await.worker_id;
+    signal(id, Signal::STOP);
+    let kill = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        signal(id, Signal::KILL);
+    };
+    let (answer, ()) = tokio::join!(worker.info(), kill);
+    let fault = answer.unwrap_err();
+    assert_eq!(fault.code, FaultCode::PoolNotReady);
+    assert_eq!(fault.cause, "signal: 9 (SIGKILL)");
+
+    // A program that knows nothing of pools stands for a worker that breaks.
+    let broken = ProcessLauncher::new("cat", vec!["/nobody/is/here".into()]).unwrap();
+    let worker = PoolWorker::start(setup(&dir.path().join("other")), Arc::new(broken), quick());
+    let fault = wait_for(&worker, "a failure", |s| s.state == WorkerState::Failed).await.fault.unwrap();
+    assert_eq!(fault.cause, "exit status: 1; cat: /nobody/is/here: No such file or directory");
 }
 
 #[tokio::test]

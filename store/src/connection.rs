@@ -4,6 +4,7 @@ use crate::error::StoreError;
 use crate::list::List;
 use crate::mark::Marks;
 use crate::migration::Migrator;
+use sea_orm::metric::Info;
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
     TransactionOptions, TransactionTrait,
@@ -32,6 +33,25 @@ pub struct Store {
     marks: Arc<Marks>,
     vm_list: Arc<List>,
     volume_list: Arc<List>,
+}
+
+/// A statement that ran, as an observer is told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Statement {
+    /// Until the database answered.
+    pub took: Duration,
+    /// The database refused it, or did not answer.
+    pub failed: bool,
+    /// It changes rows: INSERT, UPDATE or DELETE.
+    pub writes: bool,
+}
+
+impl Statement {
+    fn of(info: &Info<'_>) -> Statement {
+        let word = info.statement.sql.split_whitespace().next().unwrap_or_default();
+        let writes = ["INSERT", "UPDATE", "DELETE"].iter().any(|verb| word.eq_ignore_ascii_case(verb));
+        Statement { took: info.elapsed, failed: info.failed, writes }
+    }
 }
 
 impl Store {
@@ -64,11 +84,11 @@ impl Store {
         Ok(Migrator::up(&self.writer, None).await?)
     }
 
-    /// Tells `observer` of each statement: how long it took, and whether it failed.
-    pub fn observe(&mut self, observer: impl Fn(Duration, bool) + Send + Sync + Clone + 'static) {
+    /// Tells `observer` of each statement that ran.
+    pub fn observe(&mut self, observer: impl Fn(Statement) + Send + Sync + Clone + 'static) {
         let beside = observer.clone();
-        self.writer.set_metric_callback(move |info| observer(info.elapsed, info.failed));
-        self.reader.set_metric_callback(move |info| beside(info.elapsed, info.failed));
+        self.writer.set_metric_callback(move |info| observer(Statement::of(info)));
+        self.reader.set_metric_callback(move |info| beside(Statement::of(info)));
     }
 
     /// Lets go of all connections, so that the file is whole by itself.

@@ -42,7 +42,7 @@ pub use alert::{AlertFilter, AlertRecord};
 pub use api_token::ApiTokenRecord;
 pub use audit::{AuditFilter, AuditMark, AuditRecord};
 pub use bulk::Bulk;
-pub use connection::Store;
+pub use connection::{Statement, Store};
 pub use error::StoreError;
 pub use event::{EventFilter, EventRecord};
 pub use factor::{FactorRecord, RecoveryCodeRecord};

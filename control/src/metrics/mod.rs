@@ -13,6 +13,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 use quantix_model::Fault;
+use quantix_store::Statement;
 use std::time::Duration;
 
 /// The text format's own name (Prometheus, exposition formats, 0.0.4).
@@ -33,6 +34,7 @@ pub struct Metrics {
     watch_streams: IntGauge,
     store_seconds: Histogram,
     store_failures: IntCounter,
+    store_writes: IntCounter,
 }
 
 fn opts(name: &str) -> Opts {
@@ -61,6 +63,7 @@ impl Metrics {
                 STORE_BOUNDS,
             ))?,
             store_failures: IntCounter::with_opts(opts("quantix_store_query_failures_total"))?,
+            store_writes: IntCounter::with_opts(opts("quantix_store_writes_total"))?,
         };
         for outcome in Beat::ALL {
             metrics.beats.with_label_values(&[outcome.word()]);
@@ -72,6 +75,7 @@ impl Metrics {
         registry.register(Box::new(metrics.watch_streams.clone()))?;
         registry.register(Box::new(metrics.store_seconds.clone()))?;
         registry.register(Box::new(metrics.store_failures.clone()))?;
+        registry.register(Box::new(metrics.store_writes.clone()))?;
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(metrics)
     }
@@ -94,12 +98,16 @@ impl Metrics {
     }
 
     /// Hears of each statement of the store.
-    pub fn store_observer(&self) -> impl Fn(Duration, bool) + Send + Sync + Clone + 'static {
+    pub fn store_observer(&self) -> impl Fn(Statement) + Send + Sync + Clone + 'static {
         let (seconds, failures) = (self.store_seconds.clone(), self.store_failures.clone());
-        move |took, failed| {
-            seconds.observe(took.as_secs_f64());
-            if failed {
+        let writes = self.store_writes.clone();
+        move |statement| {
+            seconds.observe(statement.took.as_secs_f64());
+            if statement.failed {
                 failures.inc();
+            }
+            if statement.writes {
+                writes.inc();
             }
         }
     }

@@ -44,6 +44,7 @@ pub const TABLE: &[Figure] = &[
         "",
         "Statements the database refused or did not answer.",
     ),
+    figure("quantix_store_writes_total", "counter", "", "Statements that insert, update or delete rows."),
     figure(
         "quantix_tasks",
         "gauge",

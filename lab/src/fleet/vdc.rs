@@ -3,11 +3,13 @@
 use crate::fleet::seed::{self, Seeded, Size};
 use crate::process::{Process, free_port};
 use crate::rig::{PASSWORD, STEP_DEADLINE, program};
+use prometheus_parse::Scrape;
 use quantix_client::{VdcClient, tls};
 use quantix_contract::quantix::session::v1 as session;
 use quantix_control::clock::Clock;
 use quantix_control::pki::Pki;
 use quantix_control::seal::Seal;
+use quantix_control::services::scraper;
 use quantix_control::{Config, serve};
 use quantix_model::Fault;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ pub struct FleetVdc {
     dev_port: u16,
     database_url: Option<String>,
     process: Option<Process>,
+    metrics_token: String,
     /// The fleet.
     pub seeded: Seeded,
 }
@@ -37,9 +40,10 @@ impl FleetVdc {
         let seal = Arc::new(Seal::open(&config.seal_key(), true)?);
         let pki = Pki::open(&config.data_dir, &[], &clock, &seal)?;
         let seeded = seed::seed(&store, &pki, size, clock.now()).await?;
+        let metrics_token = scraper::make_token(&store).await?;
         store.close().await;
-        let (port, dev_port) = (free_port(), free_port());
-        let mut vdc = FleetVdc { dir: dir.to_owned(), port, dev_port, database_url, process: None, seeded };
+        let (port, dev_port, dir) = (free_port(), free_port(), dir.to_owned());
+        let mut vdc = FleetVdc { dir, port, dev_port, database_url, process: None, metrics_token, seeded };
         vdc.start_vdc()?;
         Ok(vdc)
     }
@@ -85,6 +89,16 @@ impl FleetVdc {
     /// Where a browser on this machine reaches it.
     pub fn dev_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.dev_port)
+    }
+
+    /// Its figures, read as Prometheus does.
+    pub async fn scrape(&self) -> Result<Scrape, Fault> {
+        let ask = reqwest::Client::new()
+            .get(format!("{}/metrics", self.dev_url()))
+            .bearer_auth(&self.metrics_token);
+        let answer = ask.timeout(STEP_DEADLINE).send().await.and_then(reqwest::Response::error_for_status);
+        let text = answer.map_err(Fault::internal)?.text().await.map_err(Fault::internal)?;
+        Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).map_err(Fault::internal)
     }
 
     /// The password it said at its first start.

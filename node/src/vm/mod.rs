@@ -274,7 +274,12 @@ impl Vms {
         let listed = deadline(self.driver.list()).await;
         let ok = listed.is_ok();
         let changed = match listed {
-            Ok(list) => self.table.replace(list, begun, clock::now()),
+            Ok(list) => {
+                if !knew {
+                    tracing::info!("the hypervisor answers");
+                }
+                self.table.replace(list, begun, clock::now())
+            }
             Err(fault) => {
                 let changed = self.table.unknown(fault.clone());
                 if changed {

@@ -128,7 +128,12 @@ async fn perform(
         deleted: vms.ledger.book().deleted_vms.get(&id).map(|t| t.generation),
     };
     let verdict = decide(ask, facts);
-    tracing::debug!(vm = %id, ?ask, ?verdict, "vm wish");
+    match (&verdict, ask) {
+        (Verdict::Go, Ask::Apply { .. } | Ask::Power { .. } | Ask::Delete { .. }) => {
+            tracing::info!(vm = %id, ?ask, "VM is asked for");
+        }
+        _ => tracing::debug!(vm = %id, ?ask, ?verdict, "VM is asked for"),
+    }
     match (verdict, ask) {
         (Verdict::Refuse(fault), _) => return Err(*fault),
         (Verdict::Already, Ask::Delete { generation }) => {

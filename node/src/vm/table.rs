@@ -111,7 +111,7 @@ impl Table {
             .collect();
         changed |= !vanished.is_empty();
         for id in vanished {
-            state.vms.remove(&id);
+            forget(&mut state, id);
         }
         for (id, report) in listed {
             let newer = state.vms.get(&id).is_some_and(|fact| fact.observed_at > begun);
@@ -134,7 +134,7 @@ impl Table {
             }
             None => {
                 state.gone.insert(id, now);
-                state.vms.remove(&id).is_some()
+                forget(&mut state, id)
             }
         }
     }
@@ -160,6 +160,12 @@ impl Table {
     }
 }
 
+fn forget(state: &mut State, id: VmId) -> bool {
+    let Some(fact) = state.vms.remove(&id) else { return false };
+    tracing::info!(vm = %id, name = fact.report.name, "VM is gone");
+    true
+}
+
 fn put(state: &mut State, report: MachineReport, since: Option<UnixMs>, now: UnixMs) -> bool {
     let before = state.vms.get(&report.id);
     let same = before.filter(|fact| fact.report.power_state == report.power_state);
@@ -175,6 +181,18 @@ fn put(state: &mut State, report: MachineReport, since: Option<UnixMs>, now: Uni
             || old.report.generation != fact.report.generation
             || old.report.name != fact.report.name
     });
+    let report = &fact.report;
+    let (vm, name, why) = (report.id, &report.name, &report.power_reason);
+    let power = report.power_state.as_str();
+    match before {
+        // All of them, when the daemon starts.
+        None => tracing::debug!(%vm, name, power, why, "VM found"),
+        Some(_) if same.is_some() => {}
+        Some(_) if report.power_state == PowerState::Crashed => {
+            tracing::warn!(%vm, name, power, why, "VM")
+        }
+        Some(_) => tracing::info!(%vm, name, power, why, "VM"),
+    }
     state.vms.insert(fact.report.id, fact);
     changed
 }

@@ -30,6 +30,8 @@ pub struct Launched {
     pub stream: UnixStream,
     /// The worker itself.
     pub process: Box<dyn WorkerProcess>,
+    /// What it writes to standard error, where that is its own.
+    pub stderr: Option<OwnedFd>,
 }
 
 /// A running worker. Dropping it kills it.
@@ -40,6 +42,8 @@ pub trait WorkerProcess: Send {
     fn kill(&mut self);
     /// Whether it is gone; never blocks.
     fn is_gone(&mut self) -> bool;
+    /// How it ended, in the system's words; empty while it is there, and when nobody knows.
+    fn ended_how(&mut self) -> String;
 }
 
 /// Starts a program per pool; the socket is its standard input.
@@ -63,7 +67,7 @@ impl ProcessLauncher {
                 for (socket, answer) in inbox {
                     let mut command = Command::new(&program);
                     command.args(&args).stdin(Stdio::from(OwnedFd::from(socket))).stdout(Stdio::null());
-                    command.current_dir("/").process_group(0);
+                    command.stderr(Stdio::piped()).current_dir("/").process_group(0);
                     // The asker waits for the answer; if it does not, the child is killed by its closed socket.
                     let _ = answer.send(command.spawn());
                 }
@@ -91,8 +95,9 @@ impl PoolLauncher for ProcessLauncher {
         let (ours, theirs) = UnixStream::pair().map_err(|e| failed(&e))?;
         let (sender, answer) = mpsc::sync_channel(1);
         self.orders.send((theirs, sender)).map_err(|e| failed(&e))?;
-        let child = answer.recv().map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
-        Ok(Launched { stream: ours, process: Box::new(ChildProcess { child: Some(child) }) })
+        let mut child = answer.recv().map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
+        let stderr = child.stderr.take().map(OwnedFd::from);
+        Ok(Launched { stream: ours, process: Box::new(ChildProcess { child: Some(child) }), stderr })
     }
 }
 
@@ -117,6 +122,11 @@ impl WorkerProcess for ChildProcess {
 
     fn is_gone(&mut self) -> bool {
         self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
+    }
+
+    fn ended_how(&mut self) -> String {
+        let status = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+        status.map_or_else(String::new, |status| status.to_string())
     }
 }
 
@@ -176,7 +186,7 @@ impl PoolLauncher for FakeLauncher {
             })
             .map_err(Fault::internal)?;
         let process = ThreadProcess { id, thread, killed, socket, pool: self.pool(setup.id) };
-        Ok(Launched { stream: ours, process: Box::new(process) })
+        Ok(Launched { stream: ours, process: Box::new(process), stderr: None })
     }
 }
 
@@ -202,6 +212,10 @@ impl WorkerProcess for ThreadProcess {
 
     fn is_gone(&mut self) -> bool {
         self.thread.is_finished()
+    }
+
+    fn ended_how(&mut self) -> String {
+        String::new()
     }
 }
 

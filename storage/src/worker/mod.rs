@@ -9,14 +9,17 @@
 //!   [`client`] the daemon's side, [`launch`] starts workers.
 //! * The owner task owns the process. A worker that misses a deadline is killed, counted as abandoned until the kernel
 //!   lets it go, and replaced with back-off; meanwhile every call is refused at once with `POOL_STALLED`.
+//! * What the worker writes to standard error is the daemon's to log, and why it ended if it did ([`words`]).
 //! * The worker owns nothing but the pool: it dies with the daemon.
 
 pub mod client;
 pub mod frame;
 pub mod launch;
+mod link;
 pub mod message;
 mod owner;
 pub mod serve;
+mod words;
 
 pub use client::{Limits, Observer, PoolWorker, WorkerState, WorkerStatus};
 pub use launch::{FakeLauncher, Launched, PoolLauncher, ProcessLauncher, WorkerProcess};

@@ -16,29 +16,21 @@ use crate::error::Result;
 use crate::explore::{Found, Question};
 use crate::worker::client::{Limits, WorkerState, WorkerStatus, queue_full, stopped};
 use crate::worker::frame;
-use crate::worker::launch::{Launched, PoolLauncher, WorkerProcess};
-use crate::worker::message::{Answer, Call, Hello, Lane, Reply, Request, Said};
+use crate::worker::launch::{PoolLauncher, WorkerProcess};
+use crate::worker::link::{Down, GONE_INTERVAL, Link, STREAM_WINDOW, Task, ended};
+use crate::worker::message::{Answer, Call, Lane, Reply, Request, Said};
 use bytes::Bytes;
 use quantix_model::pool::PoolSpec;
 use quantix_model::time::UnixMs;
 use quantix_model::{Fault, FaultCode};
-use rustix::net::sockopt::set_socket_send_buffer_size;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// A worker told to end may take this long.
 const STOP_GRACE: Duration = Duration::from_secs(2);
-/// Pieces of uploads that may be on their way at once.
-const STREAM_WINDOW: usize = 4;
-/// Frames that may lie before the writer: each lane's, and the hello.
-const FRAMES_MAX: usize = Lane::ALL.len() + STREAM_WINDOW;
-/// What the kernel keeps of a worker's socket: enough for a piece, so that its sender is not woken for every page.
-const SOCKET_BYTES: usize = 1 << 20;
 /// How often abandoned workers are looked after.
 const REAP_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -100,28 +92,6 @@ impl LaneQueue {
                 && self.flights.iter().all(|f| streams(&f.job))
                 && self.waiting.front().is_some_and(streams)
     }
-}
-
-/// A frame on its way to the worker: its head, then its body in pieces.
-type Frame = (Vec<u8>, Vec<Bytes>);
-
-/// A worker that answered the hello.
-struct Link {
-    process: Box<dyn WorkerProcess>,
-    frames: mpsc::Sender<Frame>,
-    replies: mpsc::Receiver<Reply>,
-    /// Reader and writer; they end with the link.
-    _tasks: JoinSet<()>,
-}
-
-/// Why there is no worker now.
-enum Down {
-    /// It missed a deadline while doing this.
-    Stalled { what: String, silent: Duration, process: Option<Box<dyn WorkerProcess>> },
-    /// It said why, or ended.
-    Failed(Fault),
-    /// Nobody wants it any more.
-    Stopped(Option<oneshot::Sender<()>>),
 }
 
 /// See the module.
@@ -297,7 +267,7 @@ impl Owner {
             }
         };
         let patience = self.limits.start.saturating_add(grace);
-        let work = hello(self.setup.clone(), Arc::clone(&self.launcher), patience, Task::Serve);
+        let work = Link::open(self.setup.clone(), Arc::clone(&self.launcher), patience, Task::Serve);
         tokio::pin!(work);
         loop {
             tokio::select! {
@@ -318,7 +288,7 @@ impl Owner {
     async fn farewell(&mut self, job: Job) {
         let patience = job.call.patience().min(self.limits.patience_max);
         let task = job.letting_go().map_or(Task::Serve, Task::LetGo);
-        let done = hello(self.setup.clone(), Arc::clone(&self.launcher), patience, task).await;
+        let done = Link::open(self.setup.clone(), Arc::clone(&self.launcher), patience, task).await;
         job.finish(match done {
             // The worker ends by itself; dropping it makes sure.
             Ok(_) => Ok(Answer::Done),
@@ -358,7 +328,7 @@ impl Owner {
                 },
                 reply = link.replies.recv() => match reply {
                     Some(reply) => self.hear(reply),
-                    None => return Down::Failed(ended()),
+                    None => return Down::Failed(link.why_ended().await),
                 },
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     if let Some(down) = self.overdue() {
@@ -435,15 +405,15 @@ impl Owner {
 
     /// Ends the link in the way the reason asks for.
     async fn part(&mut self, link: Link, down: Down) -> Down {
-        let Link { mut process, frames, replies, _tasks } = link;
-        drop((frames, replies, _tasks));
+        let Link { mut process, frames, replies, tasks, .. } = link;
+        drop((frames, replies, tasks));
         match down {
             Down::Stalled { what, silent, .. } => Down::Stalled { what, silent, process: Some(process) },
             down => {
                 // The closed socket ends a healthy worker by itself.
                 let end = Instant::now() + STOP_GRACE;
                 while !process.is_gone() && Instant::now() < end {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    tokio::time::sleep(GONE_INTERVAL).await;
                 }
                 if !process.is_gone() {
                     process.kill();
@@ -464,29 +434,13 @@ fn lane_index(lane: Lane) -> usize {
     }
 }
 
-fn ended() -> Fault {
-    Fault::new(
-        FaultCode::PoolNotReady,
-        "The pool's worker process ended unexpectedly.",
-        "It is started again by itself; try again in a moment.",
-    )
-}
-
-/// What a worker is launched for.
-#[derive(Clone, Copy)]
-enum Task {
-    Serve,
-    LetGo(LettingGo),
-    Explore,
-}
-
 /// Has a worker answer a question about what pools could be made of, and end.
 pub async fn explore(
     question: &Question,
     launcher: Arc<dyn PoolLauncher>,
     patience: Duration,
 ) -> Result<Found> {
-    match hello(question.setup()?, launcher, patience, Task::Explore).await {
+    match Link::open(question.setup()?, launcher, patience, Task::Explore).await {
         Ok((_, Answer::Found(found))) => Ok(found),
         Ok((_, other)) => Err(Fault::internal(format!("the worker answered a question with {other:?}"))),
         Err(Down::Failed(fault)) => Err(fault),
@@ -496,73 +450,4 @@ pub async fn explore(
             "Look at the server and the network between, then ask again.",
         )),
     }
-}
-
-/// Launches a worker, says hello, waits for its answer.
-async fn hello(
-    setup: PoolSetup,
-    launcher: Arc<dyn PoolLauncher>,
-    patience: Duration,
-    task: Task,
-) -> std::result::Result<(Link, Answer), Down> {
-    let end = Instant::now() + patience;
-    let stalled = |process| Down::Stalled { what: "starting the pool".to_owned(), silent: patience, process };
-    let to_launch = setup.clone();
-    let launch = tokio::task::spawn_blocking(move || launcher.launch(&to_launch));
-    let Launched { stream, process } = match tokio::time::timeout_at(end, launch).await {
-        Ok(Ok(launched)) => launched.map_err(Down::Failed)?,
-        Ok(Err(panic)) => return Err(Down::Failed(Fault::internal(panic))),
-        Err(_) => return Err(stalled(None)),
-    };
-    let mut link = attach(stream, process).map_err(|e| Down::Failed(Fault::internal(e)))?;
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    let (let_go, explore) = match task {
-        Task::Serve => (None, false),
-        Task::LetGo(how) => (Some(how), false),
-        Task::Explore => (None, true),
-    };
-    let hello = Hello { version, setup, let_go, explore };
-    let head = frame::encode(&hello, 0).map_err(Down::Failed)?;
-    link.frames.try_send((head, Vec::new())).map_err(|_| Down::Failed(ended()))?;
-    match tokio::time::timeout_at(end, link.replies.recv()).await {
-        Ok(Some(Reply { number: 0, said: Said::Done(answer) })) => Ok((link, answer)),
-        Ok(Some(Reply { number: 0, said: Said::Failed(fault) })) => Err(Down::Failed(*fault)),
-        Ok(Some(other)) => {
-            Err(Down::Failed(Fault::internal(format!("the pool worker began with {other:?}"))))
-        }
-        Ok(None) => Err(Down::Failed(ended())),
-        Err(_) => Err(stalled(Some(link.process))),
-    }
-}
-
-/// Puts a reader and a writer on the socket, so that neither can hold up the owner.
-fn attach(stream: std::os::unix::net::UnixStream, process: Box<dyn WorkerProcess>) -> std::io::Result<Link> {
-    stream.set_nonblocking(true)?;
-    // A kernel that gives less still works.
-    if let Err(err) = set_socket_send_buffer_size(&stream, SOCKET_BYTES) {
-        tracing::debug!(%err, "the worker's socket keeps its size");
-    }
-    let (mut source, mut sink) = UnixStream::from_std(stream)?.into_split();
-    let (frames, mut outbox) = mpsc::channel::<Frame>(FRAMES_MAX);
-    let (heard, replies) = mpsc::channel(16);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        while let Some((head, body)) = outbox.recv().await {
-            if frame::write_pieces(&mut sink, &head, &body).await.is_err() {
-                // The reader sees the end too and tells the owner.
-                return;
-            }
-        }
-    });
-    tasks.spawn(async move {
-        while let Ok(Some((mut reply, body))) = frame::read_async::<Reply>(&mut source).await {
-            if let Said::Done(Answer::Bytes(bytes)) = &mut reply.said {
-                *bytes = body;
-            }
-            if heard.send(reply).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(Link { process, frames, replies, _tasks: tasks })
 }

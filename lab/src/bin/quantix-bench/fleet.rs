@@ -7,6 +7,7 @@
 #[path = "../../../../store/tests/it/postgres.rs"]
 mod postgres;
 
+use prometheus_parse::Value;
 use quantix_client::VdcClient;
 use quantix_contract::quantix::list::v1::{Order, SortBy};
 use quantix_contract::quantix::vm::v1 as vm;
@@ -30,6 +31,8 @@ struct Wish {
     lists_per_second: u32,
 }
 
+/// The vDC's own count (docs/guides/metrics.md).
+const STORE_WRITES: &str = "quantix_store_writes_total";
 /// Hosts begin spread over more than an interval, so that handshakes and first beats do not come all at once.
 const RAMP: Duration = Duration::from_secs(45);
 /// Hosts that begin within a second, in a large fleet.
@@ -85,7 +88,7 @@ async fn measure(wish: &Wish) -> Result<(), Fault> {
     let hosts = Fleet::start(&vdc.seeded, &vdc.url(), &Plan::new(size.hosts, &Troubles::default()), ramp);
     tokio::time::sleep(ramp + SETTLE).await;
     println!("fleet   after the first beats         {}", state(&hosts.counts, &vdc));
-    let seen = watch(wish, &vdc, &client, &hosts.counts).await;
+    let seen = watch(wish, &vdc, &client, &hosts.counts).await?;
     // The store as it is now, without the load of the hosts.
     hosts.stop().await;
     vdc.kill();
@@ -111,7 +114,7 @@ fn state(counts: &Counts, vdc: &FleetVdc) -> String {
 }
 
 const HEAD: &str = "fleet | store | hosts × pools × VMs | lines | beats/s offered, sustained, failed | beat p50, p99 | \
-                    lists/s | list p50, p99 | vDC RSS, peak | vDC CPU | written | restart";
+                    lists/s | list p50, p99 | vDC RSS, peak | vDC CPU | store writes | restart";
 
 /// What was seen while everything ran.
 struct Seen {
@@ -122,6 +125,17 @@ struct Seen {
     lists_failed: usize,
     before: Usage,
     after: Usage,
+    /// Statements that changed rows.
+    store_writes: f64,
+}
+
+/// How many statements of the vDC have changed rows.
+async fn store_writes(vdc: &FleetVdc) -> Result<f64, Fault> {
+    let scrape = vdc.scrape().await?;
+    match scrape.samples.iter().find(|sample| sample.metric == STORE_WRITES).map(|sample| &sample.value) {
+        Some(Value::Counter(count)) => Ok(*count),
+        other => Err(Fault::internal(format!("{STORE_WRITES} is {other:?}"))),
+    }
 }
 
 impl Seen {
@@ -131,11 +145,13 @@ impl Seen {
         let store = if wish.postgresql { "postgresql" } else { "sqlite" };
         let offered = f64::from(size.hosts) / BEAT_INTERVAL.as_secs_f64();
         let vms_per_host = size.vms / size.hosts.max(1);
-        let cpu = (self.after.cpu - self.before.cpu).as_secs_f64() / seconds * 100.0;
-        let written = self.after.written_bytes.saturating_sub(self.before.written_bytes) as f64 / seconds;
+        let (before, after) = (&self.before, &self.after);
+        let cpu = (after.cpu - before.cpu).as_secs_f64() / seconds * 100.0;
+        let written = after.written_bytes.saturating_sub(before.written_bytes) as f64 / seconds;
+        let writes = self.store_writes / seconds;
         format!(
             "fleet | {store} | {} × {} × {vms_per_host} | {lines} | {offered:.0}, {:.0}, {} | {} | {:.0} ({} failed) | {} | \
-             {}, {} | {cpu:.0} % of one | {:.1} KiB/s | {} ms",
+             {}, {} | {cpu:.0} % of one | {writes:.1}/s, {:.1} KiB/s | {} ms",
             size.hosts,
             size.pools_per_host,
             self.beats.len() as f64 / seconds,
@@ -144,8 +160,8 @@ impl Seen {
             self.lists.len() as f64 / seconds,
             self.lists_failed,
             parts(&self.lists),
-            mib(self.after.resident_bytes),
-            mib(self.after.resident_bytes_max),
+            mib(after.resident_bytes),
+            mib(after.resident_bytes_max),
             written / 1024.0,
             restart.as_millis(),
         )
@@ -159,21 +175,16 @@ fn parts(waits: &[Duration]) -> String {
     format!("{:.1}, {:.1} ms", at(50).as_secs_f64() * 1e3, at(99).as_secs_f64() * 1e3)
 }
 
-async fn watch(wish: &Wish, vdc: &FleetVdc, client: &VdcClient, counts: &Counts) -> Seen {
-    let pid = vdc.process().pid();
+async fn watch(wish: &Wish, vdc: &FleetVdc, client: &VdcClient, counts: &Counts) -> Result<Seen, Fault> {
+    let (pid, writes_before) = (vdc.process().pid(), store_writes(vdc).await?);
     let failed_before = counts.failed.load(Ordering::Relaxed);
     drop(counts.take_waits());
     let (begun, before) = (Instant::now(), usage(pid));
     let (lists, lists_failed) = ask(wish, client, begun + Duration::from_secs(wish.seconds)).await;
-    Seen {
-        time: begun.elapsed(),
-        beats: counts.take_waits(),
-        failed: counts.failed.load(Ordering::Relaxed) - failed_before,
-        lists,
-        lists_failed,
-        before,
-        after: usage(pid),
-    }
+    let (time, beats, after) = (begun.elapsed(), counts.take_waits(), usage(pid));
+    let failed = counts.failed.load(Ordering::Relaxed) - failed_before;
+    let store_writes = store_writes(vdc).await? - writes_before;
+    Ok(Seen { time, beats, failed, lists, lists_failed, before, after, store_writes })
 }
 
 /// Asks for pages of VMs at a steady pace, whether those before were answered or not.

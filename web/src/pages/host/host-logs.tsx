@@ -130,7 +130,7 @@ function End({ host, log }: { host: Host; log: Log }) {
       {startedAt && ` (${formatExact(timestampMs(startedAt))})`}; times are by its clock.{" "}
       {gone > 0n && `${formatCount(Number(gone), "older record")} ${gone === 1n ? "is" : "are"} gone. `}
       What is less grave than {levelStatus(keptLevel).label.toLowerCase()} is not written down. The journal of the
-      host keeps more and longer, and what the pools’ workers write.
+      host has the same, for longer.
     </p>
   );
 }
