@@ -9,9 +9,10 @@ const PLACEHOLDER: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"ut
 fn main() {
     let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let built = root.join("../web/dist");
-    println!("cargo:rerun-if-changed={}", built.join("index.html").display());
+    // Cargo builds a crate anew each time while what it watches is not there. Where the folder cannot be made, so be it.
+    let _ = std::fs::create_dir(&built);
+    println!("cargo:rerun-if-changed={}", built.display());
     let folder = if built.join("index.html").is_file() {
-        println!("cargo:rerun-if-changed={}", built.display());
         built
     } else {
         let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it")).join("web");

@@ -17,7 +17,8 @@ const STORAGE: &str = "storage";
 pub fn task(words: impl Iterator<Item = String>, root: &Path) -> Result<()> {
     let words: Vec<String> = words.collect();
     if words.first().is_some_and(|word| word == "fleet") {
-        // By itself, and with options of its own.
+        // By itself, and with options of its own. The pages are a part of the program that is measured.
+        build::web(root)?;
         return lab_program(root, "quantix-bench", &words);
     }
     let named = Args::new("bench", words.into_iter()).rest()?;
