@@ -302,6 +302,18 @@ impl Store {
         Ok(ids)
     }
 
+    /// Volumes that no VM has.
+    pub async fn volume_ids_free(&self) -> Result<Vec<VolumeId>, StoreError> {
+        let found: Vec<String> = table::Entity::find()
+            .select_only()
+            .column(table::Column::Id)
+            .filter(Expr::col("vm_id").is_null())
+            .into_tuple()
+            .all(self.reader())
+            .await?;
+        found.iter().map(|id| from_id("volumes", id)).collect()
+    }
+
     /// Every volume.
     pub async fn volume_all(&self) -> Result<Vec<VolumeRecord>, StoreError> {
         self.list(Condition::all()).await

@@ -49,6 +49,10 @@ export async function storageSteps(b, rig, step) {
     await b.go("Volumes");
     await row(b, "copy-1").getByText("Free", { exact: true }).waitFor({ timeout: SLOW_MS });
     await b.look("volumes-full");
+    await page.getByLabel("Free only").check();
+    await row(b, "copy-1").waitFor({ timeout: SLOW_MS });
+    await b.look("volumes-free");
+    await page.getByLabel("Free only").uncheck();
   });
   await step("running guest gets a disk, larger while it runs, and gives it back", async () => {
     await b.go("VMs");

@@ -420,6 +420,31 @@ describe("volumes", () => {
     expect(await screen.findByText("before-update")).toBeTruthy();
     await expectAccessible(container);
   });
+
+  it("shows those that no VM has, and says when there is none", async () => {
+    const vdc = signIn(new FakeVdc());
+    const disk = (name: string, vmId: string) =>
+      create(VolumeSchema, { id: name, name, poolId: "p", pool: "main", vmId, vm: vmId, phase: VolumePhase.READY });
+    vdc.volumes = [disk("used", "web-1"), disk("left-behind", "")];
+    const { user, container, history } = renderApp(vdc, "/volumes");
+    await screen.findByRole("link", { name: "used" });
+    await user.click(screen.getByLabelText("Free only"));
+    await waitFor(() => expect(screen.queryByRole("link", { name: "used" })).toBeNull());
+    expect(screen.getByRole("link", { name: "left-behind" })).toBeTruthy();
+    expect(history.location.search).toContain("free=true");
+    await expectAccessible(container);
+    await user.type(screen.getByLabelText("Filter volumes by name"), "left");
+    await waitFor(() => expect(history.location.search).toContain("q=left"));
+  });
+
+  it("says so when every volume is in use", async () => {
+    const vdc = signIn(new FakeVdc());
+    vdc.volumes = [create(VolumeSchema, { id: "used", name: "used", vmId: "web-1", vm: "web-1", phase: VolumePhase.READY })];
+    const { user } = renderApp(vdc, "/volumes?free=true");
+    await screen.findByText("Every volume is in use");
+    await user.click(screen.getByRole("button", { name: "Show all" }));
+    await screen.findByRole("link", { name: "used" });
+  });
 });
 
 describe("VMs", () => {

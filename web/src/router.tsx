@@ -19,12 +19,12 @@ import { FaultPanel } from "./ui/fault";
 
 /** What a page may keep in its address. */
 const TEXTS = ["q", "sort", "tab", "severity", "path", "object", "actor", "from", "to"] as const;
-const FLAGS = ["new", "failed", "everybody", "open"] as const;
+const FLAGS = ["new", "failed", "everybody", "open", "free"] as const;
 
 /**
  * `severity`: events this bad and worse. `path`: folder in a pool's files. `object` and `actor`: ids, only rows of these.
  * `from` and `to`: days, as 2026-11-21. `new`: the create dialog is open. `open`: only alerts that
- * nobody looks after.
+ * nobody looks after. `free`: only volumes that no VM has.
  */
 export type PageSearch = Partial<Record<(typeof TEXTS)[number], string> & Record<(typeof FLAGS)[number], boolean>>;
 

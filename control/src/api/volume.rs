@@ -52,7 +52,8 @@ impl Api {
     ) -> Result<wire::ListVolumesResponse, Fault> {
         let order = asked.order.as_option();
         let request = super::page(&asked.filter, asked.page_size, &asked.page_token, order)?;
-        let page = volume::list(&self.0, &request, super::optional(&asked.pool_id)?, sight).await?;
+        let pool = super::optional(&asked.pool_id)?;
+        let page = volume::list(&self.0, &request, pool, asked.free, sight).await?;
         Ok(wire::ListVolumesResponse {
             volumes: page.rows,
             next_page_token: page.next_token,

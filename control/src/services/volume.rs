@@ -19,14 +19,22 @@ use quantix_model::{Fault, FaultCode};
 use quantix_store::{ImageRecord, Page, PageRequest, PoolRecord, StoreError, VolumeRecord};
 use std::collections::HashMap;
 
-/// One page of volumes.
+/// One page of volumes; `only_free`: of those that no VM has.
 pub async fn list(
     app: &App,
     request: &PageRequest,
     pool: Option<PoolId>,
+    only_free: bool,
     sight: &Sight,
 ) -> Result<Page<wire::Volume>, Fault> {
-    let among = right::volumes_in(app, sight).await?;
+    let mut among = right::volumes_in(app, sight).await?;
+    if only_free {
+        let free = app.core.store.volume_ids_free().await?.into_iter().map(|id| id.0);
+        among = Some(match among {
+            Some(seen) => free.filter(|id| seen.contains(id)).collect(),
+            None => free.collect(),
+        });
+    }
     let page = app.core.store.volume_page_among(request, pool, among).await?;
     let mut around = Around::default();
     let mut rows = Vec::with_capacity(page.rows.len());

@@ -87,6 +87,9 @@ async fn goes_away(store: &Store, vms: &[VmRecord], (host, other): (HostId, Host
     store.vm_delete(vms[3].id, false).await.unwrap();
     assert_eq!(names(store, "lists", None, SortBy::Created).await.1, 3);
     assert_eq!(volumes(store, pool).await, ["Lists-0-disk", "Lists-2-disk", "Lists-3-disk", "Lists-4-disk"]);
+    let free = store.volume_ids_free().await.unwrap().into_iter().map(|id| id.0).collect();
+    let free = store.volume_page_among(&PageRequest::default(), Some(pool), Some(free)).await.unwrap();
+    assert_eq!((free.rows[0].name.as_str(), free.total), ("Lists-3-disk", 1), "what its VM left behind");
 
     let first = PageRequest { filter: "lists".into(), limit: 1, ..Default::default() };
     let token = store.vm_page(&first, None).await.unwrap().next_token;

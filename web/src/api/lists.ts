@@ -2,7 +2,7 @@
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { useInfiniteQuery, useQuery } from "@connectrpc/connect-query";
 import { keepPreviousData } from "@tanstack/react-query";
-import { useMemo } from "react";
+import { useCallback, useMemo } from "react";
 import { AlertService } from "./gen/quantix/alert/v1/alert_pb";
 import { EventService, Severity } from "./gen/quantix/event/v1/event_pb";
 import { HostService } from "./gen/quantix/host/v1/host_pb";
@@ -96,6 +96,8 @@ export function useList<I extends DescMessage, O extends DescMessage, Row>(
       ...again,
     } as never,
   );
+  const { refetch } = query;
+  const anew = useCallback(() => void refetch(), [refetch]);
   const pages = query.data?.pages as MessageShape<O>[] | undefined;
   const rows = useMemo(() => pages?.flatMap(pick), [pages, pick]);
   return {
@@ -109,7 +111,7 @@ export function useList<I extends DescMessage, O extends DescMessage, Row>(
     more: () => {
       if (query.hasNextPage && !query.isFetchingNextPage) void query.fetchNextPage();
     },
-    again: () => void query.refetch(),
+    again: anew,
   };
 }
 
@@ -128,8 +130,14 @@ export const useHosts = (wish: Wish = {}) => useList(HostService.method.listHost
 export const usePools = (wish: Wish & { hostId?: string } = {}) =>
   useList(PoolService.method.listPools, { ...asked(ORDERS.pools, wish), hostId: wish.hostId ?? "" }, pickPools, wish.enabled, wish.keep);
 export const useImages = (wish: Wish = {}) => useList(ImageService.method.listImages, asked(ORDERS.images, wish), pickImages, wish.enabled, wish.keep);
-export const useVolumes = (wish: Wish & { poolId?: string } = {}) =>
-  useList(VolumeService.method.listVolumes, { ...asked(ORDERS.volumes, wish), poolId: wish.poolId ?? "" }, pickVolumes, wish.enabled, wish.keep);
+export const useVolumes = (wish: Wish & { poolId?: string; free?: boolean } = {}) =>
+  useList(
+    VolumeService.method.listVolumes,
+    { ...asked(ORDERS.volumes, wish), poolId: wish.poolId ?? "", free: wish.free ?? false },
+    pickVolumes,
+    wish.enabled,
+    wish.keep,
+  );
 export const useVms = (wish: Wish & { hostId?: string } = {}) =>
   useList(VmService.method.listVms, { ...asked(ORDERS.vms, wish), hostId: wish.hostId ?? "" }, pickVms, wish.enabled, wish.keep);
 export const useTasks = (wish: Wish & { objectId?: string } = {}) =>

@@ -52,9 +52,11 @@ export function ImageSelect(props: ObjectSelectProps<Image>) {
   return select(props, useImages(wishOf(search)), { search, onSearch, none: "There is no image yet." });
 }
 
+/** For a volume that a VM is to have. */
 export function VolumeSelect(props: ObjectSelectProps<Volume>) {
   const [search, onSearch] = useState(SHUT);
-  return select(props, useVolumes(wishOf(search)), { search, onSearch, none: "There is no volume yet." });
+  // Those of VMs only once somebody looks for one by its name: it then says who has it.
+  return select(props, useVolumes({ ...wishOf(search), free: search.text === "" }), { search, onSearch, none: "There is no free volume." });
 }
 
 const whereVm = (vm: Vm) => (vm.host ? `on ${vm.host}` : "");

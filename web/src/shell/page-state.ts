@@ -23,7 +23,7 @@ export function usePageState() {
     setSearch: set,
     setFilter: useCallback((q: string) => set({ q: q || undefined }), [set]),
     setSort: useCallback((sort: Sort) => set({ sort: printSort(sort) }), [set]),
-    setTab: useCallback((tab: string | undefined) => set({ tab, q: undefined, sort: undefined, path: undefined }, false), [set]),
+    setTab: useCallback((tab: string | undefined) => set({ tab, q: undefined, sort: undefined, path: undefined, free: undefined }, false), [set]),
     setPath: useCallback((path: string) => set({ path: path || undefined, q: undefined }, false), [set]),
     openCreate: useCallback(() => set({ new: true }, false), [set]),
     closeCreate: useCallback(() => set({ new: undefined }), [set]),

@@ -377,7 +377,11 @@ export class FakeVdc {
   #volume() {
     const task = (id: string) => this.#guard(() => ({ volume: found(this.volumes, id), taskId: "task" }));
     return {
-      listVolumes: () => this.#guard(() => ({ volumes: this.volumes, total: BigInt(this.volumes.length) })),
+      listVolumes: (r: { free: boolean }) =>
+        this.#guard(() => {
+          const volumes = this.volumes.filter((v) => !r.free || v.vmId === "");
+          return { volumes, total: BigInt(volumes.length) };
+        }),
       getVolume: (r: { id: string }) => this.#guard(() => found(this.volumes, r.id)),
       growVolume: (r: { id: string; sizeBytes: bigint }) => {
         this.grown.push([r.id, r.sizeBytes]);

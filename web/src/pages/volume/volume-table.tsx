@@ -1,7 +1,7 @@
 // Volumes as rows: all of them, or those of one pool.
-import { Button } from "@patternfly/react-core";
+import { Button, Checkbox } from "@patternfly/react-core";
 import { Link } from "@tanstack/react-router";
-import { useState, type ReactNode } from "react";
+import { useEffect, useState, type ReactNode } from "react";
 import { faultOf } from "../../api/fault";
 import type { Volume } from "../../api/gen/quantix/volume/v1/volume_pb";
 import { ORDERS, useVolumes } from "../../api/lists";
@@ -17,7 +17,15 @@ import { VolumeDialog } from "./volume-dialogs";
 import { formatName, volumeStatus } from "./words";
 
 export function VolumeTable({ poolId = "", page, create }: { poolId?: string; page: ReturnType<typeof usePageState>; create?: ReactNode }) {
-  const volumes = useVolumes({ filter: page.filter, sort: page.sort, poolId });
+  const free = page.search.free === true;
+  const volumes = useVolumes({ filter: page.filter, sort: page.sort, poolId, free });
+  const isNarrowed = page.filter !== "" || free;
+  // The watch changes rows where they stand: one that a VM has got meanwhile does not belong here any more.
+  const { again } = volumes;
+  const taken = free && volumes.rows?.some((v) => v.vmId !== "") === true;
+  useEffect(() => {
+    if (taken) again();
+  }, [taken, again]);
   const [deleting, setDeleting] = useState<Volume>();
   const columns: Column<Volume>[] = [
     {
@@ -79,14 +87,15 @@ export function VolumeTable({ poolId = "", page, create }: { poolId?: string; pa
   ];
   return (
     <>
-      {(page.filter !== "" || (volumes.rows?.length ?? 0) > 0) && (
+      {(isNarrowed || (volumes.rows?.length ?? 0) > 0) && (
         <div className="q-toolbar">
           <Filter label="Filter volumes by name" value={page.filter} onChange={page.setFilter} />
+          <Checkbox id="volumes-free" label="Free only" isChecked={free} onChange={(_, on) => page.setSearch({ free: on || undefined })} />
         </div>
       )}
       <DataTable
         label="Volumes"
-        rows={volumes.rows}
+        rows={free ? volumes.rows?.filter((v) => v.vmId === "") : volumes.rows}
         columns={poolId ? columns.filter((c) => c.id !== "pool") : columns}
         rowId={(v) => v.id}
         rowName={(v) => v.name}
@@ -99,8 +108,10 @@ export function VolumeTable({ poolId = "", page, create }: { poolId?: string; pa
         fault={volumes.error ? faultOf(volumes.error) : undefined}
         onRetry={volumes.again}
         empty={
-          page.filter ? (
-            <Empty title={`No volume has "${page.filter}" in its name`} action={<Button variant="link" onClick={() => page.setFilter("")}>Show all</Button>} />
+          isNarrowed ? (
+            <Empty title={nothing(page.filter, free)} action={<Button variant="link" onClick={() => page.setSearch({ q: undefined, free: undefined })}>Show all</Button>}>
+              {free && "A volume is free when no VM has it."}
+            </Empty>
           ) : (
             <Empty title="No volume yet" action={create}>
               A volume is a virtual disk. Creating a VM makes those it needs; here you make one by itself.
@@ -111,4 +122,9 @@ export function VolumeTable({ poolId = "", page, create }: { poolId?: string; pa
       {deleting && <VolumeDialog verb="delete" volume={deleting} onClose={() => setDeleting(undefined)} />}
     </>
   );
+}
+
+function nothing(filter: string, free: boolean): string {
+  if (filter === "") return "Every volume is in use";
+  return `No ${free ? "free volume" : "volume"} has "${filter}" in its name`;
 }
