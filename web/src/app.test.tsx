@@ -382,6 +382,9 @@ describe("long lists", () => {
   });
 });
 
+const disk = (name: string, vmId: string) =>
+  create(VolumeSchema, { id: name, name, poolId: "p", pool: "main", vmId, vm: vmId, phase: VolumePhase.READY });
+
 describe("volumes", () => {
   it("grows only, takes snapshots, and says why something cannot be done", async () => {
     const vdc = signIn(new FakeVdc());
@@ -423,8 +426,6 @@ describe("volumes", () => {
 
   it("shows those that no VM has, and says when there is none", async () => {
     const vdc = signIn(new FakeVdc());
-    const disk = (name: string, vmId: string) =>
-      create(VolumeSchema, { id: name, name, poolId: "p", pool: "main", vmId, vm: vmId, phase: VolumePhase.READY });
     vdc.volumes = [disk("used", "web-1"), disk("left-behind", "")];
     const { user, container, history } = renderApp(vdc, "/volumes");
     await screen.findByRole("link", { name: "used" });
@@ -439,7 +440,7 @@ describe("volumes", () => {
 
   it("says so when every volume is in use", async () => {
     const vdc = signIn(new FakeVdc());
-    vdc.volumes = [create(VolumeSchema, { id: "used", name: "used", vmId: "web-1", vm: "web-1", phase: VolumePhase.READY })];
+    vdc.volumes = [disk("used", "web-1")];
     const { user } = renderApp(vdc, "/volumes?free=true");
     await screen.findByText("Every volume is in use");
     await user.click(screen.getByRole("button", { name: "Show all" }));

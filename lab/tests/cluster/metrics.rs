@@ -101,9 +101,8 @@ async fn figures_are_what_was_done() {
     assert_eq!(value(&seen, "quantix_request_duration_seconds", &create), 2.0);
     assert!(value(&seen, "quantix_beats_total", &[("outcome", "taken")]) >= 2.0);
     assert_eq!(value(&seen, "quantix_beats_total", &[("outcome", "refused")]), 0.0);
-    assert!(value(&seen, "quantix_store_query_duration_seconds", &[]) > 20.0);
-    let writes = value(&seen, "quantix_store_writes_total", &[]);
-    assert!((5.0..value(&seen, "quantix_store_query_duration_seconds", &[])).contains(&writes), "{writes}");
+    let (writes, all) = ("quantix_store_writes_total", "quantix_store_query_duration_seconds");
+    assert!((5.0..value(&seen, all, &[])).contains(&value(&seen, writes, &[])), "of all some write");
     assert!(value(&seen, "process_resident_memory_bytes", &[]) > 1e6);
     assert!(!seen.samples.iter().any(|sample| sample.labels.values().any(|v| v.contains(&made.id))));
     let table = VDC.iter().map(|f| (f.name.to_owned(), f.kind.to_owned())).collect();
