@@ -15,9 +15,7 @@ use quantix_model::list::SortBy;
 use quantix_model::vm::{PowerState, VmPhase, VmSpec};
 use quantix_model::{Fault, UnixMs};
 use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr};
-use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _,
-};
+use sea_orm::{Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
@@ -308,22 +306,6 @@ impl Store {
             .into_tuple::<(String, i64)>();
         let read = |(host, sum): (String, i64)| Ok((from_id("vms", &host)?, from_int(sum)));
         summed.all(self.reader()).await?.into_iter().map(read).collect()
-    }
-
-    /// How many VMs each host said are in which power state.
-    pub async fn vm_count_by_power(&self) -> Result<Vec<(HostId, PowerState, u64)>, StoreError> {
-        let counted = table::Entity::find()
-            .select_only()
-            .column(table::Column::HostId)
-            .column(table::Column::PowerState)
-            .column_as(table::Column::Id.count(), "count")
-            .group_by(table::Column::HostId)
-            .group_by(table::Column::PowerState)
-            .into_tuple::<(String, String, i64)>();
-        let read = |(host, state, count): (String, String, i64)| {
-            Ok((from_id("vms", &host)?, from_word("vms", &state)?, from_int(count)))
-        };
-        counted.all(self.reader()).await?.into_iter().map(read).collect()
     }
 
     /// VMs on a host.

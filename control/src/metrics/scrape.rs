@@ -1,13 +1,14 @@
 //! What is counted only when somebody looks: hosts, pools, VMs and tasks by where they stand.
 
 use super::opts;
-use crate::services::{App, host, pool};
+use crate::services::{App, summary};
 use prometheus::{Encoder as _, IntGaugeVec, Registry, TextEncoder};
+use quantix_contract::twin;
 use quantix_model::Fault;
 use quantix_model::host::HostPhase;
+use quantix_model::pool::PoolPhase;
 use quantix_model::vm::PowerState;
 use serde::Serialize;
-use std::collections::HashSet;
 
 /// Everything the vDC tells, in Prometheus' text format.
 pub async fn scrape(app: &App) -> Result<String, Fault> {
@@ -47,25 +48,18 @@ async fn look(app: &App) -> Result<Registry, Fault> {
     for phase in [HostPhase::Pending, HostPhase::Ready, HostPhase::Degraded, HostPhase::Disconnected] {
         hosts.add(&word(phase), 0);
     }
-    let mut known = HashSet::new();
-    for record in app.core.store.host_all().await? {
-        let phase = host::phase(app, &record);
-        hosts.add(&word(phase), 1);
-        // A host whose libvirt is silent says nothing of its VMs either.
-        let vms_known = app.live.get(record.id).is_some_and(|live| live.vms.is_some());
-        if matches!(phase, HostPhase::Ready | HostPhase::Degraded) && vms_known {
-            known.insert(record.id);
-        }
-    }
     let pools = By::new(&registry, "quantix_pools", "phase")?;
-    for record in app.core.store.pool_all().await? {
-        let statuses = pool::statuses(app, record.id).await?;
-        pools.add(&word(pool::phase_of(app, &record, &statuses).0), 1);
-    }
     let vms = By::new(&registry, "quantix_vms", "power_state")?;
-    for (host_id, state, count) in app.core.store.vm_count_by_power().await? {
-        let state = if known.contains(&host_id) { state } else { PowerState::Unknown };
-        vms.add(&word(state), count);
+    // As the dashboard counts them: in memory, and not more often than it can bear.
+    let sum = summary::counts(app).await?;
+    for row in &sum.hosts {
+        hosts.add(&word(twin::read::<HostPhase>("phase", row.phase)?), row.count.into());
+    }
+    for row in &sum.pools {
+        pools.add(&word(twin::read::<PoolPhase>("phase", row.phase)?), row.count.into());
+    }
+    for row in &sum.vms {
+        vms.add(&word(twin::read::<PowerState>("power_state", row.power_state)?), row.count.into());
     }
     let tasks = By::new(&registry, "quantix_tasks", "state")?;
     for (state, count) in app.core.store.task_count_by_state().await? {
